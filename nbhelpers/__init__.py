@@ -1,0 +1,1 @@
+"""Bone age and developmental stage from paediatric hand radiographs: research and teaching."""

@@ -1,0 +1,236 @@
+"""Where data and outputs are on Kaggle, on Colab and here; safe writes; hardware; progress."""
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+# Kaggle's mount points for data sets: the old one and the one in use since 2026.
+KAGGLE_DATA_FOLDERS = (
+    Path("/kaggle/input/rsna-bone-age"),
+    Path("/kaggle/input/datasets/kmader/rsna-bone-age"),
+)
+KAGGLE_INPUT = Path("/kaggle/input")
+SECONDS_BETWEEN_LOG_LINES = 20.0
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scikit-image",
+    "scikit-learn",
+    "opencv-python-headless",
+    "xgboost",
+    "keras",
+    "tensorflow",
+    "jax",
+)
+# Which notebook makes a file of the run folder: the longest matching beginning counts.
+MAKERS = {
+    "cases.parquet": "01_preprocessing",
+    "data.json": "01_preprocessing",
+    "images.": "01_preprocessing",
+    "geometry.": "01_preprocessing",
+    "preparation.": "01_preprocessing",
+    "models/cnn": "02_cnn_tuning",
+    "predictions/cnn": "02_cnn_tuning",
+    "models/hog": "04_hog_xgboost",
+    "predictions/hog": "04_hog_xgboost",
+}
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. The message names it and says what to do."""
+
+
+def platform_name() -> str:
+    """`kaggle`, `colab` or `local`, told by the variables that the two services set."""
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+        return "kaggle"
+    return "colab" if os.environ.get("COLAB_RELEASE_TAG") else "local"
+
+
+def find_data_folder(data_folder: str) -> Path | None:
+    """The folder of radiographs, or None where none is named and Kaggle has none attached."""
+    if data_folder:
+        folder = Path(data_folder).expanduser().resolve()
+        if not folder.is_dir():
+            raise InputError(f"data_folder: {folder} is not a folder. Name the folder of the set.")
+        return folder
+    if platform_name() == "kaggle":
+        return next((folder for folder in KAGGLE_DATA_FOLDERS if folder.is_dir()), None)
+    return None
+
+
+def open_run_folder(run_folder: str) -> Path:
+    """Make the run folder and check that it can be written.
+
+    An empty name means `reports/interactive`, under Kaggle's working folder where there is one.
+    """
+    if run_folder:
+        folder = Path(run_folder).expanduser().resolve()
+    elif platform_name() == "kaggle":
+        folder = Path("/kaggle/working/reports/interactive")
+    else:
+        root = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
+        folder = root / "reports" / "interactive"
+    with explained_errors(folder):
+        for name in ("results", "predictions", "models"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    return folder
+
+
+def find_run_file(run_folder: Path, name: str) -> Path:
+    """A file of the run folder, or of a run folder attached on Kaggle.
+
+    Raises InputError with the notebook that makes the file when it is in neither.
+    """
+    own = run_folder / name
+    if own.exists():
+        return own
+    for depth in ("*", "*/*", "*/*/*", "*/*/*/*", "*/*/*/*/*"):
+        for attached in sorted(KAGGLE_INPUT.glob(f"{depth}/{name}")):
+            return attached
+    makers = [maker for beginning, maker in MAKERS.items() if name.startswith(beginning)]
+    remedy = f"Run notebook {makers[-1]} into this folder first" if makers else "Run it first"
+    raise InputError(f"{run_folder} has no {name}. {remedy}.")
+
+
+@contextlib.contextmanager
+def explained_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a refused write into one line that says what to do."""
+    remedies = {
+        errno.ENOSPC: "the disk is full. Free some space and run the same command again",
+        errno.EDQUOT: "the disk quota is used up. Free some space and run the command again",
+        errno.EACCES: "writing is not allowed. Choose a folder that you may write to",
+        errno.EPERM: "writing is not allowed. Choose a folder that you may write to",
+        errno.EROFS: "the file system is read-only. Choose a folder that you may write to",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in remedies:
+            raise
+        raise InputError(f"Cannot write {path}: {remedies[error.errno]}.") from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` and rename it when the block ends without an error.
+
+    The temporary name keeps the suffix of `path`, since some libraries choose a format by it.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    with explained_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON atomically, with sorted keys and no NaN."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file; raises InputError when it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+
+
+def hash_of(content: object) -> str:
+    """The first 16 hex digits of the SHA-256 of `content` as canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cores() -> int:
+    """Cores that this run may use: `NBHELPERS_CORES` if the batch sets it, else all it may see."""
+    named = os.environ.get("NBHELPERS_CORES", "")
+    return int(named) if named.isdigit() and int(named) > 0 else len(os.sched_getaffinity(0))
+
+
+def hardware() -> dict[str, object]:
+    """Processor, cores, memory in GB, and the name of the first NVIDIA GPU (or null)."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor_name(),
+        "cores": cores(),
+        "memory_gb": round(memory_bytes / 1e9, 1),
+        "gpu": _gpu_name(),
+        "platform": platform_name(),
+    }
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu_name() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip().splitlines()[0] if found.stdout.strip() else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that can change a figure."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def interactive() -> bool:
+    """True where a person watches: a terminal, or a notebook that no batch runs."""
+    if os.environ.get("NBHELPERS_HEADLESS"):
+        return False
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
+
+
+def log(text: str) -> None:
+    """Print one line with the time, at once."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def progress(items: Iterable, total: int, label: str) -> Iterator:
+    """Pass `items` on with a progress bar, or with a log line now and then when headless."""
+    if interactive():
+        from tqdm.auto import tqdm
+
+        yield from tqdm(items, total=total, desc=label)
+        return
+    started = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LOG_LINES and done < total:
+            last = now
+            log(f"{label}: {done:,} of {total:,}, {done / (now - started):.1f} a second")
+    log(f"{label}: {done:,} in {time.monotonic() - started:.1f} s")
