@@ -1,0 +1,62 @@
+# Every command installs what it needs into .venv first, from requirements.lock.
+# It takes Python 3.11 to 3.13 and GNU make; nothing else.
+
+PROFILE ?= demo
+DATA ?=
+RUN ?= $(PROFILE)
+BACKEND ?=
+TESTS ?=
+export PROFILE DATA RUN BACKEND TESTS
+
+BIN := .venv/bin
+INSTALLED := .venv/installed.lock
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help report test lab bench lint lock clean
+
+help: ## Show this list.
+	@echo 'make report   run the notebooks of a profile and write reports/<run>/index.html'
+	@echo '              PROFILE=$(PROFILE)  DATA=folder of radiographs  RUN=name of the run folder'
+	@echo '              BACKEND=tensorflow or jax (what Keras runs on)'
+	@echo 'make test     run every test (TESTS=tests/test_x.py for some)'
+	@echo 'make lab      open the notebooks in JupyterLab'
+	@echo 'make bench    time image preparation and write reports/bench.json'
+	@echo 'make lint     check style with ruff'
+	@echo 'make lock     renew requirements.lock (takes uv)'
+	@echo 'make clean    remove .venv and caches; reports/ stays'
+	@echo 'PYTHON=python3.12 make ... picks the Python that .venv is made with.'
+	@printf 'Profiles:'; for p in params/*/; do printf ' %s' "$$(basename "$$p")"; done; echo
+
+# `exec` makes the command a child of make itself, and --bound lets it end with make: whatever
+# is killed, nothing goes on writing into the run folder.
+report: $(INSTALLED)
+	@exec $(BIN)/python -m nbhelpers.execute profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
+	  --backend "$$BACKEND" --bound
+
+test: $(INSTALLED)
+	@exec $(BIN)/python -m pytest -q $$TESTS
+
+lab: $(INSTALLED)
+	@exec $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+
+bench: $(INSTALLED)
+	@exec $(BIN)/python tests/benchmarks/run.py reports/bench.json
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock:
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --universal --python-version 3.11 \
+	  --no-emit-index-url --no-annotate --quiet --extra batch --extra lab --extra jax --extra test \
+	  pyproject.toml -o requirements.lock
+
+clean:
+	@rm -rf .venv build nbhelpers.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find nbhelpers tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'Removed .venv and caches. reports/ is kept; delete a run folder there by hand.'
+
+# The copy of the lock inside .venv is written last: while it is missing, .venv is made anew, and
+# while it equals the lock there is nothing to install.
+$(INSTALLED): requirements.lock pyproject.toml
+	@if cmp -s requirements.lock $(INSTALLED) && $(BIN)/python -c 'import nbhelpers' 2>&1; \
+	  then touch $(INSTALLED); else PYTHON='$(PYTHON)' sh .ci/install; fi
