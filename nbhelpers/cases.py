@@ -1,0 +1,139 @@
+"""The case table: one row a radiograph, with label, stage, split and fold.
+
+`layouts` finds the table and the images, `labels` checks every row. Cases of `external_folder` get
+the split `external` and ids that begin with `external-`, those of a table without ages
+`unlabelled` and `unlabelled-`, so a case id occurs once in the table.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from nbhelpers.fingerprints import fingerprint, require_same_fingerprint
+from nbhelpers.labels import read_labels
+from nbhelpers.layouts import Images, find_images, find_tables
+from nbhelpers.splits import assign_folds, assign_splits, split_manifest
+from nbhelpers.stages import STAGE_NAMES, parse_cuts, stage_names, stage_of
+from nbhelpers.tables import Table, missing_columns
+from nbhelpers.workspace import InputError, atomic_path, find_run_file, read_json, write_json
+
+# What belongs to a case table is reached through this room: cases.stage_of, cases.fingerprint ...
+__all__ = [
+    "STAGE_NAMES",
+    "fingerprint",
+    "load_cases",
+    "load_data_facts",
+    "read_cases",
+    "require_same_fingerprint",
+    "save_cases",
+    "split_manifest",
+    "stage_names",
+    "stage_of",
+]
+
+COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
+OLDEST_IN_YEARS = 20
+
+
+def read_cases(
+    data_folder: Path, external_folder: Path | None = None, stage_cuts: str = "gilsanz_ratib"
+) -> pd.DataFrame:
+    """The case table of a folder of radiographs, without `image_sha256`.
+
+    Columns: `case_id`, `image_path` (absolute), `sex` ("female", "male" or null), `age_months`,
+    `stage` (Int8), `split`, `fold` (Int8, rows of train alone). Rows stand in the order of the
+    tables: with ages, without ages, external. Everything is checked but the pixels: raises
+    InputError with file, line, column and remedy.
+    """
+    parse_cuts(stage_cuts)
+    data_folder = Path(data_folder).resolve()
+    skip = [] if external_folder is None else [Path(external_folder).resolve()]
+    if data_folder in skip:
+        raise InputError(
+            f"external_folder and data_folder are both {data_folder}: cases that were trained on "
+            "would be scored as external. Name another folder, or none."
+        )
+    table, to_predict = find_tables(data_folder)
+    others = [] if to_predict is None else [to_predict]
+    parts = [_with_splits(_read_labelled(table, find_images(data_folder, table, others, skip)))]
+    if to_predict is not None:
+        images = find_images(data_folder, to_predict, [table], skip)
+        parts.append(_beside(read_labels(to_predict, images), "unlabelled"))
+    if external_folder is not None:
+        table, to_predict = find_tables(skip[0])
+        others = [] if to_predict is None else [to_predict]
+        images = find_images(skip[0], table, others, [data_folder])
+        parts.append(_beside(_read_labelled(table, images), "external"))
+    cases = pd.concat(parts, ignore_index=True)
+    _require_distinct(cases["case_id"])
+    cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
+    return cases[COLUMNS]
+
+
+def _read_labelled(table: Table, images: Images) -> pd.DataFrame:
+    lacking = missing_columns(table, ("id", "age", "sex"))
+    if lacking:
+        raise InputError(lacking)
+    cases = read_labels(table, images)
+    name = table.column_name("age")
+    if cases["age_months"].max() <= OLDEST_IN_YEARS and "month" not in name.lower():
+        raise InputError(
+            f"{table.path}, column {name!r}: no age is over {OLDEST_IN_YEARS}, so these look like "
+            "years. Multiply them by 12, or name the column boneage_months if they are months."
+        )
+    return cases
+
+
+def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
+    split = assign_splits(cases["case_id"], cases["sex"], cases["age_months"])
+    train = cases[split == "train"]
+    fold = assign_folds(train["case_id"], train["sex"], train["age_months"])
+    return cases.assign(split=split, fold=fold.reindex(cases.index))
+
+
+def _beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
+    no_fold = pd.array([None] * len(cases), dtype="Int8")
+    return cases.assign(case_id=f"{split}-" + cases["case_id"], split=split, fold=no_fold)
+
+
+def _require_distinct(case_id: pd.Series) -> None:
+    twice = case_id[case_id.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"The id {twice.iloc[0]} is also the name given to a case of another table. "
+            "Rename that id and its image."
+        )
+
+
+def save_cases(
+    run_folder: Path,
+    cases: pd.DataFrame,
+    fingerprint: dict[str, object],
+    stage_cuts: str = "gilsanz_ratib",
+    excluded: list[dict[str, str]] | None = None,
+) -> None:
+    """Write `cases.parquet`, then `data.json`; refuses a run folder made from other data.
+
+    `excluded` lists cases left out (`case_id`, `image_path`, `reason`); `cases` no longer has them.
+    """
+    require_same_fingerprint(run_folder, fingerprint)
+    with atomic_path(run_folder / "cases.parquet") as temporary:
+        cases.to_parquet(temporary, index=False)
+    facts = {
+        "fingerprint": fingerprint,
+        "manifest": split_manifest(cases),
+        "stage_cuts": stage_cuts,
+        "stage_names": list(stage_names(stage_cuts)),
+        "excluded": excluded or [],
+    }
+    write_json(run_folder / "data.json", facts)
+
+
+def load_cases(run_folder: Path) -> pd.DataFrame:
+    """The case table of a run folder; raises InputError where notebook 01 has not made it."""
+    return pd.read_parquet(find_run_file(run_folder, "cases.parquet"))
+
+
+def load_data_facts(run_folder: Path) -> dict:
+    """`data.json`: fingerprint, split manifest, stage cuts and names, excluded cases."""
+    return read_json(find_run_file(run_folder, "data.json"))

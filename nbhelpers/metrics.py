@@ -1,0 +1,154 @@
+"""Scores of ages and of stages, each with a bootstrap interval; paired comparison of two models.
+
+Intervals are 95 % percentile intervals over 2,000 resamples of the cases, seeded, so a score is the
+same in every file that quotes it. A resample is kept as the number of times it draws each case:
+means then are one matrix product. A value that is not defined (recall of a class that no case
+has, R2 where all ages are equal) is NaN here and null in files, never 0.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+RESAMPLES = 2000
+RESAMPLES_AT_ONCE = 200
+SEED = 20171026
+LEVEL = 0.95
+# An interval is given only if the score is defined in this share of the resamples.
+DEFINED = 0.9
+STAGES = 5
+WITHIN_MONTHS = (6, 12, 24)
+
+
+def score_ages(true_months: np.ndarray, predicted_months: np.ndarray) -> pd.DataFrame:
+    """mae, mse, rmse, r2, median_error and within_6, within_12, within_24 (shares, 0..1).
+
+    Months, [n] each. Rows: metric, n, value, lower, upper. Predictions on a limit count as within.
+    """
+    truth, predicted = _finite_pair(true_months, predicted_months)
+    error = predicted - truth
+    # Ages are centred, so that their variance is exact as a difference of moments.
+    centred = truth - truth.mean()
+    absolute = np.abs(error)
+    within = [absolute <= limit for limit in WITHIN_MONTHS]
+    columns = np.column_stack([absolute, error**2, centred, centred**2, *within]).astype(float)
+    point = _age_scores(columns.mean(axis=0, keepdims=True), np.array([np.median(absolute)]))
+    resampled = [
+        _age_scores(draws @ columns / len(truth), np.median(absolute[chosen], axis=1))
+        for chosen, draws in _resamples(len(truth))
+    ]
+    return _table(point, resampled, len(truth))
+
+
+def _age_scores(means: np.ndarray, median: np.ndarray) -> dict[str, np.ndarray]:
+    mae, mse, age, age_squared, *within = means.T
+    variance = age_squared - age**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(variance > 1e-9, 1 - mse / variance, np.nan)
+    scores = {"mae": mae, "mse": mse, "rmse": np.sqrt(mse), "r2": r2, "median_error": median}
+    return scores | {f"within_{limit}": w for limit, w in zip(WITHIN_MONTHS, within, strict=True)}
+
+
+def score_stages(true_stage: np.ndarray, predicted_stage: np.ndarray) -> pd.DataFrame:
+    """accuracy, qwk, macro precision, recall and F1, and the three of each class 0..4.
+
+    Stages 0..4, [n] each. Rows: metric, n, value, lower, upper; classes are `recall_0` and so on.
+    Macro means run over the classes that occur in truth or prediction, and a class that is never
+    predicted counts there with precision 0, as in scikit-learn; its own row is null.
+    """
+    truth, predicted = _stage_pair(true_stage, predicted_stage)
+    cells = np.eye(STAGES**2)[truth * STAGES + predicted]
+    point = _stage_scores(cells.sum(axis=0, keepdims=True))
+    resampled = [_stage_scores(draws @ cells) for _, draws in _resamples(len(truth))]
+    return _table(point, resampled, len(truth))
+
+
+def confusion(true_stage: np.ndarray, predicted_stage: np.ndarray) -> np.ndarray:
+    """Counts [5, 5]: row the true stage, column the predicted one."""
+    truth, predicted = _stage_pair(true_stage, predicted_stage)
+    return np.bincount(truth * STAGES + predicted, minlength=STAGES**2).reshape(STAGES, STAGES)
+
+
+def _stage_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of many confusion matrices at once: counts [resamples, 25]."""
+    counts = cells.reshape(-1, STAGES, STAGES)
+    total = counts.sum(axis=(1, 2))
+    right = np.diagonal(counts, axis1=1, axis2=2)
+    true, predicted = counts.sum(axis=2), counts.sum(axis=1)
+    grade = np.arange(STAGES)
+    weight = (grade[:, None] - grade[None, :]) ** 2
+    by_chance = np.einsum("ri,rj,ij->r", true, predicted, weight) / total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = (counts * weight).sum(axis=(1, 2))
+        qwk = np.where(by_chance > 0, 1 - observed / by_chance, np.nan)
+        by_class = {
+            "precision": np.where(predicted > 0, right / predicted, np.nan),
+            "recall": np.where(true > 0, right / true, np.nan),
+            "f1": np.where(true + predicted > 0, 2 * right / (true + predicted), np.nan),
+        }
+    occurs = true + predicted > 0
+    scores = {"accuracy": right.sum(axis=1) / total, "qwk": qwk}
+    for name, values in by_class.items():
+        summed = np.where(occurs, np.nan_to_num(values), 0).sum(axis=1)
+        scores[f"macro_{name}"] = summed / occurs.sum(axis=1)
+    for name, values in by_class.items():
+        scores |= {f"{name}_{stage}": values[:, stage] for stage in range(STAGES)}
+    return scores
+
+
+def compare_errors(errors_a: np.ndarray, errors_b: np.ndarray) -> dict[str, float | int]:
+    """Paired difference of two mean errors on the same cases, a minus b: below 0, a is better.
+
+    Errors [n] each: absolute months, or 0 and 1 for right and wrong. Gives n, value, lower, upper.
+    """
+    a, b = _finite_pair(errors_a, errors_b)
+    difference = a - b
+    means = np.concatenate([draws @ difference / len(a) for _, draws in _resamples(len(a))])
+    lower, upper = _interval(means)
+    return {"n": len(a), "value": float(difference.mean()), "lower": lower, "upper": upper}
+
+
+def _resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of resamples: the rows drawn and how often each row was drawn, [block, n] each."""
+    random = np.random.default_rng(SEED)
+    for start in range(0, RESAMPLES, RESAMPLES_AT_ONCE):
+        block = min(RESAMPLES_AT_ONCE, RESAMPLES - start)
+        chosen = random.integers(0, n, size=(block, n))
+        flat = (chosen + n * np.arange(block)[:, None]).ravel()
+        yield chosen, np.bincount(flat, minlength=block * n).reshape(block, n).astype(float)
+
+
+def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:
+    rows = []
+    for metric, value in point.items():
+        lower, upper = _interval(np.concatenate([block[metric] for block in resampled]))
+        if np.isnan(value[0]):
+            lower = upper = np.nan
+        rows.append((metric, n, float(value[0]), lower, upper))
+    return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    defined = values[~np.isnan(values)]
+    if len(defined) < DEFINED * len(values):
+        return np.nan, np.nan
+    lower, upper = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(lower), float(upper)
+
+
+def _finite_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise ValueError(f"Scores need two arrays of one length, not {a.shape} and {b.shape}.")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("Scores need numbers: a value is missing or not finite.")
+    return a, b
+
+
+def _stage_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = _finite_pair(a, b)
+    for stages in (a, b):
+        if not np.isin(stages, np.arange(STAGES)).all():
+            raise ValueError(f"Stages are whole numbers 0 to {STAGES - 1}.")
+    return a.astype(int), b.astype(int)
