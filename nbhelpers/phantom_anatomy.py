@@ -1,0 +1,198 @@
+"""The grown hand that every drawing is scaled from: lengths, widths and places in mm.
+
+Measured on radiographs and scaled to a hand of 188 mm. x to the thumb, y up, the middle of the
+capitate at the origin. Widths are halves. Shapes and poses of a child are made from these in
+`phantom_bones`.
+"""
+
+import numpy as np
+
+from nbhelpers import phantom_shapes as shapes
+
+HAND_LENGTH = 188.0
+DIGITS = (1, 2, 3, 4, 5)
+# Place of a metacarpal's base; its direction in degrees in a closed hand, and what full spread
+# adds.
+METACARPAL_BASES = {1: (26, -2), 2: (13.5, 10.5), 3: (1.5, 12), 4: (-9.5, 12.5), 5: (-19, 8.5)}
+METACARPAL_DIRECTIONS = {1: (27, 14), 2: (3, 5), 3: (-1, -2), 4: (-6, -7), 5: (-13, -12)}
+FINGER_DIRECTIONS = {1: (20, 14), 2: (3, 17), 3: (0, -1), 4: (-3, -12), 5: (-8, -28)}
+LENGTHS = {
+    "MC": {1: 44.0, 2: 61.5, 3: 59.0, 4: 50.5, 5: 46.0},
+    "PP": {1: 28.5, 2: 39.0, 3: 43.0, 4: 40.0, 5: 31.5},
+    "MP": {2: 22.5, 3: 26.5, 4: 25.0, 5: 18.0},
+    "DP": {1: 22.5, 2: 16.0, 3: 17.5, 4: 17.0, 5: 15.5},
+}
+# Half the width of the metaphysis (of the head, for metacarpals 2 to 5).
+WIDTHS = {
+    "MC": {1: 7.0, 2: 7.0, 3: 6.7, 4: 5.7, 5: 5.9},
+    "PP": {1: 6.4, 2: 6.7, 3: 7.0, 4: 6.5, 5: 5.5},
+    "MP": {2: 5.7, 3: 6.1, 4: 5.7, 5: 4.7},
+    "DP": {1: 6.1, 2: 4.6, 3: 4.9, 4: 4.8, 5: 4.0},
+}
+PLATE = {"MC": 8.4, "PP": 4.6, "MP": 3.9, "DP": 3.4}  # full height of an epiphysis along its bone
+THUMB_PLATE = 4.8
+SOFT_TIP = 4.0  # skin beyond the last bone
+SOFT_WIDTHS = {1: (12.0, 8.6), 2: (10.4, 7.4), 3: (10.6, 7.7), 4: (10.0, 7.2), 5: (8.8, 6.3)}
+
+# Half-width along a bone as a share of its largest, from proximal (0) to distal (1).
+PROFILES = {
+    "phalanx": (
+        (0, 0.97),
+        (0.1, 0.92),
+        (0.35, 0.66),
+        (0.58, 0.57),
+        (0.8, 0.66),
+        (0.91, 0.76),
+        (1, 0.68),
+    ),
+    "DP": ((0, 0.97), (0.1, 0.86), (0.38, 0.5), (0.65, 0.4), (0.84, 0.55), (0.93, 0.6), (1, 0.4)),
+    "MC": (
+        (0, 0.8),
+        (0.06, 0.98),
+        (0.2, 0.76),
+        (0.42, 0.55),
+        (0.65, 0.57),
+        (0.86, 0.82),
+        (1, 0.93),
+    ),
+    "MC1": (
+        (0, 0.97),
+        (0.1, 0.94),
+        (0.35, 0.7),
+        (0.58, 0.66),
+        (0.82, 0.85),
+        (0.92, 0.92),
+        (1, 0.7),
+    ),
+    "radius": ((0, 0.52), (0.5, 0.5), (0.72, 0.58), (0.88, 0.84), (0.97, 0.99), (1, 0.98)),
+    "ulna": ((0, 0.9), (0.6, 0.82), (0.85, 0.8), (0.96, 0.98), (1, 0.96)),
+    # With the epiphysis fused on.
+    "old phalanx": (
+        (0, 0.9),
+        (0.06, 1),
+        (0.16, 0.93),
+        (0.38, 0.66),
+        (0.6, 0.56),
+        (0.8, 0.65),
+        (0.91, 0.76),
+        (1, 0.68),
+    ),
+    "old DP": (
+        (0, 0.9),
+        (0.07, 1),
+        (0.17, 0.9),
+        (0.42, 0.5),
+        (0.66, 0.4),
+        (0.84, 0.55),
+        (0.93, 0.6),
+        (1, 0.4),
+    ),
+    "old MC": (
+        (0, 0.8),
+        (0.06, 0.98),
+        (0.19, 0.76),
+        (0.4, 0.54),
+        (0.62, 0.55),
+        (0.82, 0.85),
+        (0.92, 1),
+        (1, 0.72),
+    ),
+    "old MC1": (
+        (0, 0.9),
+        (0.06, 1),
+        (0.16, 0.96),
+        (0.38, 0.7),
+        (0.6, 0.65),
+        (0.82, 0.85),
+        (0.92, 0.92),
+        (1, 0.7),
+    ),
+}
+
+# Carpals: place, half-width, half-length, direction in degrees, lobes (waves, amplitude, phase).
+CARPALS = {
+    "capitate": ((0, 0), 7.4, 11.6, -3, ((2, 0.04, 0.0), (3, 0.05, 1.6))),
+    "hamate": ((-11.5, 0.5), 7.2, 9.0, 14, ((3, 0.09, 1.6),)),
+    "triquetrum": ((-19.5, -9.5), 6.2, 7.0, 35, ((3, 0.06, 0.4),)),
+    "lunate": ((-7.5, -16), 7.6, 6.6, -8, ((2, 0.05, 0.5), (3, 0.06, 4.7))),
+    "scaphoid": ((8.5, -13.5), 5.8, 10.0, 42, ((2, 0.05, 0.9), (3, 0.05, 0.6))),
+    "trapezium": ((20.5, -4.5), 6.8, 6.2, 35, ((4, 0.06, 0.7),)),
+    "trapezoid": ((12.6, 3.4), 5.6, 5.4, 10, ((3, 0.07, 0.9),)),
+    "pisiform": ((-20.5, -12), 4.2, 4.8, 10, ()),
+}
+# Where the hand turns on the forearm, and the two bones there: the middle of the end of the shaft,
+# half its width, height and middle of the epiphysis, wedge (which side is higher).
+WRIST_PIVOT = (-5.0, -14.0)
+FOREARM = {
+    "radius": {
+        "end": (2.0, -34.5),
+        "width": 14.0,
+        "plate": 8.4,
+        "epiphysis": (2.6, -28.8),
+        "wedge": 0.3,
+    },
+    "ulna": {
+        "end": (-21.5, -36.0),
+        "width": 6.6,
+        "plate": 6.0,
+        "epiphysis": (-21.8, -31.0),
+        "wedge": -0.25,
+    },
+}
+FOREARM_LENGTH = 190.0
+
+
+def shaft(
+    kind: str,
+    width: float,
+    start: tuple[float, float],
+    direction: float,
+    length: float,
+    *,
+    waist: float = 0.0,
+    cortex: float = 1.0,
+    depth: float = 0.85,
+    ends: tuple[float, float] = (0.8, 2.6),
+    bend: float = 0.0,
+    share: float = 1.0,
+) -> shapes.Shaft:
+    """A tube with the named profile.
+
+    `waist` fills the waist in (0 grown, towards 1 a plain cylinder), `ends` are the mm over which
+    the proximal and the distal end round off, `cortex` multiplies the thickness of compact bone.
+    """
+    part = (np.arange(shapes.PROFILE_SAMPLES) + 0.5) / shapes.PROFILE_SAMPLES
+    knots = np.array(PROFILES[kind])
+    relative = _smooth(part, knots)
+    relative = relative + waist * np.maximum(1.0 - relative, 0.0)
+    outer = (
+        width
+        * relative
+        * _rounding(part * length, ends[0])
+        * _rounding((1 - part) * length, ends[1])
+    )
+    middle = np.exp(-(((part - 0.52) / 0.24) ** 2))
+    wall = cortex * (0.055 * width + 0.13 * width * middle)
+    plate = max(0.75 * cortex * width / 7.0, 0.3)  # compact bone that closes both ends
+    kept = _rounding(part * length - plate, ends[0]) * _rounding(
+        (1 - part) * length - plate, ends[1]
+    )
+    inner = np.maximum(np.minimum(width * relative * kept, outer) - wall, 0.0)
+    from_end = np.minimum(part, 1 - part) * length
+    sponge = shapes.SPONGY_BONE * (0.55 + 0.75 * np.exp(-from_end / (0.9 * width)))
+    arrays = (array.astype(np.float32) for array in (outer, inner, sponge))
+    return shapes.Shaft(start, direction, length, *arrays, depth, bend, share)
+
+
+def _smooth(part: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """Interpolate and round the corners off."""
+    raw = np.interp(part, knots[:, 0], knots[:, 1])
+    kernel = np.hanning(25)
+    padded = np.pad(raw, 12, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+
+
+def _rounding(distance: np.ndarray, radius: float) -> np.ndarray:
+    """A quarter of an ellipse: 0 at the end of a bone, 1 from `radius` mm on."""
+    near = np.clip(distance / radius, 0.0, 1.0)
+    return np.sqrt(1.0 - (1.0 - near) ** 2)
