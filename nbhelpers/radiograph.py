@@ -1,0 +1,134 @@
+"""One radiograph file: its header checked first, then its grey levels as uint8 [height, width]."""
+
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from nbhelpers.workspace import InputError
+
+FORMATS = ("PNG", "JPEG")
+SHORTEST_SIDE = 32
+# A hand radiograph has up to about 10 megapixels; more than this is a mistake or an attack.
+MOST_PIXELS = 100_000_000
+HEADER_BYTES = 1 << 16
+# 16-bit files that use no more than this hold 12-bit data, as detectors deliver it.
+LARGEST_12_BIT = 4095
+
+
+def check_header(content: bytes, name: str | Path) -> tuple[int, int]:
+    """(width, height) from the beginning of a file's bytes; no pixel is decoded.
+
+    Raises InputError naming the file when it is no PNG or JPEG, too small or too large.
+    """
+    path = Path(name)
+    if not content:
+        raise InputError(f"{path} is empty. Copy the radiograph again or remove its row.")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        raise InputError(_too_large(path)) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise InputError(
+            f"{path} is not a PNG or JPEG image, whatever its name says. "
+            "Replace it or remove its row."
+        ) from None
+    if width * height > MOST_PIXELS:
+        raise InputError(_too_large(path, width, height))
+    if min(width, height) < SHORTEST_SIDE:
+        raise InputError(
+            f"{path} has {width} x {height} pixels; a radiograph has at least {SHORTEST_SIDE} "
+            "a side. Replace it or remove its row."
+        )
+    return width, height
+
+
+def _too_large(path: Path, width: int = 0, height: int = 0) -> str:
+    size = f"{width} x {height}" if width else "far too many"
+    return (
+        f"{path} says it has {size} pixels, more than {MOST_PIXELS // 1_000_000} million. "
+        "Reduce it or remove its row."
+    )
+
+
+def read_header(path: str | Path) -> tuple[int, int]:
+    """(width, height) of a radiograph file, reading only its beginning where that is enough."""
+    with _opened(path) as file:
+        beginning = file.read(HEADER_BYTES)
+        complete = len(beginning) < HEADER_BYTES
+        try:
+            return check_header(beginning, path)
+        except InputError:
+            # A JPEG may carry long metadata before its size.
+            if complete or not beginning.startswith(b"\xff\xd8"):
+                raise
+            return check_header(beginning + file.read(), path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file; raises InputError when it is missing or may not be read."""
+    with _opened(path) as file:
+        return file.read()
+
+
+def _opened(path: str | Path):
+    try:
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _CLOEXEC))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}). Check the data folder or remove its row."
+        ) from None
+
+
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
+
+def decode(content: bytes, name: str | Path) -> np.ndarray:
+    """Grey levels uint8 [height, width] from the bytes of a PNG or JPEG file.
+
+    Colours become luminance; transparent pixels count as black. 16-bit levels are divided by 257,
+    so that the full range maps onto the full range; a file that uses at most 4,095 of the 65,536
+    levels holds 12-bit data and is divided by 16.0588 (4095 / 255) instead.
+    Raises InputError naming the file when the header or the pixels are damaged.
+    """
+    check_header(content, name)
+    if content.startswith(b"\x89PNG") and not _png_is_whole(content):
+        raise InputError(_damaged(name))
+    pixels = None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pass
+    if pixels is None:
+        raise InputError(_damaged(name))
+    return _to_grey(pixels)
+
+
+def _png_is_whole(content: bytes) -> bool:
+    """OpenCV fills what a truncated PNG lacks with black; the end chunk tells."""
+    return b"IEND" in content[-64:] or b"IEND" in content
+
+
+def _damaged(name: str | Path) -> str:
+    return f"{name} is damaged or cut short. Copy the radiograph again or remove its row."
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Grey levels uint8 [height, width] of a PNG or JPEG file (see `decode`)."""
+    return decode(read_bytes(path), path)
+
+
+def _to_grey(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 3:
+        alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
+        pixels = cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2GRAY)
+        if alpha is not None:
+            pixels = np.where(alpha > 0, pixels, 0).astype(pixels.dtype)
+    if pixels.dtype == np.uint16:
+        largest = LARGEST_12_BIT if pixels.max(initial=0) <= LARGEST_12_BIT else 65535
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / largest)
+    return np.ascontiguousarray(pixels)
