@@ -1,0 +1,57 @@
+"""Jupyter kernels for the batch: found by name, kept by `keeper`, reached without TCP ports."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import Unicode
+
+from nbhelpers import keeper
+from nbhelpers.workspace import InputError
+
+SOCKETS = Path("/tmp")  # a socket's path has at most about 100 characters, and TMPDIR may be long
+
+
+class KeptKernelManager(AsyncKernelManager):
+    """Starts the kernel under a keeper, so that it dies with this process however that ends."""
+
+    transport = Unicode("ipc")
+    lock = "-"
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        command = super().format_kernel_cmd(extra_arguments)
+        return [sys.executable, "-S", "-E", keeper.__file__, str(os.getpid()), self.lock, *command]
+
+
+@contextmanager
+def kernel_manager(lock: Path) -> Iterator[type[KeptKernelManager]]:
+    """A manager class whose kernels hold `lock` and talk through sockets in a folder of their own.
+
+    TCP ports are drawn before the kernel binds them, so kernels that start side by side clash.
+    """
+    place = SOCKETS if SOCKETS.is_dir() and os.access(SOCKETS, os.W_OK) else None
+    before = os.environ.get("JUPYTER_RUNTIME_DIR")
+    with tempfile.TemporaryDirectory(prefix="nbhelpers-", dir=place) as folder:
+        os.environ["JUPYTER_RUNTIME_DIR"] = folder
+        try:
+            yield type("RunKernelManager", (KeptKernelManager,), {"lock": str(lock)})
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_RUNTIME_DIR"]
+            else:
+                os.environ["JUPYTER_RUNTIME_DIR"] = before
+
+
+def require_kernel(name: str, source: Path) -> None:
+    """Raise InputError, naming the kernels there are, unless Jupyter knows the kernel `name`."""
+    known = sorted(KernelSpecManager().find_kernel_specs())
+    if name not in known:
+        raise InputError(
+            f"{source}: kernel_name: Jupyter has no kernel {name!r} (it has {', '.join(known)}). "
+            "Choose one of these or install it with `python -m ipykernel install`."
+        )
