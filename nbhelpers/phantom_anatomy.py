@@ -13,11 +13,11 @@ HAND_LENGTH = 188.0
 DIGITS = (1, 2, 3, 4, 5)
 # Place of a metacarpal's base; its direction in degrees in a closed hand, and what full spread
 # adds.
-METACARPAL_BASES = {1: (26, -2), 2: (13.5, 10.5), 3: (1.5, 12), 4: (-9.5, 12.5), 5: (-19, 8.5)}
+METACARPAL_BASES = {1: (26, -2), 2: (13.0, 9.0), 3: (1.5, 10.5), 4: (-9.2, 10.5), 5: (-18.5, 7)}
 METACARPAL_DIRECTIONS = {1: (27, 14), 2: (3, 5), 3: (-1, -2), 4: (-6, -7), 5: (-13, -12)}
 FINGER_DIRECTIONS = {1: (20, 14), 2: (3, 17), 3: (0, -1), 4: (-3, -12), 5: (-8, -28)}
 LENGTHS = {
-    "MC": {1: 44.0, 2: 61.5, 3: 59.0, 4: 50.5, 5: 46.0},
+    "MC": {1: 44.0, 2: 63.0, 3: 60.5, 4: 52.5, 5: 47.5},
     "PP": {1: 28.5, 2: 39.0, 3: 43.0, 4: 40.0, 5: 31.5},
     "MP": {2: 22.5, 3: 26.5, 4: 25.0, 5: 18.0},
     "DP": {1: 22.5, 2: 16.0, 3: 17.5, 4: 17.0, 5: 15.5},
@@ -29,10 +29,10 @@ WIDTHS = {
     "MP": {2: 5.7, 3: 6.1, 4: 5.7, 5: 4.7},
     "DP": {1: 6.1, 2: 4.6, 3: 4.9, 4: 4.8, 5: 4.0},
 }
-PLATE = {"MC": 8.4, "PP": 4.6, "MP": 3.9, "DP": 3.4}  # full height of an epiphysis along its bone
+PLATE = {"MC": 9.8, "PP": 4.6, "MP": 3.9, "DP": 3.4}  # full height of an epiphysis along its bone
 THUMB_PLATE = 4.8
 SOFT_TIP = 4.0  # skin beyond the last bone
-SOFT_WIDTHS = {1: (12.0, 8.6), 2: (10.4, 7.4), 3: (10.6, 7.7), 4: (10.0, 7.2), 5: (8.8, 6.3)}
+SOFT_WIDTHS = {1: (11.2, 8.2), 2: (9.6, 7.0), 3: (9.8, 7.2), 4: (9.2, 6.8), 5: (8.2, 6.0)}
 
 # Half-width along a bone as a share of its largest, from proximal (0) to distal (1).
 PROFILES = {
@@ -47,13 +47,14 @@ PROFILES = {
     ),
     "DP": ((0, 0.97), (0.1, 0.86), (0.38, 0.5), (0.65, 0.4), (0.84, 0.55), (0.93, 0.6), (1, 0.4)),
     "MC": (
-        (0, 0.8),
-        (0.06, 0.98),
-        (0.2, 0.76),
-        (0.42, 0.55),
-        (0.65, 0.57),
-        (0.86, 0.82),
-        (1, 0.93),
+        (0, 0.86),
+        (0.06, 1.14),
+        (0.13, 1.02),
+        (0.25, 0.74),
+        (0.45, 0.56),
+        (0.65, 0.58),
+        (0.86, 0.85),
+        (1, 0.97),
     ),
     "MC1": (
         (0, 0.97),
@@ -64,8 +65,16 @@ PROFILES = {
         (0.92, 0.92),
         (1, 0.7),
     ),
-    "radius": ((0, 0.52), (0.5, 0.5), (0.72, 0.58), (0.88, 0.84), (0.97, 0.99), (1, 0.98)),
-    "ulna": ((0, 0.9), (0.6, 0.82), (0.85, 0.8), (0.96, 0.98), (1, 0.96)),
+    "radius": (
+        (0, 0.5),
+        (0.68, 0.5),
+        (0.8, 0.58),
+        (0.89, 0.76),
+        (0.95, 0.93),
+        (0.985, 1),
+        (1, 0.98),
+    ),
+    "ulna": ((0, 1), (0.6, 0.88), (0.85, 0.8), (0.94, 0.88), (0.985, 1), (1, 0.96)),
     # With the epiphysis fused on.
     "old phalanx": (
         (0, 0.9),
@@ -88,14 +97,16 @@ PROFILES = {
         (1, 0.4),
     ),
     "old MC": (
-        (0, 0.8),
-        (0.06, 0.98),
-        (0.19, 0.76),
-        (0.4, 0.54),
-        (0.62, 0.55),
-        (0.82, 0.85),
-        (0.92, 1),
-        (1, 0.72),
+        (0, 0.86),
+        (0.055, 1.14),
+        (0.12, 1.0),
+        (0.22, 0.74),
+        (0.4, 0.55),
+        (0.6, 0.55),
+        (0.8, 0.82),
+        (0.91, 1),
+        (0.97, 0.92),
+        (1, 0.8),
     ),
     "old MC1": (
         (0, 0.9),
@@ -111,14 +122,14 @@ PROFILES = {
 
 # Carpals: place, half-width, half-length, direction in degrees, lobes (waves, amplitude, phase).
 CARPALS = {
-    "capitate": ((0, 0), 7.4, 11.6, -3, ((2, 0.04, 0.0), (3, 0.05, 1.6))),
-    "hamate": ((-11.5, 0.5), 7.2, 9.0, 14, ((3, 0.09, 1.6),)),
-    "triquetrum": ((-19.5, -9.5), 6.2, 7.0, 35, ((3, 0.06, 0.4),)),
-    "lunate": ((-7.5, -16), 7.6, 6.6, -8, ((2, 0.05, 0.5), (3, 0.06, 4.7))),
-    "scaphoid": ((8.5, -13.5), 5.8, 10.0, 42, ((2, 0.05, 0.9), (3, 0.05, 0.6))),
-    "trapezium": ((20.5, -4.5), 6.8, 6.2, 35, ((4, 0.06, 0.7),)),
-    "trapezoid": ((12.6, 3.4), 5.6, 5.4, 10, ((3, 0.07, 0.9),)),
-    "pisiform": ((-20.5, -12), 4.2, 4.8, 10, ()),
+    "capitate": ((0.3, -0.5), 7.4, 11.8, -3, ((2, 0.04, 0.0), (3, 0.06, 1.6))),
+    "hamate": ((-12.0, 0.8), 7.2, 9.4, 14, ((3, 0.1, 1.6),)),
+    "triquetrum": ((-19.3, -10.2), 6.4, 7.2, 35, ((3, 0.07, 0.4),)),
+    "lunate": ((-7.2, -16.0), 8.0, 7.0, -8, ((2, 0.05, 0.5), (3, 0.07, 4.7))),
+    "scaphoid": ((9.2, -13.2), 6.2, 10.6, 42, ((2, 0.05, 0.9), (3, 0.06, 0.6))),
+    "trapezium": ((21.0, -4.5), 7.0, 6.6, 35, ((4, 0.06, 0.7),)),
+    "trapezoid": ((12.8, 3.8), 6.0, 5.8, 10, ((3, 0.08, 0.9),)),
+    "pisiform": ((-20.5, -12.5), 4.4, 5.0, 10, ()),
 }
 # Where the hand turns on the forearm, and the two bones there: the middle of the end of the shaft,
 # half its width, height and middle of the epiphysis, wedge (which side is higher).
@@ -127,14 +138,14 @@ FOREARM = {
     "radius": {
         "end": (2.0, -34.5),
         "width": 14.0,
-        "plate": 8.4,
+        "plate": 9.2,
         "epiphysis": (2.6, -28.8),
         "wedge": 0.3,
     },
     "ulna": {
         "end": (-21.5, -36.0),
         "width": 6.6,
-        "plate": 6.0,
+        "plate": 7.4,
         "epiphysis": (-21.8, -31.0),
         "wedge": -0.25,
     },
@@ -172,14 +183,15 @@ def shaft(
         * _rounding((1 - part) * length, ends[1])
     )
     middle = np.exp(-(((part - 0.52) / 0.24) ** 2))
-    wall = cortex * (0.055 * width + 0.13 * width * middle)
-    plate = max(0.75 * cortex * width / 7.0, 0.3)  # compact bone that closes both ends
+    wall = cortex * (0.05 * width + 0.16 * width * middle)
+    plate = max(0.55 * cortex * min(width / 7.0, 1.0), 0.25)  # compact bone that closes both ends
     kept = _rounding(part * length - plate, ends[0]) * _rounding(
         (1 - part) * length - plate, ends[1]
     )
     inner = np.maximum(np.minimum(width * relative * kept, outer) - wall, 0.0)
     from_end = np.minimum(part, 1 - part) * length
-    sponge = shapes.SPONGY_BONE * (0.55 + 0.75 * np.exp(-from_end / (0.9 * width)))
+    sponge = shapes.SPONGY_BONE * (0.5 + 0.6 * np.exp(-from_end / (0.9 * width)))
+    sponge *= (7.0 / max(width, 7.0)) ** 0.7  # wide bones hold more fat
     arrays = (array.astype(np.float32) for array in (outer, inner, sponge))
     return shapes.Shaft(start, direction, length, *arrays, depth, bend, share)
 
@@ -187,8 +199,8 @@ def shaft(
 def _smooth(part: np.ndarray, knots: np.ndarray) -> np.ndarray:
     """Interpolate and round the corners off."""
     raw = np.interp(part, knots[:, 0], knots[:, 1])
-    kernel = np.hanning(25)
-    padded = np.pad(raw, 12, mode="edge")
+    kernel = np.hanning(15)
+    padded = np.pad(raw, 7, mode="edge")
     return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 

@@ -43,7 +43,7 @@ def draw_pose(rng: np.random.Generator) -> Pose:
     }
     factors = np.exp(rng.normal(0, 0.022, len(names)))
     return Pose(
-        spread=float(rng.beta(2.2, 2.0)),
+        spread=float(1.15 * rng.beta(2.6, 1.8)),
         thumb=float(np.clip(rng.normal(0, 6), -12, 12)),
         forearm=float(np.clip(rng.normal(0, 6), -16, 16)),
         bends=bends,
@@ -101,20 +101,20 @@ def _add_long_bone(
     head_grows = kind == "MC" and digit != 1  # the epiphysis is distal
     plate = (anatomy.THUMB_PLATE if name == "MC1" else anatomy.PLATE[kind]) * scale
     joint = (0.55 + 2.3 * child.youth(32)) * scale  # cartilage on either side of a joint
-    gap = (0.85 + 1.1 * child.youth(45)) * scale * (1.0 - 0.35 * child.maturity(name))
+    gap = (0.35 + 1.3 * child.youth(45)) * scale * (1.0 - 0.35 * child.maturity(name))
     along = np.array([np.sin(turn), -np.cos(turn)])
     fusion = child.fusion(name)
     profile = "DP" if kind == "DP" else "phalanx" if kind != "MC" else "MC1" if digit == 1 else "MC"
     common = {
-        "waist": 0.6 * child.youth(55),
+        "waist": 0.3 * child.youth(55),
         "cortex": pose.cortex,
         "depth": 0.74 if digit == 1 else 0.84,
         "bend": (-0.7 if digit == 1 else 0.0) * scale,
     }
-    round_head = 4.0 * scale if head_grows else 2.4 * scale
+    round_head = 4.6 * scale if head_grows else 3.0 * scale
     if fusion > 0:
         start = tuple(place + along * joint)
-        ends = (1.6 * scale, round_head)
+        ends = (1.8 * scale, round_head)
         bone = length - 2 * joint
         hand.bones.append(
             anatomy.shaft(
@@ -126,7 +126,7 @@ def _add_long_bone(
     common["share"] = 1.0 - fusion
     free = length - 2 * joint - plate - gap
     first = joint if head_grows else joint + plate + gap
-    ends = (1.4 * scale, 0.9 * scale) if head_grows else (0.9 * scale, 2.2 * scale)
+    ends = (2.2 * scale, 0.9 * scale) if head_grows else (1.1 * scale, 3.0 * scale)
     start = tuple(place + along * first)
     hand.bones.append(anatomy.shaft(profile, width, start, turn, free, ends=ends, **common))
     extent = child.extent(name)
@@ -134,8 +134,8 @@ def _add_long_bone(
         return
     height = plate * (0.3 + 0.7 * child.maturity(name) ** 0.6) * min(1.0, 0.4 + extent)
     wide = (1.0 if head_grows else 1.03) * width * extent
-    # A young centre lies in the middle of its cartilage, a disc close to its shaft.
-    offset = joint + plate - 0.5 * height - 0.25 * (plate - height)
+    # The growth plate keeps its width: a centre grows from its shaft towards the joint.
+    offset = joint + plate - 0.5 * height
     middle = length - offset if head_grows else offset
     hand.bones.append(
         Lump(
@@ -145,7 +145,7 @@ def _add_long_bone(
             half_width=wide,
             half_length=0.5 * height,
             depth=0.8 * wide,
-            exponent=2.0 if head_grows else 2.0 + 1.2 * child.maturity(name),
+            exponent=2.0 + 1.1 * child.maturity(name),
             cap=0.0 if head_grows else 0.9 * scale * child.maturity(name) ** 3 * -1.0,
             rim=0.55 * scale * pose.cortex,
             share=1.0 - fusion,
@@ -154,7 +154,7 @@ def _add_long_bone(
 
 
 def _add_carpals(hand: Hand, child: Child, pose: Pose) -> None:
-    rim = 0.75 * hand.scale * pose.cortex
+    rim = 0.6 * hand.scale * pose.cortex
     for name, ((x, y), wide, long, direction, lobes) in anatomy.CARPALS.items():
         extent = child.extent(name)
         if extent <= 0:
@@ -201,7 +201,7 @@ def _add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
         lean = turn + np.radians(-1.0 if name == "radius" else 1.5)
         along = np.array([np.sin(lean), -np.cos(lean)])
         long = anatomy.FOREARM_LENGTH * scale
-        common = {"waist": 0.25 * child.youth(55), "cortex": 0.8 * pose.cortex}
+        common = {"waist": 0.2 * child.youth(55), "cortex": 0.75 * pose.cortex}
         common |= {"depth": 0.62 if name == "radius" else 0.85}
         ends = (1.0, 0.9 * scale)
         for reach, share in ((0.0, 1.0 - fusion), (2.2 * scale, fusion)):

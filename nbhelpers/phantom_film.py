@@ -85,7 +85,7 @@ def _trabeculae(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     noise = rng.standard_normal((shape[0] // 2, shape[1] // 2), dtype=np.float32)
     net = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.55, sigmaY=1.1)
     net = cv2.resize(net, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return 1.0 + np.float32(float(rng.uniform(0.2, 0.45)) / 0.3) * net
+    return 1.0 + np.float32(float(rng.uniform(0.08, 0.2)) / 0.3) * net
 
 
 def expose(

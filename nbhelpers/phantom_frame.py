@@ -61,7 +61,7 @@ def draw_frame(rng: np.random.Generator, hand: Hand, size: int) -> Frame:
     turn = float(np.radians(np.clip(turn, -38, 38)))
     # Distance from the wrist's to the highest DIP box over the frame's height: the RSNA boxes have
     # 0.51, SD 0.08, with a tail of small hands on large plates.
-    share = float(np.clip(rng.normal(0.53, 0.06), 0.36, 0.64))
+    share = float(np.clip(rng.normal(0.55, 0.06), 0.38, 0.66))
     if rng.random() < 0.12:
         share *= float(rng.uniform(0.6, 0.9))
     places = rng.beta(2.5, 2.5, 2)
@@ -101,7 +101,7 @@ def _draw_field(
     points = _outline(hand, view) @ to_field.T
     low, high = points.min(0), points.max(0)
     span = high - low
-    grow = rng.uniform(0.01, 0.2, 4) * np.array([span[0], span[1], span[0], span[1] * 1.3])
+    grow = rng.uniform(0.02, 0.22, 4) * np.array([span[0], span[1], span[0], span[1] * 2.5])
     low, high = low - grow[:2], high + grow[2:]
     middle = (low + high) / 2 @ to_field
     half = (high - low) / 2

@@ -8,7 +8,7 @@ from nbhelpers.phantom_bones import Hand, Pose, turn_at_wrist
 from nbhelpers.phantom_growth import Child
 from nbhelpers.phantom_shapes import View
 
-SOFT_TISSUE = 0.0205  # attenuation per mm at about 55 kV
+SOFT_TISSUE = 0.0225  # attenuation per mm at about 55 kV
 WEB = 2.6  # mm of the grown hand over which parts melt into each other
 Capsule = tuple[np.ndarray, np.ndarray, float, float, float, float]
 
@@ -16,7 +16,7 @@ Capsule = tuple[np.ndarray, np.ndarray, float, float, float, float]
 def soft_capsules(hand: Hand, child: Child, pose: Pose) -> list[Capsule]:
     """Tapered capsules: two ends (mm), half-width at each, half-thickness at each."""
     scale = hand.scale
-    plump = pose.flesh * (1.0 + 0.16 * child.youth(40))
+    plump = pose.flesh * (1.0 + 0.3 * child.youth(40))
     wide = scale * (1.0 + 0.5 * (plump - 1.0))
     thick = scale * plump
     parts: list[Capsule] = []
@@ -40,7 +40,7 @@ def soft_capsules(hand: Hand, child: Child, pose: Pose) -> list[Capsule]:
         add(middle, finger_tip, ((half if digit != 1 else base * 0.9), tip), (7.2, 5.2))
         start, end = rays[f"MC{digit}"]
         widths = {1: (11.0, 11.5), 2: (12, 12), 3: (12, 12), 4: (12, 11.5), 5: (11.5, 11)}[digit]
-        add(start, end, widths, (15.0, 12.0))
+        add(start, end, widths, (16.5, 13.5))
     # The ball of the thumb, the first web and the little finger's ball.
     thumb, index, little = rays["MC1"], rays["MC2"], rays["MC5"]
     add(
@@ -49,15 +49,20 @@ def soft_capsules(hand: Hand, child: Child, pose: Pose) -> list[Capsule]:
         (13.0, 9.5),
         (17.0, 12.0),
     )
-    add(
-        0.25 * thumb[0] + 0.75 * thumb[1], 0.2 * index[0] + 0.8 * index[1], (7.5, 7.5), (12.0, 10.0)
-    )
+    for near, far, width in (
+        (0.3, 0.5, 11.0),
+        (0.5, 0.6, 11.0),
+        (0.68, 0.7, 10.0),
+        (0.86, 0.79, 8.0),
+    ):
+        first = thumb[0] + near * (thumb[1] - thumb[0])
+        add(first, index[0] + far * (index[1] - index[0]), (width, width), (11.0, 9.0))
     wrist = np.array([-2.0, 0.0]) * scale
     add(wrist + np.array([-19.0, 2.0]) * scale, little[1], (11.0, 10.0), (15.0, 12.0))
     elbow_side = turn_at_wrist((-6.0, -32.0), hand.forearm_turn) * scale
     elbow = turn_at_wrist((-3.0, -210.0), hand.forearm_turn) * scale
-    add(wrist, elbow_side, (26.0, 26.0), (18.0, 19.0))
-    add(elbow_side, elbow, (26.0, 46.0), (19.0, 34.0))
+    add(wrist, elbow_side, (26.5, 27.0), (20.0, 21.0))
+    add(elbow_side, elbow, (27.0, 50.0), (21.0, 38.0))
     return parts
 
 
@@ -97,5 +102,5 @@ def soft_thickness(
         for field in (inside, radius_sum / weight_sum, depth_sum / weight_sum)
     ]
     inside, radius, depth = fields
-    near = np.clip(inside / np.maximum(radius, 1e-3), 0.0, 1.0)
+    near = np.clip(inside / np.maximum(0.8 * radius, 1e-3), 0.0, 1.0)
     return 2.0 * depth * np.sqrt(1.0 - (1.0 - near) ** 2)
