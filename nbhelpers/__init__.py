@@ -1,1 +1,37 @@
-"""Bone age and developmental stage from paediatric hand radiographs: research and teaching."""
+"""Bone age and developmental stage from paediatric hand radiographs: research and teaching.
+
+The rooms, floor by floor. A room imports only rooms of lower floors, and of its own floor only
+rooms that stand above it in this table; `tests/test_architecture.py` reads it here.
+
+    floor  room              what it knows
+    1      workspace         where data and outputs are, safe writes, clear errors, hardware
+    1      locks             locks on files of a run folder, freed with the process
+    1      metrics           scores of ages and stages with bootstrap intervals, paired comparison
+    2      stages            five developmental stages cut out of bone age, by sex
+    2      splits            train, tuning, calibration and test; folds; their manifest
+    2      tables            a table of cases as text, with the line each row stands on
+    2      layouts           which files of a folder are the table and the images
+    2      labels            id, image, sex and bone age of each row, checked
+    2      fingerprints      which tables and images a run folder was made from
+    2      results           the results file of a run
+    2      cases             the case table
+    3      predictions       the prediction table
+    3      radiograph        one radiograph file as grey levels
+    3      geometry          where a pixel of the radiograph lies in the prepared picture
+    3      collimation       the collimated field of a radiograph
+    3      hand_outline      the outline of the hand
+    3      hand_finding      where the hand lies and which way it points
+    3      images            all radiographs, prepared, in one array
+    3      phantom_shapes    two kinds of bone and the path of X-rays through them
+    3      phantom_growth    when centres show, cap and fuse; how long the hand is
+    3      phantom_anatomy   the grown hand that every drawing is scaled from
+    3      phantom_bones     the bones of one hand in one pose
+    3      phantom_tissue    skin, fat and muscle
+    3      phantom_regions   boxes around the regions that a reader looks at
+    4      evaluation        scores of prediction tables, the test split among them
+    4      networks          the custom CNN, layers, heads
+    5      training          batches, schedule, fit with resume
+    8      profiles          folders of papermill parameter files, checked
+    8      reach             which rooms a notebook reaches
+    8      keeper            one command that ends with its owner
+"""

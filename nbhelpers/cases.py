@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
+TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256"]
 OLDEST_IN_YEARS = 20
 
 
@@ -67,7 +68,7 @@ def read_cases(
     cases = pd.concat(parts, ignore_index=True)
     _require_distinct(cases["case_id"])
     cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
-    return cases[COLUMNS]
+    return _plain_text(cases[COLUMNS])
 
 
 def _read_labelled(table: Table, images: Images) -> pd.DataFrame:
@@ -131,7 +132,14 @@ def save_cases(
 
 def load_cases(run_folder: Path) -> pd.DataFrame:
     """The case table of a run folder; raises InputError where notebook 01 has not made it."""
-    return pd.read_parquet(find_run_file(run_folder, "cases.parquet"))
+    return _plain_text(pd.read_parquet(find_run_file(run_folder, "cases.parquet")))
+
+
+def _plain_text(cases: pd.DataFrame) -> pd.DataFrame:
+    """Text as Python objects with None for null, whichever pandas read it."""
+    texts = [name for name in TEXT_COLUMNS if name in cases.columns]
+    objects = {name: cases[name].astype(object) for name in texts}
+    return cases.assign(**{name: text.where(text.notna(), None) for name, text in objects.items()})
 
 
 def load_data_facts(run_folder: Path) -> dict:

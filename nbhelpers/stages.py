@@ -110,6 +110,6 @@ def stage_of(
     for name, edges in cuts.items():
         rows = (sexes == name).to_numpy()
         if not sex_matters:
-            rows |= sexes.isna().to_numpy()
+            rows = rows | sexes.isna().to_numpy()
         stage[rows] = np.searchsorted(np.asarray(edges), ages[rows], side="right")
     return pd.arrays.IntegerArray(stage, (stage < 0) | np.isnan(ages))
