@@ -31,7 +31,18 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     4      evaluation        scores of prediction tables, the test split among them
     4      networks          the custom CNN, layers, heads
     5      training          batches, schedule, fit with resume
+    7      figures           one style; figures shown with alternative text
+    7      states            how each run of a run folder stands
+    7      transcript        what a notebook printed, as HTML
+    7      report            executed notebooks as pages
+    7      scoreboard        every model's scores beside the trivial predictors
+    7      index_page        the index of a run folder
+    8      parameters        a notebook's parameters and the files that set them
     8      profiles          folders of papermill parameter files, checked
     8      reach             which rooms a notebook reaches
     8      keeper            one command that ends with its owner
+    8      kernels           Jupyter kernels that end with their run
+    8      batch             all runs of a profile, through Snakemake
+    8      options           the command line
+    8      execute           one run, through papermill
 """

@@ -9,102 +9,57 @@ Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 import argparse
 import contextlib
 import os
-import re
 import sys
 import time
 from pathlib import Path
 
-from nbhelpers import keeper, locks, profiles, states
-from nbhelpers.workspace import InputError, atomic_path, cores, explained_errors, log, read_json
+from nbhelpers import keeper, locks, options, profiles, states
+from nbhelpers.workspace import InputError, atomic_path, cores, explained_errors, log
 
 COMPLETE, FAILED, UNUSABLE = 0, 1, 2
 IN_USE = "{folder} is in use by process {{process}}. Wait for it, or name another folder with RUN=."
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. User errors become one line and status 2."""
-    options = parse(arguments)
-    if options.bound:
-        keeper.die_with(options.bound)
-    if options.backend:
-        os.environ["KERAS_BACKEND"] = options.backend
+    chosen = options.parse(arguments)
+    if chosen.bound:
+        keeper.die_with(chosen.bound)
+    if chosen.backend:
+        os.environ["KERAS_BACKEND"] = chosen.backend
     try:
-        project = find_project(options.project)
-        folder = find_run_folder(project, options)
-        if options.command == "run":
-            return run_alone(project, folder, options)
+        project = options.find_project(chosen.project)
+        folder = options.find_run_folder(project, chosen)
+        data = options.find_data(chosen.data)
+        if chosen.command == "run":
+            return run_alone(project, folder, data, chosen)
         from nbhelpers import batch
 
-        return batch.run_profile(project, folder, options)
+        return batch.run_profile(project, folder, data, chosen)
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr, flush=True)
+        # Inside a batch, standard error is Snakemake's log.
+        inside = getattr(chosen, "inside", False)
+        print(f"Error: {error}", file=sys.stdout if inside else sys.stderr, flush=True)
         return UNUSABLE
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m nbhelpers.execute")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("profile", "all runs of a profile"), ("run", "one run of a profile")):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("profile", help="a folder of params/")
-        if name == "run":
-            command.add_argument("name", help="a file of that folder, without .yaml")
-            command.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-        command.add_argument("--run", default="", help="name of the run folder below reports/")
-        command.add_argument("--folder", default="", help="the run folder itself, instead of --run")
-        command.add_argument("--data", default="", help="folder of radiographs")
-        command.add_argument("--backend", default="", help="tensorflow or jax")
-        command.add_argument("--cores", type=int, default=0, help="cores to use (default: all)")
-        command.add_argument("--project", default="", help="folder with notebooks/ and params/")
-        command.add_argument("--bound", type=int, default=0, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
-
-
-def find_project(named: str) -> Path:
-    """The folder with `notebooks` and `params`: as named, else here, else where nbhelpers is."""
-    places = [Path(named)] if named else [Path.cwd(), Path(__file__).parents[1]]
-    for place in places:
-        if (place / "notebooks").is_dir() and (place / "params").is_dir():
-            return place.resolve()
-    raise InputError(
-        f"{places[0]} has no notebooks/ and params/. Run this in the project's folder."
-    )
-
-
-def find_run_folder(project: Path, options: argparse.Namespace) -> Path:
-    if options.folder:
-        return Path(options.folder).expanduser().resolve()
-    name = options.run or options.profile
-    if not re.fullmatch(r"[\w-][\w.-]*", name):
-        raise InputError(f"RUN={name!r} must be a plain name: letters, digits, points and dashes.")
-    return project / "reports" / name
-
-
-def find_data(data: str) -> str:
-    """DATA as an absolute path; raises InputError when it is not a folder."""
-    if data and not Path(data).expanduser().is_dir():
-        raise InputError(f"DATA={data} is not a folder. Name the folder of the radiographs.")
-    return str(Path(data).expanduser().resolve()) if data else ""
-
-
-def run_alone(project: Path, folder: Path, options: argparse.Namespace) -> int:
+def run_alone(project: Path, folder: Path, data: str, chosen: argparse.Namespace) -> int:
     """One run, refused while something else works on it or on the whole folder."""
-    profile = profiles.read_profile(project, options.profile)
-    run = profiles.find_run(profile, options.name)
+    profile = profiles.read_profile(project, chosen.profile)
+    run = profiles.find_run(profile, chosen.name)
     busy = IN_USE.format(folder=folder)
     with contextlib.ExitStack() as held:
-        if not options.inside:
+        if not chosen.inside:
             from nbhelpers import kernels
 
             kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
             held.enter_context(locks.hold(states.lock_path(folder, "folder"), busy, shared=True))
         lock = states.lock_path(folder, run.name)
-        held.enter_context(locks.hold(lock, busy, wait=locks.PATIENCE if options.inside else 0.0))
-        status = execute_run(project, folder, profile, run, find_data(options.data), options.cores)
+        held.enter_context(locks.hold(lock, busy, wait=locks.PATIENCE if chosen.inside else 0.0))
+        status = execute_run(project, folder, profile, run, data, chosen.cores)
     from nbhelpers import index_page
 
-    index_page.write_index(folder, profile)
+    index_page.write_index(folder, profile.name, [run.name for run in profile.runs])
     return status
 
 
@@ -143,9 +98,9 @@ def execute_run(
     report.write_page(folder, run.name, profile.name, state)
     if not problem:
         states.mark_done(folder, run.name)
-        log(f"finished {run.name} in {report.duration(seconds)}: {_short(page)}")
+        log(f"finished {run.name} in {report.duration(seconds)}: {_short(page, project)}")
         return COMPLETE
-    log(f"FAILED   {run.name} after {report.duration(seconds)}: {_short(page)}")
+    log(f"FAILED   {run.name} after {report.duration(seconds)}: {_short(page, project)}")
     log(f"         {problem['error']}: {problem['message']}")
     return UNUSABLE if problem["error"] == InputError.__name__ else FAILED
 
@@ -177,7 +132,7 @@ def run_notebook(
     with (
         atomic_path(executed) as output,
         kernels.kernel_manager(states.lock_path(folder, f"{run.name}.kernel")) as manager,
-        _environment(use),
+        kernels.environment(use),
         explained_errors(folder),
     ):
         try:
@@ -188,7 +143,7 @@ def run_notebook(
                 kernel_name=profile.kernel_name,
                 progress_bar=False,
                 cwd=project,
-                stdout_file=LinePrinter(run.name),
+                stdout_file=kernels.LinePrinter(run.name),
                 kernel_manager_class=manager,
             )
         except PapermillExecutionError as error:
@@ -199,49 +154,13 @@ def run_notebook(
     return problem
 
 
-class LinePrinter:
-    """A file for papermill that prints whole lines of a run's output, each with the run's name."""
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self.rest = ""
-
-    def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if line.strip():
-                print(f"{self.run} | {line.rsplit(chr(13), 1)[-1]}", flush=True)
-
-    def flush(self) -> None:
-        """Lines are printed at once."""
-
-
-@contextlib.contextmanager
-def _environment(use: int):
-    """What a kernel of the batch finds in its environment."""
-    before = dict(os.environ)
-    shared = use < cores()
-    os.environ.update(NBHELPERS_HEADLESS="1", NBHELPERS_CORES=str(use))
-    if shared:
-        for name in THREAD_SETTINGS:
-            os.environ.setdefault(name, str(use))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _written(path: Path) -> tuple[int, int] | None:
     """What changes when a file is replaced."""
-    if not path.exists():
-        return None
-    read_json(path)
-    return path.stat().st_mtime_ns, path.stat().st_ino
+    return (path.stat().st_mtime_ns, path.stat().st_ino) if path.exists() else None
 
 
-def _short(path: Path) -> str:
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+def _short(path: Path, project: Path) -> str:
+    return str(path.relative_to(project) if path.is_relative_to(project) else path)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python keeper.py OWNER LOCK command ...
 
-OWNER is the number of the process that starts the keeper. LOCK is a file that stays locked while the keeper,
-the command or a child of it lives ("-" for none). It is a script with nothing but the standard
-library, so that it costs little beside a kernel:
+OWNER is the number of the process that starts the keeper. LOCK is a file that stays locked while
+the keeper, the command or a child of it lives ("-" for none). It is a script with nothing but the
+standard library, so that it costs little beside a kernel:
 
 - the owner is killed: the keeper gets a signal (on Linux; elsewhere it looks every second) and
   kills the command's process group;

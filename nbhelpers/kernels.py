@@ -12,8 +12,9 @@ from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode
 
 from nbhelpers import keeper
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, cores
 
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 SOCKETS = Path("/tmp")  # a socket's path has at most about 100 characters, and TMPDIR may be long
 
 
@@ -55,3 +56,36 @@ def require_kernel(name: str, source: Path) -> None:
             f"{source}: kernel_name: Jupyter has no kernel {name!r} (it has {', '.join(known)}). "
             "Choose one of these or install it with `python -m ipykernel install`."
         )
+
+
+class LinePrinter:
+    """A file for papermill that prints whole lines of a run's output, each with the run's name."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.rest = ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if line.strip():
+                print(f"{self.run} | {line.rsplit(chr(13), 1)[-1]}", flush=True)
+
+    def flush(self) -> None:
+        """Lines are printed at once."""
+
+
+@contextmanager
+def environment(use: int) -> Iterator[None]:
+    """What a kernel of the batch finds in its environment."""
+    before = dict(os.environ)
+    shared = use < cores()
+    os.environ.update(NBHELPERS_HEADLESS="1", NBHELPERS_CORES=str(use))
+    if shared:
+        for name in THREAD_SETTINGS:
+            os.environ.setdefault(name, str(use))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

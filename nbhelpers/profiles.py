@@ -4,13 +4,13 @@
 runs share. Every file is flat, so each also works with plain papermill.
 """
 
-import ast
 import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbhelpers.workspace import InputError, read_json
+from nbhelpers.parameters import check_type, declared_parameters, read_parameters
+from nbhelpers.workspace import InputError
 
 SHARED = "_profile.yaml"
 RESERVED = ("kernel_name",)  # keys of _profile.yaml that execute reads and no notebook gets
@@ -22,7 +22,6 @@ RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
 # Notebooks of a group wait for all runs of the nearest group before them that has runs.
 GROUPS = ((1,), (2, 3, 4), (5,), (6, 7, 8))
 TRAINERS = (2, 3, 4, 5)  # notebooks whose `model` and `task` name what they write
-TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -82,56 +81,6 @@ def upstream(runs: tuple[Run, ...], run: Run) -> list[Run]:
     return []
 
 
-def read_parameters(path: Path) -> dict[str, object]:
-    """One flat parameter file; raises InputError for anything else."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{path} is not valid YAML ({line}). Correct it.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold lines `name: value`, not {content!r}.")
-    for key, value in content.items():
-        if not isinstance(value, bool | int | float | str):
-            raise InputError(
-                f"{path}: {key} must be one number, text, true or false; got {value!r}."
-            )
-    return content
-
-
-def declared_parameters(notebook: Path) -> dict[str, object]:
-    """Names and defaults of the cell tagged `parameters`, in their order.
-
-    Raises InputError when there is no such cell or a default is not a plain value.
-    """
-    for cell in read_json(notebook).get("cells", []):
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            return _assignments(notebook, "".join(cell["source"]))
-    raise InputError(f"{notebook} has no cell tagged `parameters`. Tag the cell of its settings.")
-
-
-def _assignments(notebook: Path, source: str) -> dict[str, object]:
-    found = {}
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign):
-            target = statement.targets[0]
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target = statement.target
-        else:
-            continue
-        try:
-            value = ast.literal_eval(statement.value)
-        except ValueError:
-            value = None
-        if not isinstance(target, ast.Name) or not isinstance(value, bool | int | float | str):
-            line = ast.unparse(statement)
-            raise InputError(f"{notebook}: parameter `{line}` needs one number, text or bool.")
-        found[target.id] = value
-    return found
-
-
 def _profile_folder(project: Path, name: str) -> Path:
     folder = project / "params" / name
     if not re.fullmatch(r"[\w.-]+", name) or not folder.is_dir():
@@ -161,10 +110,10 @@ def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]
             raise InputError(
                 f"{path}: {notebook.name} has no parameter {key}.{_nearest(key, declared)}"
             )
-        _check_type(path, key, value, declared[key])
+        check_type(path, key, value, declared[key])
     passed = {key: value for key, value in shared.items() if key in declared}
     for key, value in passed.items():
-        _check_type(folder / SHARED, key, value, declared[key])
+        check_type(folder / SHARED, key, value, declared[key])
     return Run(path.stem, notebook, path, declared, {**passed, **own})
 
 
@@ -178,35 +127,6 @@ def _check_declared(notebook: Path, declared: dict[str, object]) -> None:
             f"{notebook} declares {len(own)} parameters; {MOST_PARAMETERS} is the most. "
             "Make the rest constants of the module that owns them."
         )
-
-
-def _check_type(path: Path, key: str, value: object, default: object) -> None:
-    wanted = type(default)
-    if type(value) is wanted or (wanted is float and type(value) is int):
-        return
-    hint = ""
-    if wanted in (int, float) and isinstance(value, str) and _is_number(value):
-        plain = repr(float(value)) if wanted is float else value
-        hint = " YAML reads it as text: "
-        hint += f"write {_with_point(plain)}." if wanted is float else "write it without quotes."
-    elif wanted is str:
-        hint = f' Write it in quotes: "{value}".'
-    raise InputError(
-        f"{path}: {key} must be {TYPE_WORDS[wanted]} (default {default!r}), got {value!r}.{hint}"
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _with_point(number: str) -> str:
-    """YAML takes 1e-05 for a text and 1.0e-05 for a number."""
-    return re.sub(r"^(-?\d+)e", r"\1.0e", number)
 
 
 def _check_shared(path: Path, shared: dict[str, object], runs: tuple[Run, ...]) -> None:

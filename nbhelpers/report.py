@@ -1,20 +1,16 @@
 """Pages: executed notebooks as self-contained HTML that works offline, on a phone and in print."""
 
-import html
 import importlib.resources
 import json
 import re
 from functools import cache
 from pathlib import Path
 
-from nbhelpers import states
+from nbhelpers import states, transcript
 from nbhelpers.workspace import atomic_path
 
 HIDE = "hide"  # cells with this tag are left out
 PAPERMILL_TAGS = ("papermill-error-cell-tag",)
-LOG_LINE = re.compile(r"\d\d:\d\d:\d\d ")
-SHORT_LOG = 4  # lines; a longer log is folded
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 DISCLAIMER = "Research and teaching only. Not a medical device."
 OFFLINE = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url"), "")
 
@@ -34,6 +30,17 @@ def write_page(run_folder: Path, run: str, profile: str, state: dict[str, object
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def refresh_pages(run_folder: Path, profile: str, runs: list[str]) -> None:
+    """Render again the pages that are older than the code and the style which make them."""
+    here = Path(__file__)
+    newest = max(path.stat().st_mtime for path in (here, *(here.parent / "pages").iterdir()))
+    for run in runs:
+        page, state = states.page_path(run_folder, run), states.read_state(run_folder, run)
+        stale = not page.exists() or page.stat().st_mtime < newest
+        if state and (stale or state.get("status") == states.STOPPED):
+            write_page(run_folder, run, profile, state)
 
 
 def render(notebook: object, facts: dict[str, object]) -> str:
@@ -114,20 +121,10 @@ def prepare_cell(cell: dict) -> dict:
     elif "injected-parameters" in tags:
         label = "Parameters of this run"
     cell.metadata["label"] = label
-    cell.outputs = [prepared for output in joined(cell.outputs) for prepared in prepare(output)]
+    cell.outputs = [
+        prepared for output in transcript.joined(cell.outputs) for prepared in prepare(output)
+    ]
     return cell
-
-
-def joined(outputs: list) -> list:
-    """Neighbouring pieces of the same stream as one output."""
-    whole = []
-    for output in outputs:
-        same = whole and output.output_type == "stream" == whole[-1].output_type
-        if same and output.name == whole[-1].name:
-            whole[-1].text += output.text
-        else:
-            whole.append(output)
-    return whole
 
 
 def prepare(output: dict) -> list[dict]:
@@ -135,59 +132,13 @@ def prepare(output: dict) -> list[dict]:
     from nbformat.v4 import new_output
 
     if output.output_type == "stream":
-        return [new_output("display_data", {"text/html": piece}) for piece in stream_html(output)]
+        return [
+            new_output("display_data", {"text/html": piece})
+            for piece in transcript.stream_html(output)
+        ]
     if output.output_type == "error":
-        return [new_output("display_data", {"text/html": error_html(output)})]
+        return [new_output("display_data", {"text/html": transcript.error_html(output)})]
     return [output]
-
-
-def stream_html(output: dict) -> list[str]:
-    """A stream's text: prints as they are, runs of log lines quiet and folded when long."""
-    text = plain(output.text)
-    if not text.strip():
-        return []
-    if output.name == "stderr":
-        return [folded("Messages", text)]
-    pieces: list[tuple[bool, list[str]]] = []
-    for line in text.strip("\n").split("\n"):
-        is_log = bool(LOG_LINE.match(line))
-        if not pieces or pieces[-1][0] != is_log:
-            pieces.append((is_log, []))
-        pieces[-1][1].append(line)
-    return [
-        folded("Log", "\n".join(lines))
-        if is_log
-        else f"<pre>{html.escape(chr(10).join(lines))}</pre>"
-        for is_log, lines in pieces
-    ]
-
-
-def folded(label: str, text: str) -> str:
-    lines = text.strip("\n").split("\n")
-    body = f'<pre class="quiet">{html.escape(chr(10).join(lines))}</pre>'
-    if label == "Log" and len(lines) <= SHORT_LOG:
-        return body
-    last = html.escape(lines[-1][:160])
-    count = f"{len(lines)} line{'s' if len(lines) > 1 else ''}"
-    return (
-        f'<details class="log"><summary>{label}, {count}<span class="last">{last}</span></summary>'
-        f"{body}</details>"
-    )
-
-
-def error_html(output: dict) -> str:
-    trace = plain("\n".join(output.get("traceback", [])))
-    return (
-        f'<div class="error"><p><strong>{html.escape(output.ename)}</strong> '
-        f"{html.escape(plain(output.evalue))}</p>"
-        f"<details><summary>Stack trace</summary><pre>{html.escape(trace)}</pre></details></div>"
-    )
-
-
-def plain(text: str) -> str:
-    """Text without colour codes, and of a line that was overwritten only its last state."""
-    lines = ANSI.sub("", text).replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
 
 
 def with_contents(body: str) -> str:

@@ -1,0 +1,163 @@
+"""The scoreboard: every model's scores beside the trivial predictors, by task and split.
+
+Models stand in the order of their score on `calibration`, and the best is named there: an order or
+a winner taken from the test split would make the test scores of that model too good.
+"""
+
+from dataclasses import dataclass
+
+TRIVIAL = "trivial: "
+CHOOSING_SPLIT = "calibration"
+SHOWN_SPLIT = "test"
+# Task, its heading, and its metrics: the first orders the models and gets a bar.
+TASKS = {
+    "age": (
+        "Bone age",
+        ("mae", "rmse", "median_error", "within_6", "within_12", "within_24", "r2"),
+    ),
+    "stage": (
+        "Developmental stage",
+        ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
+    ),
+}
+LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
+MONTHS = ("mae", "rmse", "median_error")
+LABELS = {
+    "mae": "Mean error",
+    "rmse": "RMSE",
+    "median_error": "Median error",
+    "within_6": "Within 6 months",
+    "within_12": "Within 12",
+    "within_24": "Within 24",
+    "r2": "R²",
+    "qwk": "Quadratic kappa",
+    "accuracy": "Accuracy",
+    "macro_f1": "F1",
+    "macro_precision": "Precision",
+    "macro_recall": "Recall",
+}
+SHARES = ("within_6", "within_12", "within_24", "accuracy")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A score as the table shows it."""
+
+    text: str  # "11.3"
+    interval: str  # "10.9 to 11.8", or ""
+    years: str  # "0.94 years" for an error in months, or ""
+    bar: dict[str, float] | None  # left, width and point in percent of the column's scale
+
+
+def boards(results: list[dict]) -> list[dict]:
+    """One board a task: heading, metrics, and its splits with their rows; empty tasks left out."""
+    found = []
+    for task, (heading, metrics) in TASKS.items():
+        scores = collect(results, task)
+        if not scores:
+            continue
+        splits = {key[1] for key in scores}
+        found.append(
+            {
+                "task": task,
+                "heading": heading,
+                "metrics": [LABELS[metric] for metric in metrics],
+                "splits": [split_table(scores, task, split) for split in in_order(splits)],
+                "best": best_model(scores, metrics[0]),
+            }
+        )
+    return found
+
+
+def collect(results: list[dict], task: str) -> dict[tuple[str, str], dict[str, dict]]:
+    """(model, split) -> metric -> score, of all runs; trivial predictors stand in several once."""
+    scores: dict[tuple[str, str], dict[str, dict]] = {}
+    for result in results:
+        for score in result.get("scores", []):
+            if score["task"] == task:
+                place = scores.setdefault((score["model"], score["split"]), {})
+                place.setdefault(score["metric"], {**score, "run": result["run"]})
+    return scores
+
+
+def in_order(splits: set[str]) -> list[str]:
+    """The test split first, then what was not used in training, then the rest."""
+    order = [SHOWN_SPLIT, "external", CHOOSING_SPLIT, "tuning", "train"]
+    return sorted(splits, key=lambda split: (order.index(split) if split in order else 9, split))
+
+
+def split_table(scores: dict, task: str, split: str) -> dict:
+    """The rows of one split: real models by their calibration score, trivial ones below."""
+    metrics = TASKS[task][1]
+    here = {model: by_metric for (model, at), by_metric in scores.items() if at == split}
+    models = sorted(here, key=lambda model: rank(scores, model, metrics[0]))
+    best = best_model(scores, metrics[0])
+    scale = widest(here, metrics[0])
+    rows = [
+        {
+            "model": model.removeprefix(TRIVIAL),
+            "trivial": model.startswith(TRIVIAL),
+            "best": model == best,
+            "run": next(iter(here[model].values()))["run"],
+            "cells": [
+                cell(here[model].get(metric), metric, scale if metric == metrics[0] else 0.0)
+                for metric in metrics
+            ],
+        }
+        for model in models
+    ]
+    sizes = [score["n"] for by_metric in here.values() for score in by_metric.values()]
+    return {"split": split, "n": max(sizes, default=0), "rows": rows}
+
+
+def rank(scores: dict, model: str, metric: str) -> tuple[bool, float, str]:
+    """What the rows are sorted by."""
+    score = scores.get((model, CHOOSING_SPLIT), {}).get(metric, {})
+    value = score.get("value")
+    worst = float("inf")
+    signed = worst if value is None else value if metric in LOWER_IS_BETTER else -value
+    return model.startswith(TRIVIAL), signed, model
+
+
+def best_model(scores: dict, metric: str) -> str | None:
+    """The model with the best score on calibration, or None where none was scored there."""
+    scored = [
+        model
+        for (model, split), by_metric in scores.items()
+        if split == CHOOSING_SPLIT
+        and not model.startswith(TRIVIAL)
+        and by_metric.get(metric, {}).get("value") is not None
+    ]
+    return min(scored, key=lambda model: rank(scores, model, metric), default=None)
+
+
+def widest(by_model: dict[str, dict], metric: str) -> float:
+    """The end of the bars' scale: 1 for shares and kappa, else the largest upper end."""
+    if metric not in LOWER_IS_BETTER:
+        return 1.0
+    scores = [by_metric[metric] for by_metric in by_model.values() if metric in by_metric]
+    ends = [score["upper"] or score["value"] or 0.0 for score in scores]
+    return max(ends, default=0.0) * 1.02
+
+
+def cell(score: dict | None, metric: str, scale: float) -> Cell | None:
+    """A score as text, its 95 % interval beside it, and a bar where `scale` is not 0."""
+    if score is None or score["value"] is None:
+        return None
+    value, lower, upper = score["value"], score["lower"], score["upper"]
+    known = lower is not None and upper is not None
+    interval = f"{number(lower, metric)} to {number(upper, metric)}" if known else ""
+    years = f"{value / 12:.2f} years" if metric in MONTHS else ""
+    bar = None
+    if scale > 0:
+        left, right = (lower, upper) if known else (value, value)
+        left, point, right = (100 * min(max(at / scale, 0.0), 1.0) for at in (left, value, right))
+        bar = {"left": round(left, 2), "width": round(right - left, 2), "point": round(point, 2)}
+    return Cell(number(value, metric), interval, years, bar)
+
+
+def number(value: float, metric: str) -> str:
+    """One decimal for months, per cent for shares, two or three decimals for the rest."""
+    if metric in SHARES:
+        return f"{100 * value:.1f} %"
+    return f"{value:.1f}" if metric in LOWER_IS_BETTER else f"{value:.3f}"
