@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from nbhelpers import phantom_frame as framing
-from nbhelpers.phantom_bones import Hand
 from nbhelpers.phantom_frame import Frame
+from nbhelpers.phantom_pose import Hand
 from nbhelpers.phantom_shapes import add_bone
 from nbhelpers.phantom_tissue import SOFT_TISSUE
 
@@ -45,9 +45,9 @@ def draw_exposure(rng: np.random.Generator) -> Exposure:
     else:
         black = float(rng.uniform(2, 45) if kind == "dark" else rng.uniform(15, 75))
         white = float(rng.uniform(190, 262))
-        outside = float(rng.uniform(0, 30) if rng.random() < 0.85 else rng.uniform(60, 140))
+        outside = float(rng.uniform(0, 30) if rng.random() < 0.93 else rng.uniform(60, 140))
     return Exposure(
-        photons=float(np.exp(rng.uniform(np.log(2.5e3), np.log(2.5e4)))),
+        photons=float(np.exp(rng.uniform(np.log(6e3), np.log(4e4)))),
         scatter=float(rng.uniform(0.02, 0.1)),
         blur=float(rng.uniform(0.35, 0.75)),
         gamma=float(np.exp(rng.normal(0.12, 0.2))),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nbhelpers.phantom_bones import Hand
+from nbhelpers.phantom_pose import Hand
 from nbhelpers.phantom_regions import region_extents
 from nbhelpers.phantom_shapes import View
 

@@ -79,7 +79,7 @@ class Child:
         Centres swell fast and then slowly: a proximal epiphysis has half its width within a year.
         """
         if centre not in CARPALS:
-            return self.maturity(centre) ** 0.28
+            return self.maturity(centre) ** (0.22 if centre == "radius" else 0.28)
         return self.maturity(centre) ** (0.36 if self.onset[centre] < 12 else 0.48)
 
     def fusion(self, centre: str) -> float:

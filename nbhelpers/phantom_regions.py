@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nbhelpers.phantom_bones import Hand
+from nbhelpers.phantom_pose import Hand
 from nbhelpers.phantom_shapes import View
 
 # Median width and height over the distance from the wrist's box to the highest DIP.

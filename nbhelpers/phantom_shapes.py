@@ -136,7 +136,9 @@ def _lump_paths(shape: Lump, across: np.ndarray, forward: np.ndarray) -> tuple:
     length = np.float32(shape.half_length)
     if shape.wedge:
         length = length * np.clip(1.0 + np.float32(shape.wedge) * x, 0.3, 2.0)
-    y = (forward + np.float32(shape.cap) * x * x) / length if shape.cap else forward / length
+    # A wedge keeps its proximal side straight: its middle rises with its height.
+    lift = np.float32(shape.wedge * shape.half_length) * x + np.float32(-shape.cap) * x * x
+    y = (forward - lift) / length
     if shape.exponent == 2.0:
         radius = np.sqrt(x * x + y * y)
     else:

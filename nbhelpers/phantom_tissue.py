@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 from nbhelpers import phantom_anatomy as anatomy
-from nbhelpers.phantom_bones import Hand, Pose, turn_at_wrist
 from nbhelpers.phantom_growth import Child
+from nbhelpers.phantom_pose import Hand, Pose, turn_at_wrist
 from nbhelpers.phantom_shapes import View
 
 SOFT_TISSUE = 0.0225  # attenuation per mm at about 55 kV
@@ -39,8 +39,9 @@ def soft_capsules(hand: Hand, child: Child, pose: Pose) -> list[Capsule]:
             add(knuckle, middle, (base * 0.97, half * 0.97), (8.4, 7.0))
         add(middle, finger_tip, ((half if digit != 1 else base * 0.9), tip), (7.2, 5.2))
         start, end = rays[f"MC{digit}"]
+        wide_palm = 1.0 + 0.2 * child.youth(40)
         widths = {1: (11.0, 11.5), 2: (12, 12), 3: (12, 12), 4: (12, 11.5), 5: (11.5, 11)}[digit]
-        add(start, end, widths, (16.5, 13.5))
+        add(start, end, [wide_palm * width for width in widths], (16.5, 13.5))
     # The ball of the thumb, the first web and the little finger's ball.
     thumb, index, little = rays["MC1"], rays["MC2"], rays["MC5"]
     add(
