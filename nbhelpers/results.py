@@ -68,13 +68,7 @@ def save_results(
     if fingerprint is not None:
         require_same_fingerprint(run_folder, fingerprint)
     data_hash = facts["fingerprint"]["hash"]
-    for other in read_all_results(run_folder):
-        if other["run"] != run and other["fingerprint"] != data_hash:
-            raise InputError(
-                f"{run_folder} has results of {other['run']} from other data (fingerprint "
-                f"{other['fingerprint']}, now {data_hash}). Choose another run folder, or delete "
-                f"results/{other['run']}.json and run it again."
-            )
+    _require_same_data_beside(run_folder, run, data_hash)
     content = {
         "run": run,
         "notebook": run.partition(".")[0],
@@ -106,8 +100,23 @@ def read_results(run_folder: Path, run: str) -> dict[str, object]:
 
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
     """The results of every finished run of this folder, sorted by name."""
+    return [_read(path) for path in _finished(run_folder)]
+
+
+def _finished(run_folder: Path) -> list[Path]:
     paths = sorted((run_folder / "results").glob("*.json"))
-    return [_read(path) for path in paths if not path.name.startswith(".")]
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> None:
+    for path in _finished(run_folder):
+        other = _read(path) if path.stem != run else {"fingerprint": data_hash}
+        if other["fingerprint"] != data_hash:
+            raise InputError(
+                f"{run_folder} has results of {path.stem} from other data (fingerprint "
+                f"{other['fingerprint']}, now {data_hash}). Choose another run folder, or delete "
+                f"{path} and run it again."
+            )
 
 
 def _read(path: Path) -> dict[str, object]:
