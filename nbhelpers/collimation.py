@@ -1,107 +1,176 @@
-"""The collimated field of a radiograph: straight edges across the frame with nothing beyond them."""
+"""The collimated field: straight edges across a radiograph with nothing to see beyond them."""
 
 import cv2
 import numpy as np
 
 ANGLES = 60  # line directions tried, 3 degrees apart
 OFFSET_STEP = 2.0  # pixels between parallel lines
-LINES_LOOKED_AT = 24
-MOST_EDGES = 8
-LEAST_COVERAGE = 0.7  # share of a line's way through the field that must be an edge along it
+LINES_LOOKED_AT = 8
+MOST_EDGES = 6
+LEAST_COVERAGE = 0.5  # share of a line's way through the field that must be an edge along it
+LONGEST_GAP = 4  # pixels
+CROOKED = 1.0  # pixels that four in five places of an edge stay within
+CORNER = 5  # pixels between the end of an edge and the end of its line
+CORNER_LOOK = np.arange(3, 15)  # pixels from a corner along the other edge
+STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
+LEAST_SLOPE = 2.0  # grey levels a pixel
+ALIGNED = 0.85  # cosine between the slope and the normal of the line
 SHORTEST_LINE = 0.2  # of the frame's shorter side
 LEAST_FIELD = 0.08  # share of the frame that a field covers at least
-LARGEST_OUTER_DETAIL = 0.45  # mean gradient beyond an edge over that inside
+MOST_OUTER_DETAIL = 0.45  # mean gradient beyond an edge over that inside
+NEAR = 2.5  # pixels on either side of a line that belong to the edge itself
+SHIFTS = np.arange(-3, 4)[:, None]  # an edge may lie this many pixels beside the line
 
 
-def find_field(levels: np.ndarray) -> np.ndarray:
+def find_field(tones: np.ndarray) -> np.ndarray:
     """Mask uint8 [height, width] of the collimated field of a small radiograph, float32 0..255.
 
-    Lines are found by letting every steep pixel vote for the line that runs along it; the line
-    with most edge on it cuts the frame, and again, as long as what lies beyond is without detail.
-    An edge of the hand may be taken for one, so a caller should also try the whole frame.
+    Every steep pixel votes for the line that runs along it. The line with most edge on it cuts the
+    frame, again and again, as long as what lies beyond it is without detail. An edge of the hand
+    may be taken for one, so a caller should also look at the whole frame.
     """
-    height, width = levels.shape
-    smooth = np.sqrt(cv2.GaussianBlur(levels, (0, 0), 1.0) * 255)
-    slope_x = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
-    slope_y = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-    steepness = cv2.magnitude(slope_x, slope_y)
-    least = max(2.0, 2 * float(np.median(steepness)))
+    height, width = tones.shape
+    slopes = _Slopes(tones)
     x = np.arange(width, dtype=np.float32) - (width - 1) / 2
     y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
-    votes = _Votes(steepness > least, slope_x, slope_y, x, y)
+    votes = _Votes(slopes)
     field = np.ones((height, width), np.uint8)
     for _ in range(MOST_EDGES):
-        best, inside = 0.0, None
+        best, inside = 0, None
         for angle, offset in votes.lines(field):
-            normal = np.array([np.cos(angle), np.sin(angle)])
-            covered, length = _coverage(field, normal, offset, slope_x, slope_y, steepness, least)
-            if covered < LEAST_COVERAGE or length < SHORTEST_LINE * min(height, width):
+            normal = np.cos(angle), np.sin(angle)
+            length = _edge_length(field, normal, offset, slopes)
+            if length <= max(best, SHORTEST_LINE * min(height, width)):
                 continue
-            if covered * length <= best:
-                continue
-            kept = _cut(field, x * normal[0] + y * normal[1] - offset, steepness)
+            kept = _cut(field, x * normal[0] + (y * normal[1] - offset), slopes.steepness)
             if kept is not None:
-                best, inside = covered * length, kept
+                best, inside = length, kept
         if inside is None:
             break
         field = inside
     return field
 
 
+class _Slopes:
+    """Slopes of the tones, grey levels a pixel, and what counts as steep."""
+
+    def __init__(self, tones: np.ndarray) -> None:
+        smooth = cv2.GaussianBlur(tones, (5, 5), 1.0)
+        self.x = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
+        self.y = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
+        self.steepness = np.minimum(cv2.magnitude(self.x, self.y), STEEPEST)
+        self.least = max(LEAST_SLOPE, 2 * float(np.median(self.steepness)))
+
+    def across(self, x: np.ndarray, y: np.ndarray, normal: tuple[float, float]) -> np.ndarray:
+        """Slope along `normal` at and beside points, [shifts, points]; 0 where no edge runs."""
+        height, width = self.x.shape
+        columns = np.minimum(np.maximum(x + SHIFTS * normal[0] + 0.5, 0), width - 1)
+        rows = np.minimum(np.maximum(y + SHIFTS * normal[1] + 0.5, 0), height - 1)
+        at = rows.astype(np.int32) * width + columns.astype(np.int32)
+        slope = self.x.take(at) * normal[0] + self.y.take(at) * normal[1]
+        steep = np.abs(slope)
+        slope[(steep < self.least) | (steep < ALIGNED * self.steepness.take(at))] = 0
+        return slope
+
+
 class _Votes:
-    """Steep pixels with the line, direction and offset, that each votes for."""
+    """Steep pixels and the line, a direction and an offset, that each votes for."""
 
-    def __init__(self, steep, slope_x, slope_y, x, y):
-        self.where = np.nonzero(steep.ravel())[0]
-        angle = np.arctan2(slope_y.ravel()[self.where], slope_x.ravel()[self.where]) % np.pi
-        step = np.round(angle / np.pi * ANGLES).astype(np.int32) % ANGLES
-        directions = np.arange(ANGLES) * np.pi / ANGLES
-        across, down = np.cos(directions)[step], np.sin(directions)[step]
-        xs, ys = (np.broadcast_to(side, steep.shape).ravel()[self.where] for side in (x, y))
-        self.reach = int(np.ceil(np.hypot(*steep.shape) / 2 / OFFSET_STEP)) + 1
-        offset = np.round((xs * across + ys * down) / OFFSET_STEP).astype(np.int32) + self.reach
-        self.line = step * (2 * self.reach + 1) + offset
+    def __init__(self, slopes: _Slopes) -> None:
+        height, width = slopes.x.shape
+        rows, columns = np.nonzero(slopes.steepness > slopes.least)
+        angle = np.arctan2(slopes.y[rows, columns], slopes.x[rows, columns])
+        step = np.rint(angle * np.float32(ANGLES / np.pi)).astype(np.int32) % ANGLES
+        directions = np.arange(ANGLES, dtype=np.float32) * np.float32(np.pi / ANGLES)
+        offset = (columns - (width - 1) / 2) * np.cos(directions)[step]
+        offset += (rows - (height - 1) / 2) * np.sin(directions)[step]
+        self.pixel = rows * width + columns
+        self.reach = int(np.ceil(np.hypot(height, width) / 2 / OFFSET_STEP)) + 1
+        self.offsets = 2 * self.reach + 1
+        self.line = (
+            step * self.offsets + np.rint(offset / OFFSET_STEP).astype(np.int32) + self.reach
+        )
 
-    def lines(self, field):
-        """(direction of the normal in radians, offset in pixels), the line with most votes first."""
-        inside = field.ravel()[self.where] > 0
-        offsets = 2 * self.reach + 1
-        count = np.bincount(self.line[inside], minlength=ANGLES * offsets)
-        for line in np.argpartition(-count, LINES_LOOKED_AT)[:LINES_LOOKED_AT]:
-            step, offset = divmod(int(line), offsets)
-            yield step * np.pi / ANGLES, (offset - self.reach) * OFFSET_STEP
+    def lines(self, field: np.ndarray) -> list[tuple[float, float]]:
+        """Direction of the normal (radians) and offset (pixels) of the lines most voted for."""
+        inside = field.ravel()[self.pixel] > 0
+        votes = np.bincount(self.line[inside], minlength=ANGLES * self.offsets)
+        votes = votes.reshape(ANGLES, self.offsets).astype(np.float32)
+        votes[votes < cv2.dilate(votes, np.ones((3, 3), np.uint8))] = 0
+        flat = votes.ravel()
+        most = np.argpartition(-flat, LINES_LOOKED_AT)[:LINES_LOOKED_AT]
+        return [
+            (
+                line // self.offsets * np.pi / ANGLES,
+                (line % self.offsets - self.reach) * OFFSET_STEP,
+            )
+            for line in most[np.argsort(-flat[most])].tolist()
+        ]
 
 
-def _coverage(field, normal, offset, slope_x, slope_y, steepness, least) -> tuple[float, int]:
-    """Share of the line's way through the field that is an edge along it, and that way's length."""
+def _edge_length(field, normal, offset, slopes: _Slopes) -> int:
+    """Length in pixels of the edge along a line where that may bound a field, else 0.
+
+    It must run without a gap from end to end of the field so far, or turn a corner where it stops
+    short: a line along thumb and forearm does neither.
+    """
     height, width = field.shape
     reach = int(np.hypot(height, width) / 2)
     along = np.arange(-reach, reach + 1)
     x = normal[0] * offset - normal[1] * along + (width - 1) / 2
     y = normal[1] * offset + normal[0] * along + (height - 1) / 2
-    shift = np.arange(-2, 3)[:, None]
-    columns = np.rint(x + shift * normal[0]).astype(np.int32)
-    rows = np.rint(y + shift * normal[1]).astype(np.int32)
-    seen = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
-    columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
-    counted = seen[2] & (field[rows[2], columns[2]] > 0)
-    length = int(counted.sum())
-    if length == 0:
-        return 0.0, 0
-    rows, columns = rows[:, counted], columns[:, counted]
-    slope = np.abs(slope_x[rows, columns] * normal[0] + slope_y[rows, columns] * normal[1])
-    edge = (slope > least) & (slope > 0.85 * steepness[rows, columns])
-    return float(edge.any(0).mean()), length
+    seen = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    x, y = x[seen], y[seen]
+    counted = field[(y + 0.5).astype(np.int32), (x + 0.5).astype(np.int32)] > 0
+    x, y = x[counted], y[counted]
+    if len(x) == 0:
+        return 0
+    slope = slopes.across(x, y, normal)
+    hits = np.nonzero(slope.any(0))[0]
+    if len(hits) < max(LEAST_COVERAGE * len(x), 3):
+        return 0
+    runs = np.split(hits, np.nonzero(np.diff(hits) > LONGEST_GAP)[0] + 1)
+    run = max(runs, key=len)
+    if len(run) < LEAST_COVERAGE * len(x):
+        return 0
+    for end, last in ((run[0], 0), (run[-1], len(x) - 1)):
+        if abs(end - last) > CORNER and not _corner(x[end], y[end], normal, slopes):
+            return 0
+    return len(run) if _straight(slope[:, run], run) else 0
 
 
-def _cut(field, distance, steepness) -> np.ndarray | None:
+def _straight(slope: np.ndarray, along: np.ndarray) -> bool:
+    """Whether the steepest places beside a line, slope [shifts, points], lie on a line themselves."""
+    rising, falling = np.maximum(slope, 0), np.maximum(-slope, 0)
+    slope = rising if rising.sum() > falling.sum() else falling
+    seen = slope.any(0)
+    if np.count_nonzero(seen) < 3:
+        return False
+    along, beside = along[seen].astype(np.float32), SHIFTS[slope[:, seen].argmax(0), 0]
+    centred = along - along.mean()
+    tilt = (centred @ beside) / max(centred @ centred, 1e-6)
+    left = np.abs(beside - beside.mean() - tilt * centred)
+    return float(np.quantile(left, 0.8)) < CROOKED
+
+
+def _corner(x: float, y: float, normal: tuple[float, float], slopes: _Slopes) -> bool:
+    """Whether an edge at right angles to the line leaves from a point of it, to either side."""
+    along = (-normal[1], normal[0])
+    for side in (CORNER_LOOK, -CORNER_LOOK):
+        if slopes.across(x + side * normal[0], y + side * normal[1], along).any(0).mean() >= 0.9:
+            return True
+    return False
+
+
+def _cut(field: np.ndarray, distance: np.ndarray, steepness: np.ndarray) -> np.ndarray | None:
     """The larger side of the field, or None if the other holds detail or too little would stay."""
-    inside, outside = (distance < -2.5) & (field > 0), (distance > 2.5) & (field > 0)
-    if np.count_nonzero(outside) > np.count_nonzero(inside):
-        inside, outside = outside, inside
-    if np.count_nonzero(inside) < LEAST_FIELD * field.size:
+    sides = [
+        cv2.bitwise_and(field, (side > NEAR).astype(np.uint8)) for side in (distance, -distance)
+    ]
+    outside, inside = sorted(sides, key=cv2.countNonZero)
+    if cv2.countNonZero(inside) < LEAST_FIELD * field.size:
         return None
-    detail = float(steepness[outside].mean()) if outside.any() else 0.0
-    if detail > LARGEST_OUTER_DETAIL * float(steepness[inside].mean()):
+    detail = cv2.mean(steepness, outside)[0]
+    if detail > MOST_OUTER_DETAIL * cv2.mean(steepness, inside)[0]:
         return None
-    return inside.astype(np.uint8)
+    return inside

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbhelpers.geometry import Frame
-from nbhelpers.hand_outline import find_outline, inscribed_radius
+from nbhelpers.hand_outline import find_outline, inscribed_circle
 
 WRIST_BELOW_PALM = 2.1  # palm radii from the palm's centre to below the radius's epiphysis
 MARGIN = 0.22  # palm radii around the outline
@@ -28,7 +28,7 @@ def find_hand(pixels: np.ndarray) -> Hand | None:
     mask, _ = find_outline(pixels)
     if mask is None:
         return None
-    centre, radius = inscribed_radius(mask)
+    centre, radius = inscribed_circle(mask)
     return Hand(mask, centre, radius, _direction(mask, np.array(centre), radius))
 
 

@@ -8,14 +8,17 @@ from nbhelpers.collimation import find_field
 THRESHOLDS = 16
 LEAST_AREA = 0.02  # share of the frame that a hand covers at least
 LEAST_SCORE = 0.5
-# Each quality of a shape counts fully between the middle two values and not at all beyond the outer.
-# Measured on hands of children of all ages; a hand with forearm, fingers spread or closed.
+RIM = 0.03  # of the frame, in which bright or dark strips lie
+# Each quality counts fully between its middle two values and not at all beyond the outer two:
+# hands of all ages, with forearm or without, fingers spread or closed.
 SOLIDITY = (0.35, 0.52, 0.80, 0.93)  # area over that of the convex hull
 ROUGHNESS = (1.6, 3.0, 9.0, 22.0)  # squared perimeter over that of a circle of the same area
 AREA = (0.02, 0.10, 0.55, 0.80)  # share of the frame
 PALM = (0.10, 0.18, 0.50, 0.75)  # largest inscribed circle over area
 TOUCHING = (-1.0, -0.5, 0.12, 0.45)  # share of the outline that lies on the border
+FILLING = (0.5, 0.85, 1.5, 2.0)  # bright share of what the outline holds
 STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
+BACKGROUND_SIDE = 0.62  # of the field's side: wider than a palm
 
 
 def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
@@ -26,80 +29,120 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
     frame and in the collimated field alone.
     """
     smooth = cv2.GaussianBlur(pixels, (3, 3), 0)
-    low, high = np.percentile(smooth, [1, 99])
-    levels = ((smooth - np.float32(low)) * np.float32(255 / max(high - low, 1))).clip(0, 255)
-    slope = [cv2.Scharr(levels, cv2.CV_32F, dx, 1 - dx, scale=1 / 32) for dx in (1, 0)]
-    steepness = np.minimum(cv2.magnitude(*slope), STEEPEST)
-    field = find_field(levels)
-    fields = [np.ones_like(field)]
-    if np.count_nonzero(field) < 0.99 * field.size:
-        fields.append(field)
-    best, best_score = None, LEAST_SCORE
-    for inside in fields:
-        for view in (levels, _without_background(levels, inside)):
-            for shape in _shapes(view, inside):
-                shape, score = _judge(shape, inside, steepness)
-                if score > best_score:
-                    best, best_score = shape, score
-    return (None, 0.0) if best is None else (best, best_score)
+    whole = np.ones_like(pixels)
+    tones = _tones(smooth, whole)
+    field = find_field(tones * tones / 255)
+    rim = max(1, round(RIM * max(field.shape)))
+    field[:rim] = field[-rim:] = field[:, :rim] = field[:, -rim:] = 0
+    best = _Best(_away_from_edges(field))
+    best.look(tones, whole)
+    best.look(_tones(smooth, field), field)
+    return best.mask(), best.score
 
 
-def _without_background(levels: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    side = int(0.62 * np.sqrt(np.count_nonzero(inside))) | 1
-    filled = np.where(inside > 0, levels, 255).astype(np.float32)
-    background = cv2.erode(filled, np.ones((side, 1), np.uint8))
-    background = cv2.erode(background, np.ones((1, side), np.uint8))
-    background = np.where(inside > 0, background, 0).astype(np.float32)
-    background = cv2.dilate(background, np.ones((side, 1), np.uint8))
-    background = cv2.dilate(background, np.ones((1, side), np.uint8))
-    return cv2.subtract(levels, cv2.blur(background, (side // 2 | 1,) * 2))
+def _tones(smooth: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Square root of the grey levels, float32, with what lies inside spread over 0..255.
+
+    The root gives thin fingers the weight of the thick wrist.
+    """
+    low, high = np.percentile(smooth[inside > 0], [1, 99])
+    levels = (smooth - np.float32(low)) * np.float32(1 / max(high - low, 1))
+    return np.sqrt(levels.clip(0, 1)) * np.float32(255)
 
 
-def _shapes(levels: np.ndarray, inside: np.ndarray):
-    """Connected bright shapes, the two largest at each threshold."""
-    seen = levels[inside > 0]
-    low, high = np.percentile(seen, [3, 97])
-    even = np.linspace(low, high, THRESHOLDS // 2 + 2)[1:-1]
-    ranked = np.percentile(seen, np.linspace(10, 90, THRESHOLDS // 2))
-    for threshold in np.unique(np.concatenate([even, ranked])):
-        bright = cv2.threshold(levels, float(threshold), 1, cv2.THRESH_BINARY)[1].astype(np.uint8)
-        bright &= inside
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
-        for label in np.argsort(-stats[1:, cv2.CC_STAT_AREA])[:2] + 1:
-            if stats[label, cv2.CC_STAT_AREA] > LEAST_AREA * levels.size:
-                yield (labels == label).astype(np.uint8)
+def _away_from_edges(field: np.ndarray) -> np.ndarray:
+    """Mask uint8 of what lies neither on the border of the frame nor along that of the field."""
+    square = np.ones((7, 7), np.uint8)
+    along = cv2.subtract(cv2.dilate(field, square), cv2.erode(field, square))
+    away = 1 - along
+    away[[0, -1]] = 0
+    away[:, [0, -1]] = 0
+    return away
 
 
-def _judge(shape: np.ndarray, inside: np.ndarray, steepness: np.ndarray):
-    """The shape without holes, and how much it looks like a hand with an edge all around."""
-    contours, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contour = max(contours, key=len)
-    area = cv2.contourArea(contour)
-    if area < LEAST_AREA * shape.size:
-        return shape, 0.0
-    score = _between(area / cv2.contourArea(cv2.convexHull(contour)), SOLIDITY)
-    score *= _between(cv2.arcLength(contour, True) ** 2 / (4 * np.pi * area), ROUGHNESS)
-    score *= _between(area / shape.size, AREA)
-    if score == 0:
-        return shape, 0.0
-    x, y = contour[:, 0, 0], contour[:, 0, 1]
-    core = cv2.erode(
-        inside, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
-    on_border = core[y, x] == 0
-    score *= _between(on_border.mean(), TOUCHING)
-    if score == 0:
-        return shape, 0.0
-    filled = cv2.drawContours(np.zeros_like(shape), [contour], -1, 1, -1)
-    score *= _between(np.pi * inscribed_radius(filled)[1] ** 2 / area, PALM)
-    return filled, score * float(steepness[y, x][~on_border].mean()) * (area / shape.size) ** 0.5
+class _Best:
+    """The most hand-like shape looked at so far."""
+
+    def __init__(self, core: np.ndarray) -> None:
+        self.core = core
+        self.score = LEAST_SCORE
+        self.contour: np.ndarray | None = None
+
+    def mask(self) -> np.ndarray | None:
+        """The shape without holes, uint8 [height, width]."""
+        return None if self.contour is None else _filled(self.contour, self.core.shape)
+
+    def look(self, tones: np.ndarray, inside: np.ndarray) -> None:
+        """Judge the bright shapes inside a field, with its background and without."""
+        slope_x = cv2.Scharr(tones, cv2.CV_32F, 1, 0, scale=1 / 32)
+        slope_y = cv2.Scharr(tones, cv2.CV_32F, 0, 1, scale=1 / 32)
+        self.steepness = np.minimum(cv2.magnitude(slope_x, slope_y), STEEPEST)
+        for view in (tones, _without_background(tones, inside)):
+            self._look_at_thresholds(view, inside)
+
+    def _look_at_thresholds(self, tones: np.ndarray, inside: np.ndarray) -> None:
+        """Judge the two largest bright shapes at every threshold."""
+        seen = tones[inside > 0]
+        low, *ranked, high = np.percentile(seen, [3, *np.linspace(10, 90, THRESHOLDS // 2), 97])
+        even = np.linspace(low, high, THRESHOLDS // 2 + 2)[1:-1]
+        for threshold in sorted({*even.tolist(), *ranked}):
+            bright = cv2.compare(tones, threshold, cv2.CMP_GT)
+            bright = cv2.bitwise_and(bright, bright, mask=inside)
+            contours, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            sized = [(cv2.contourArea(shape), shape) for shape in contours if len(shape) > 30]
+            for area, shape in sorted(sized, key=lambda pair: -pair[0])[:2]:
+                self._judge(area, shape, bright)
+
+    def _judge(self, area: float, contour: np.ndarray, bright: np.ndarray) -> None:
+        size = bright.size
+        if area < LEAST_AREA * size:
+            return
+        score = STEEPEST * (area / size) ** 0.5 * _between(area / size, AREA)
+        score *= _between(cv2.arcLength(contour, True) ** 2 / (4 * np.pi * area), ROUGHNESS)
+        if score > self.score:
+            score *= _between(area / cv2.contourArea(cv2.convexHull(contour)), SOLIDITY)
+        if score > self.score:
+            at = contour[:, 0, 1] * bright.shape[1] + contour[:, 0, 0]
+            free = self.core.take(at) > 0
+            share = np.count_nonzero(free) / len(at)
+            score *= _between(1 - share, TOUCHING)
+            if score > self.score:
+                steep = np.dot(self.steepness.take(at), free) / max(share * len(at), 1)
+                score *= float(steep) / STEEPEST
+        if score > self.score:
+            filled = _filled(contour, bright.shape)
+            held = cv2.countNonZero(filled)
+            score *= _between(cv2.countNonZero(cv2.bitwise_and(bright, filled)) / held, FILLING)
+            score *= _between(np.pi * inscribed_circle(filled)[1] ** 2 / area, PALM)
+        if score > self.score:
+            self.score, self.contour = score, contour
+
+
+def _filled(contour: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return cv2.drawContours(np.zeros(shape, np.uint8), [contour], -1, 1, -1)
+
+
+def _without_background(tones: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """What stands out from a morphological opening with a square wider than a palm."""
+    side = int(BACKGROUND_SIDE * np.sqrt(np.count_nonzero(inside))) | 1
+    column, row = np.ones((side, 1), np.uint8), np.ones((1, side), np.uint8)
+    background = np.where(inside > 0, tones, np.float32(255))
+    background = cv2.erode(cv2.erode(background, column), row)
+    background = np.where(inside > 0, background, np.float32(0))
+    background = cv2.dilate(cv2.dilate(background, column), row)
+    return cv2.subtract(tones, cv2.blur(background, (side // 2 | 1, side // 2 | 1)))
 
 
 def _between(value: float, limits: tuple[float, float, float, float]) -> float:
-    return float(np.interp(value, limits, (0, 1, 1, 0)))
+    """1 between the middle two limits, falling to 0 at the outer two."""
+    if value <= limits[0] or value >= limits[3]:
+        return 0.0
+    rise = (value - limits[0]) / (limits[1] - limits[0])
+    fall = (limits[3] - value) / (limits[3] - limits[2])
+    return float(min(rise, fall, 1.0))
 
 
-def inscribed_radius(mask: np.ndarray) -> tuple[tuple[float, float], float]:
+def inscribed_circle(mask: np.ndarray) -> tuple[tuple[float, float], float]:
     """Centre (x, y) and radius of the largest circle inside a mask: the palm of a hand."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
