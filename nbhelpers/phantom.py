@@ -1,10 +1,14 @@
 """Synthetic radiographs of left hands with known age, sex and regions, as an RSNA folder."""
 
+import concurrent.futures
+import functools
+import multiprocessing
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import joblib
 import pandas as pd
 
 from nbhelpers import workspace
@@ -75,23 +79,34 @@ def _image_path(folder: Path, case: dict) -> Path:
 
 
 def _write_all(folder: Path, cases: list[dict], size: int, workers: int | None) -> None:
-    workers = workers or workspace.cores()
-    if workers == 1 or len(cases) < 4:
-        done = (_write_one(folder, case, size) for case in cases)
-    else:
-        # loky starts fresh processes: safe beside TensorFlow's threads and in a notebook's kernel.
-        pool = joblib.Parallel(workers, return_as="generator", batch_size=8)
-        done = pool(joblib.delayed(_write_in_worker)(folder, case, size) for case in cases)
-    for _ in workspace.progress(done, len(cases), "radiographs drawn"):
+    workers = min(workers or workspace.cores(), len(cases))
+    write = functools.partial(_write_one, folder, size)
+    if workers == 1:
+        _show(map(write, cases), len(cases))
+        return
+    # Fresh processes: a fork would be unsafe beside TensorFlow's threads and in a kernel.
+    fresh = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, fresh, _start_worker) as pool:
+        _show(pool.map(write, cases, chunksize=8), len(cases))
+
+
+def _show(done: Iterator, total: int) -> None:
+    for _ in workspace.progress(done, total, "radiographs drawn"):
         pass
 
 
-def _write_in_worker(folder: Path, case: dict, size: int) -> None:
+def _start_worker() -> None:
     cv2.setNumThreads(1)  # the workers are as many as the cores
-    _write_one(folder, case, size)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _write_one(folder: Path, case: dict, size: int) -> None:
+def _end_with_parent() -> None:
+    """A parent that is killed outright cannot stop its workers, so they watch it."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _write_one(folder: Path, size: int, case: dict) -> None:
     """Draw one case. The image comes last: where it exists, the regions do."""
     drawn = draw_radiograph(case["sex"], case["true_age_months"], case["drawing"], size)
     path = _image_path(folder, case)

@@ -22,7 +22,7 @@ class Radiograph:
     pixels: np.ndarray
     boxes: list[Box]
     child: Child
-    centre_areas_mm2: dict[str, float]  # drawn area of every ossification centre that stands free
+    centre_areas_mm2: dict[str, float]  # 0 before onset and once fused
     fusion: dict[str, float]  # share of every growth plate that is bridged
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from nbhelpers import phantom_frame as framing
 from nbhelpers.phantom_frame import Frame
+from nbhelpers.phantom_growth import CENTRES
 from nbhelpers.phantom_pose import Hand
 from nbhelpers.phantom_shapes import add_bone
 from nbhelpers.phantom_tissue import SOFT_TISSUE
@@ -66,12 +67,13 @@ def draw_exposure(rng: np.random.Generator) -> Exposure:
 def bone_attenuation(
     rng: np.random.Generator, hand: Hand, frame: Frame
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Attenuation of the bones [height, width] float32, and drawn area in mm2 by name of centre."""
+    """Attenuation of the bones [height, width] float32, and drawn area in mm2 of every
+    ossification centre that stands free (0 before its onset and once it is fused)."""
     height, width = frame.shape
     fine = frame.view.finer(FINER)
     canvas = np.zeros((height * FINER, width * FINER), np.float32)
     texture = _trabeculae(rng, canvas.shape)
-    areas: dict[str, float] = {}
+    areas = dict.fromkeys(CENTRES, 0.0)
     for bone in hand.bones:
         touched = add_bone(canvas, bone, fine, texture)
         name = getattr(bone, "name", None)

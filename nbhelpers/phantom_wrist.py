@@ -78,7 +78,7 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
         to_thumb = np.array([np.cos(lean), np.sin(lean)]) * (1 - extent) * bone["offset"] * width
         hand.bones.append(
             Lump(
-                name,
+                name if fusion < 1 else "",  # a fused centre no longer stands free
                 tuple(end + along * (gap + 0.5 * height) + to_thumb),
                 lean,
                 half_width=1.03 * width * extent,
