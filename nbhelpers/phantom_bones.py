@@ -58,6 +58,8 @@ def _add_long_bone(
     plate = (anatomy.THUMB_PLATE if name == "MC1" else anatomy.PLATE[kind]) * scale
     joint = (0.55 + 2.3 * child.youth(32)) * scale  # cartilage on either side of a joint
     gap = (0.15 + 1.4 * child.youth(45)) * scale * (1.0 - 0.35 * child.maturity(name))
+    if head_grows:
+        gap -= 0.8 * scale * child.maturity(name)  # the plate undulates: its two sides overlap
     along = np.array([np.sin(turn), -np.cos(turn)])
     fusion = child.fusion(name)
     profile = "DP" if kind == "DP" else "phalanx" if kind != "MC" else "MC1" if digit == 1 else "MC"
@@ -88,7 +90,7 @@ def _add_long_bone(
     extent = child.extent(name)
     if extent <= 0:
         return
-    height = plate * (0.3 + 0.7 * child.maturity(name) ** 0.6) * min(1.0, 0.4 + extent)
+    height = plate * (0.25 + 0.75 * child.maturity(name) ** 0.8) * min(1.0, 0.4 + extent)
     wide = (1.06 if head_grows else 1.03) * width * extent
     # The growth plate keeps its width: a centre grows from its shaft towards the joint.
     offset = joint + plate - 0.5 * height
@@ -103,7 +105,7 @@ def _add_long_bone(
             depth=0.8 * wide,
             exponent=2.0 + 1.1 * child.maturity(name),
             cap=0.0 if head_grows else 0.9 * scale * child.maturity(name) ** 3 * -1.0,
-            rim=0.55 * scale * pose.cortex,
+            rim=0.45 * scale * pose.cortex,
             share=1.0 - fusion,
         )
     )

@@ -155,4 +155,4 @@ def _lump_paths(shape: Lump, across: np.ndarray, forward: np.ndarray) -> tuple:
     radius = radius * np.float32(1.0 / smaller)
     inside = max(shape.depth - shape.rim, 0.05)
     marrow = np.minimum(_chord(1.0 - radius * radius, inside), bone)
-    return bone, marrow, np.float32(SPONGY_BONE)
+    return bone, marrow, np.float32(1.25 * SPONGY_BONE)

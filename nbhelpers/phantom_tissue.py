@@ -9,7 +9,7 @@ from nbhelpers.phantom_pose import Hand, Pose, turn_at_wrist
 from nbhelpers.phantom_shapes import View
 
 SOFT_TISSUE = 0.0225  # attenuation per mm at about 55 kV
-WEB = 2.6  # mm of the grown hand over which parts melt into each other
+WEB = 2.0  # mm of the grown hand over which parts melt into each other
 Capsule = tuple[np.ndarray, np.ndarray, float, float, float, float]
 
 

@@ -10,7 +10,7 @@ from nbhelpers.phantom_shapes import Lump
 
 
 def add_carpals(hand: Hand, child: Child, pose: Pose) -> None:
-    rim = 0.5 * hand.scale * pose.cortex
+    rim = 0.4 * hand.scale * pose.cortex
     for name, ((x, y), wide, long, direction, lobes) in anatomy.CARPALS.items():
         extent = child.extent(name)
         if extent <= 0:
@@ -86,7 +86,7 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
                 depth=bone["depth"] * width * extent,
                 exponent=2.0 + 0.9 * maturity,
                 wedge=bone["wedge"] * extent,
-                rim=0.7 * scale * pose.cortex,
+                rim=0.5 * scale * pose.cortex,
             )
         )
     hand.joints["Wrist"] = tuple(np.array([-0.5, 8.5]) * scale)
