@@ -152,17 +152,11 @@ def _scored_rows(run_folder: Path, model: str, task: str) -> tuple[pd.DataFrame,
     cuts = load_data_facts(run_folder)["stage_cuts"]
     table = predictions.all_rows(run_folder, model, task)
     values = [name for name in table.columns if name not in predictions.CASE_COLUMNS]
-    rows = cases.merge(
-        table[["case_id", "split", *values]].rename(columns={"split": "split_then"}),
-        on="case_id",
-        how="outer",
-        indicator="side",
-    )
+    then = table[["case_id", "split", *values]].rename(columns={"split": "split_then"})
+    predicted = cases.merge(then, on="case_id")
     remedy = f"Run the notebook that makes {model} again."
-    moved = (rows["side"] == "both") & (rows["split"] != rows["split_then"])
-    if (rows["side"] == "right_only").any() or moved.any():
+    if len(predicted) < len(table) or (predicted["split"] != predicted["split_then"]).any():
         raise InputError(f"predictions of {model}.{task} belong to other splits. {remedy}")
-    predicted = rows[rows["side"] == "both"]
     for split in SCORED_SPLITS:
         made, wanted = (predicted["split"] == split).sum(), (cases["split"] == split).sum()
         if 0 < made < wanted:
@@ -176,15 +170,14 @@ def _scored_rows(run_folder: Path, model: str, task: str) -> tuple[pd.DataFrame,
         stage = pd.array(most_likely, dtype="Int8")
     predicted["predicted_stage"] = stage
     _note_test(run_folder, model, task, predicted[predicted["split"] == "test"], values)
-    return predicted.drop(columns=["side", "split_then"]), cuts
+    return predicted.drop(columns="split_then"), cuts
 
 
 def _note_test(run_folder: Path, model: str, task: str, test: pd.DataFrame, values: list) -> None:
     if test.empty:
         return
-    ordered = test.sort_values("case_id")
     facts = {"model": model, "task": task}
-    facts["hash"] = hash_of([ordered["case_id"].tolist(), ordered[values].to_numpy().tolist()])
+    facts["hash"] = hash_of([test["case_id"].tolist(), test[values].to_numpy().tolist()])
     known = tables_scored_on_test(run_folder)
     if (known[list(facts)] == list(facts.values())).all(axis=1).any():
         return

@@ -133,6 +133,20 @@ def test_tables_of_other_things_are_left_alone(radiographs):
     assert len(cases.read_cases(radiographs)) == 40
 
 
+def test_a_folder_named_like_the_table_is_where_its_images_are(radiographs):
+    write_image(radiographs / "thumbnails" / "1378.png")
+    assert len(cases.read_cases(radiographs)) == 40
+
+
+def test_images_of_the_set_without_ages_are_no_rivals(radiographs):
+    (radiographs / "boneage-training-dataset").rename(radiographs / "pictures")
+    write_table(radiographs / "boneage-test-dataset.csv", "Case ID,Sex\n1378,M\n")
+    write_image(radiographs / "boneage-test-dataset" / "1378.png")
+    table = cases.read_cases(radiographs).set_index("case_id")
+    assert "pictures" in table.loc["1378", "image_path"]
+    assert "boneage-test-dataset" in table.loc["unlabelled-1378", "image_path"]
+
+
 def test_an_external_folder_inside_the_data_folder_is_read_once(radiographs):
     inner = write_radiographs(radiographs / "more", cases=5, first_id=1377)
     (radiographs / "boneage-training-dataset").rename(radiographs / "images")

@@ -67,6 +67,13 @@ def test_a_bad_row_is_named_in_one_line(folder, row):
     assert "\n" not in message
 
 
+def test_a_byte_order_mark_is_no_part_of_a_columns_name(folder):
+    change_row(folder, ",108,True")
+    path = folder / TABLE
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert "line 3, column 'id': the id is empty" in error_of(folder)
+
+
 def test_a_row_with_too_many_cells(folder):
     change_row(folder, ROW + ",extra")
     message = error_of(folder)

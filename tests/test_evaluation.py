@@ -178,6 +178,14 @@ def test_the_largest_errors_come_first(run_folder, table):
     assert worst["image_path"].tolist() == table.loc[[test[7], test[3]], "image_path"].tolist()
 
 
+def test_errors_stand_in_the_order_of_the_case_table(run_folder, table):
+    turned = table.iloc[::-1]
+    predictions.save_predictions(run_folder, "cnn", "age", turned, turned["age_months"] + 3)
+    part = evaluation.case_errors(run_folder, "cnn", "age", "test")
+    assert part["case_id"].tolist() == table.loc[table["split"] == "test", "case_id"].tolist()
+    assert part["error_months"].tolist() == pytest.approx([3.0] * len(part))
+
+
 def test_the_confusion_matrix_counts_known_stages(run_folder, table):
     predictions.save_predictions(run_folder, "cnn", "stage", table, sure(np.full(len(table), 2)))
     matrix = evaluation.confusion_matrix(run_folder, "cnn", "stage", "test")
@@ -212,6 +220,7 @@ def test_how_often_test_was_looked_at_is_kept(run_folder, table):
         evaluation.largest_errors(run_folder, "cnn", "test")
     seen = evaluation.tables_scored_on_test(run_folder)
     assert seen[["model", "task"]].to_numpy().tolist() == [["cnn", "age"]] * 2
+    assert len((run_folder / evaluation.TEST_LIST).read_text().splitlines()) == 2
     part = table[table["split"] == "calibration"]
     predictions.save_predictions(run_folder, "other", "age", part, noisy(part))
     evaluation.evaluate(run_folder, "other", "age")

@@ -99,6 +99,16 @@ def test_nothing_that_is_fitted_depends_on_the_test_split(tmp_path):
     assert "test" not in set(rows["clean"]["split"])
 
 
+def test_rows_of_test_are_not_even_read(tmp_path, monkeypatch):
+    cases = case_table()
+    months = np.full(len(cases), 100.0)
+    predictions.save_predictions(tmp_path, "m", "age", cases, months, out_of_fold=True)
+    read = []
+    monkeypatch.setattr(predictions, "check_table", lambda table, task: read.append(table))
+    predictions.fitting_rows(tmp_path, "m", "age")
+    assert set(read[0]["split"]) == {"calibration", "train"}
+
+
 def test_the_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     cases = case_table()
     predictions.save_predictions(tmp_path, "cnn", "age", cases, np.full(len(cases), 1.0))
