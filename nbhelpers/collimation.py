@@ -6,7 +6,7 @@ import numpy as np
 ANGLES = 60  # line directions tried, 3 degrees apart
 OFFSET_STEP = 2.0  # pixels between parallel lines
 LINES_LOOKED_AT = 8
-MOST_EDGES = 6
+ROUNDS = 4
 LEAST_COVERAGE = 0.5  # share of a line's way through the field that must be an edge along it
 LONGEST_GAP = 4  # pixels
 CROOKED = 1.0  # pixels that four in five places of an edge stay within
@@ -17,7 +17,7 @@ LEAST_SLOPE = 2.0  # grey levels a pixel
 ALIGNED = 0.85  # cosine between the slope and the normal of the line
 SHORTEST_LINE = 0.2  # of the frame's shorter side
 LEAST_FIELD = 0.08  # share of the frame that a field covers at least
-MOST_OUTER_DETAIL = 0.45  # mean gradient beyond an edge over that inside
+MOST_OUTER_DETAIL = 0.45  # mean detail beyond an edge over that inside
 NEAR = 2.5  # pixels on either side of a line that belong to the edge itself
 SHIFTS = np.arange(-3, 4)[:, None]  # an edge may lie this many pixels beside the line
 
@@ -25,9 +25,9 @@ SHIFTS = np.arange(-3, 4)[:, None]  # an edge may lie this many pixels beside th
 def find_field(tones: np.ndarray) -> np.ndarray:
     """Mask uint8 [height, width] of the collimated field of a small radiograph, float32 0..255.
 
-    Every steep pixel votes for the line that runs along it. The line with most edge on it cuts the
-    frame, again and again, as long as what lies beyond it is without detail. An edge of the hand
-    may be taken for one, so a caller should also look at the whole frame.
+    Every steep pixel votes for the line that runs along it. A line with an edge from end to end
+    and no detail beyond it cuts the field, round after round, until none is left. An edge of the
+    hand may be taken for one, so a caller should also look at the whole frame.
     """
     height, width = tones.shape
     slopes = _Slopes(tones)
@@ -35,19 +35,16 @@ def find_field(tones: np.ndarray) -> np.ndarray:
     y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
     votes = _Votes(slopes)
     field = np.ones((height, width), np.uint8)
-    for _ in range(MOST_EDGES):
-        best, inside = 0, None
+    for _ in range(ROUNDS):
+        before = field
         for angle, offset in votes.lines(field):
             normal = np.cos(angle), np.sin(angle)
             length = _edge_length(field, normal, offset, slopes)
-            if length <= max(best, SHORTEST_LINE * min(height, width)):
-                continue
-            kept = _cut(field, x * normal[0] + (y * normal[1] - offset), slopes.steepness)
-            if kept is not None:
-                best, inside = length, kept
-        if inside is None:
+            if length > SHORTEST_LINE * min(height, width):
+                distance = x * normal[0] + (y * normal[1] - offset)
+                field = _cut(field, distance, slopes.detail(angle))
+        if field is before:
             break
-        field = inside
     return field
 
 
@@ -59,7 +56,20 @@ class _Slopes:
         self.x = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
         self.y = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
         self.steepness = np.minimum(cv2.magnitude(self.x, self.y), STEEPEST)
+        self._details: dict[int, np.ndarray] = {}
         self.least = max(LEAST_SLOPE, 2 * float(np.median(self.steepness)))
+
+    def detail(self, angle: float) -> np.ndarray:
+        """How steep each pixel is neither along `angle` nor at right angles to it.
+
+        The blurred edges of a collimated field count nothing here, what a hand shows does.
+        """
+        key = round(angle * ANGLES / np.pi) % (ANGLES // 2)
+        if key not in self._details:
+            one = np.abs(self.x * np.cos(angle) + self.y * np.sin(angle))
+            other = np.abs(self.y * np.cos(angle) - self.x * np.sin(angle))
+            self._details[key] = np.minimum(np.minimum(one, other), STEEPEST)
+        return self._details[key]
 
     def across(self, x: np.ndarray, y: np.ndarray, normal: tuple[float, float]) -> np.ndarray:
         """Slope along `normal` at and beside points, [shifts, points]; 0 where no edge runs."""
@@ -162,15 +172,13 @@ def _corner(x: float, y: float, normal: tuple[float, float], slopes: _Slopes) ->
     return False
 
 
-def _cut(field: np.ndarray, distance: np.ndarray, steepness: np.ndarray) -> np.ndarray | None:
-    """The larger side of the field, or None if the other holds detail or too little would stay."""
+def _cut(field: np.ndarray, distance: np.ndarray, detail: np.ndarray) -> np.ndarray:
+    """The larger side of the field; or all, if the other holds detail or too little would stay."""
     sides = [
         cv2.bitwise_and(field, (side > NEAR).astype(np.uint8)) for side in (distance, -distance)
     ]
     outside, inside = sorted(sides, key=cv2.countNonZero)
     if cv2.countNonZero(inside) < LEAST_FIELD * field.size:
-        return None
-    detail = cv2.mean(steepness, outside)[0]
-    if detail > MOST_OUTER_DETAIL * cv2.mean(steepness, inside)[0]:
-        return None
-    return inside
+        return field
+    most = MOST_OUTER_DETAIL * cv2.mean(detail, inside)[0]
+    return field if cv2.mean(detail, outside)[0] > most else inside

@@ -17,6 +17,7 @@ AREA = (0.02, 0.10, 0.55, 0.80)  # share of the frame
 PALM = (0.10, 0.18, 0.50, 0.75)  # largest inscribed circle over area
 TOUCHING = (-1.0, -0.5, 0.12, 0.45)  # share of the outline that lies on the border
 FILLING = (0.5, 0.85, 1.5, 2.0)  # bright share of what the outline holds
+NOISE = 0.05  # share of the brightest below which grey levels are mostly noise
 STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
 BACKGROUND_SIDE = 0.62  # of the field's side: wider than a palm
 
@@ -43,11 +44,12 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
 def _tones(smooth: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Square root of the grey levels, float32, with what lies inside spread over 0..255.
 
-    The root gives thin fingers the weight of the thick wrist.
+    The root gives thin fingers the weight of the thick wrist, and noise in the dark little.
     """
     low, high = np.percentile(smooth[inside > 0], [1, 99])
     levels = (smooth - np.float32(low)) * np.float32(1 / max(high - low, 1))
-    return np.sqrt(levels.clip(0, 1)) * np.float32(255)
+    rooted = np.sqrt(levels.clip(0, 1) + np.float32(NOISE)) - np.float32(NOISE**0.5)
+    return rooted * np.float32(255 / ((1 + NOISE) ** 0.5 - NOISE**0.5))
 
 
 def _away_from_edges(field: np.ndarray) -> np.ndarray:
@@ -77,6 +79,7 @@ class _Best:
         slope_x = cv2.Scharr(tones, cv2.CV_32F, 1, 0, scale=1 / 32)
         slope_y = cv2.Scharr(tones, cv2.CV_32F, 0, 1, scale=1 / 32)
         self.steepness = np.minimum(cv2.magnitude(slope_x, slope_y), STEEPEST)
+        self.area = cv2.countNonZero(inside)
         for view in (tones, _without_background(tones, inside)):
             self._look_at_thresholds(view, inside)
 
@@ -94,21 +97,19 @@ class _Best:
                 self._judge(area, shape, bright)
 
     def _judge(self, area: float, contour: np.ndarray, bright: np.ndarray) -> None:
-        size = bright.size
-        if area < LEAST_AREA * size:
+        if area < LEAST_AREA * bright.size:
             return
-        score = STEEPEST * (area / size) ** 0.5 * _between(area / size, AREA)
+        share = area / self.area
+        score = STEEPEST * share**0.5 * _between(share, AREA)
         score *= _between(cv2.arcLength(contour, True) ** 2 / (4 * np.pi * area), ROUGHNESS)
         if score > self.score:
             score *= _between(area / cv2.contourArea(cv2.convexHull(contour)), SOLIDITY)
         if score > self.score:
             at = contour[:, 0, 1] * bright.shape[1] + contour[:, 0, 0]
             free = self.core.take(at) > 0
-            share = np.count_nonzero(free) / len(at)
-            score *= _between(1 - share, TOUCHING)
+            score *= _between(1 - np.count_nonzero(free) / len(at), TOUCHING)
             if score > self.score:
-                steep = np.dot(self.steepness.take(at), free) / max(share * len(at), 1)
-                score *= float(steep) / STEEPEST
+                score *= _typical(self.steepness.take(at[free])) / STEEPEST
         if score > self.score:
             filled = _filled(contour, bright.shape)
             held = cv2.countNonZero(filled)
@@ -131,6 +132,14 @@ def _without_background(tones: np.ndarray, inside: np.ndarray) -> np.ndarray:
     background = np.where(inside > 0, background, np.float32(0))
     background = cv2.dilate(cv2.dilate(background, column), row)
     return cv2.subtract(tones, cv2.blur(background, (side // 2 | 1, side // 2 | 1)))
+
+
+def _typical(values: np.ndarray) -> float:
+    """Between the mean and the weakest quarter, which an outline that leaks into noise gives away."""
+    if len(values) < 8:
+        return 0.0
+    quarter = len(values) // 4
+    return float(values.mean() + np.partition(values, quarter)[quarter]) / 2
 
 
 def _between(value: float, limits: tuple[float, float, float, float]) -> float:
