@@ -21,13 +21,22 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      collimation       the collimated field of a radiograph
     3      hand_outline      the outline of the hand
     3      hand_finding      where the hand lies and which way it points
+    3      store             a store of pictures that survives being killed
     3      images            all radiographs, prepared, in one array
     3      phantom_shapes    two kinds of bone and the path of X-rays through them
+    3      phantom_profiles  outlines of long bones, compact and spongy
     3      phantom_growth    when centres show, cap and fuse; how long the hand is
     3      phantom_anatomy   the grown hand that every drawing is scaled from
+    3      phantom_pose      how a hand lies; the parts that others fill and draw
+    3      phantom_wrist     carpals, sesamoid, radius and ulna
     3      phantom_bones     the bones of one hand in one pose
     3      phantom_tissue    skin, fat and muscle
     3      phantom_regions   boxes around the regions that a reader looks at
+    3      phantom_frame     where the hand lies in the frame, collimation, marker
+    3      phantom_film      from attenuation to film
+    3      phantom_sampling  who is on the radiographs, and the label a reader gives
+    3      phantom_drawing   one synthetic radiograph
+    3      phantom           synthetic radiographs as an RSNA folder
     4      evaluation        scores of prediction tables, the test split among them
     4      networks          the custom CNN, layers, heads
     5      training          batches, schedule, fit with resume
