@@ -29,6 +29,8 @@ LEAST_LEAD = 0.2
 WRIST_BY_FINGER = 0.70
 WRIST_BY_PALM = 1.75
 MARGIN = 0.14  # palm radii around all that
+RING = 0.3  # palm radii around the outline, whose grey levels are those of the background
+DARKEST, BRIGHTEST = 5.0, 99.5  # percentiles of the ring and of the hand
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,34 @@ def _refined(
     return float(up[0]), float(up[1])
 
 
-def hand_frame(hand: Hand, up: tuple[float, float]) -> Frame:
-    """The frame around a hand, its forearm cut below the wrist, in pixels of the small radiograph."""
+def _without_forearm(hand: Hand) -> tuple[np.ndarray, float]:
+    """Pixels (x, y) of the hand, [n, 2], from the palm's centre; and how far the wrist lies below."""
     rows, columns = np.nonzero(hand.mask)
     points = np.stack([columns, rows], 1) - np.array(hand.centre)
     lengthwise = points @ np.array(hand.up)
     wrist = max(WRIST_BY_FINGER * lengthwise.max(), WRIST_BY_PALM * hand.radius)
-    points = np.vstack([points[lengthwise >= -wrist], -wrist * np.array(hand.up)])
+    return points[lengthwise >= -wrist], wrist
+
+
+def hand_levels(pixels: np.ndarray, hand: Hand) -> tuple[float, float]:
+    """Grey levels of the darkest just outside a hand and of the brightest bone in it.
+
+    pixels: the small radiograph. The forearm, brighter than the hand, does not count.
+    """
+    points, _ = _without_forearm(hand)
+    columns, rows = np.rint(points + np.array(hand.centre)).astype(np.int32).T
+    ring = int(max(3, RING * hand.radius))
+    near = cv2.dilate(hand.mask, np.ones((2 * ring + 1,) * 2, np.uint8))
+    outside = pixels[(near > 0) & (hand.mask == 0)]
+    high = float(np.percentile(pixels[rows, columns], BRIGHTEST))
+    low = float(np.percentile(outside, DARKEST)) if outside.size else float(pixels.min())
+    return min(low, high - 1), high
+
+
+def hand_frame(hand: Hand, up: tuple[float, float]) -> Frame:
+    """The frame around a hand, its forearm cut below the wrist, in pixels of the small radiograph."""
+    points, wrist = _without_forearm(hand)
+    points = np.vstack([points, -wrist * np.array(hand.up)])
     direction, side = np.array(up), np.array([-up[1], up[0]])
     along, across = points @ direction, points @ side
     margin = MARGIN * hand.radius

@@ -16,7 +16,9 @@ ROUGHNESS = (1.6, 3.0, 9.0, 22.0)  # squared perimeter over that of a circle of 
 AREA = (0.02, 0.10, 0.55, 0.80)  # share of the frame
 PALM = (0.10, 0.18, 0.50, 0.75)  # largest inscribed circle over area
 TOUCHING = (-1.0, -0.5, 0.12, 0.45)  # share of the outline that lies on the border
+STRAIGHT = (-1.0, -0.5, 0.95, 1.8)  # longest straight side over the root of the area
 FILLING = (0.5, 0.85, 1.5, 2.0)  # bright share of what the outline holds
+GLARING = 190.0  # tone of surroundings that are brighter than most of the field
 NOISE = 0.05  # share of the brightest below which grey levels are mostly noise
 STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
 BACKGROUND_SIDE = 0.62  # of the field's side: wider than a palm
@@ -32,13 +34,19 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
     smooth = cv2.GaussianBlur(pixels, (3, 3), 0)
     whole = np.ones_like(pixels)
     tones = _tones(smooth, whole)
-    field = find_field(tones * tones / 255)
+    field = find_field(_for_field(tones))
     rim = max(1, round(RIM * max(field.shape)))
     field[:rim] = field[-rim:] = field[:, :rim] = field[:, -rim:] = 0
     best = _Best(_away_from_edges(field))
     best.look(tones, whole)
     best.look(_tones(smooth, field), field)
     return best.mask(), best.score
+
+
+def _for_field(tones: np.ndarray) -> np.ndarray:
+    """Tones in which the edges of the field stand out: as measured, unless its surroundings glare."""
+    rim = np.concatenate([tones[:3].ravel(), tones[-3:].ravel(), tones[:, :3].ravel()])
+    return tones if np.median(rim) > GLARING else tones * tones / 255
 
 
 def _tones(smooth: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -116,7 +124,18 @@ class _Best:
             score *= _between(cv2.countNonZero(cv2.bitwise_and(bright, filled)) / held, FILLING)
             score *= _between(np.pi * inscribed_circle(filled)[1] ** 2 / area, PALM)
         if score > self.score:
+            score *= _between(self._longest_side(contour) / area**0.5, STRAIGHT)
+        if score > self.score:
             self.score, self.contour = score, contour
+
+    def _longest_side(self, contour: np.ndarray) -> float:
+        """Pixels of the longest straight side of a contour that is no border."""
+        ends = cv2.approxPolyDP(contour, 1.5, True)[:, 0]
+        starts = np.roll(ends, 1, axis=0)
+        middle = (starts + ends) // 2
+        free = self.core[middle[:, 1], middle[:, 0]] > 0
+        sides = np.hypot(*(ends - starts).T.astype(np.float64))
+        return float((sides * free).max())
 
 
 def _filled(contour: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

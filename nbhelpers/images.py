@@ -21,7 +21,7 @@ from nbhelpers.geometry import (
     warp,
     whole_frame,
 )
-from nbhelpers.hand_finding import Hand, find_hand, hand_frame
+from nbhelpers.hand_finding import Hand, find_hand, hand_frame, hand_levels
 from nbhelpers.radiograph import decode, read_bytes, read_header, read_image
 from nbhelpers.store import PartialStore, open_store
 from nbhelpers.workspace import (
@@ -64,7 +64,7 @@ STEPS = {
 }
 SMALLEST_PICTURE, LARGEST_PICTURE = 16, 2048
 LOOKED_AT = 128  # longer side, in pixels, of the picture on which the hand is sought
-DARKEST, BRIGHTEST = 2.0, 99.7  # percentiles that become 0 and 255
+DARKEST, BRIGHTEST = 2.0, 99.5  # percentiles of a whole frame that become 0 and 255
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,7 @@ def _stretch(small: np.ndarray, hand: Hand | None) -> np.ndarray:
     if hand is None:
         low, high = np.percentile(small, [DARKEST, BRIGHTEST])
     else:
-        rows, columns = np.nonzero(hand.mask)
-        near = small[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        low, high = np.percentile(near, DARKEST), np.percentile(small[hand.mask > 0], BRIGHTEST)
+        low, high = hand_levels(small, hand)
     levels = (np.arange(256) - low) * (255 / max(high - low, 1))
     return levels.clip(0, 255).round().astype(np.uint8)
 
