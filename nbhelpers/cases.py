@@ -115,8 +115,15 @@ def save_cases(
 ) -> None:
     """Write `cases.parquet`, then `data.json`; refuses a run folder made from other data.
 
-    `excluded` lists cases left out (`case_id`, `image_path`, `reason`); `cases` no longer has them.
+    `excluded` lists cases left out (`case_id`, `image_path`, `reason`); `cases` no longer has them,
+    but the fingerprint covers them: it is taken of the table as `read_cases` gave it.
     """
+    excluded = excluded or []
+    if fingerprint["images"] != len(cases) + len(excluded):
+        raise ValueError(
+            f"The fingerprint covers {fingerprint['images']} images, not the {len(cases)} cases and "
+            f"{len(excluded)} excluded: take it of the table as read_cases gave it."
+        )
     require_same_fingerprint(run_folder, fingerprint)
     with atomic_path(run_folder / "cases.parquet") as temporary:
         cases.to_parquet(temporary, index=False)
@@ -125,7 +132,7 @@ def save_cases(
         "manifest": split_manifest(cases),
         "stage_cuts": stage_cuts,
         "stage_names": list(stage_names(stage_cuts)),
-        "excluded": excluded or [],
+        "excluded": excluded,
     }
     write_json(run_folder / "data.json", facts)
 

@@ -19,7 +19,8 @@ def fingerprint(
 ) -> dict[str, object]:
     """`hash`, `data_folder`, `external_folder`, `tables` (name -> SHA-256), `images` (count).
 
-    The folders are for people to read; the hash does not depend on where they lie.
+    `cases` is the table as `read_cases` gave it, before any case was excluded. The folders are for
+    people to read; the hash does not depend on where they lie.
     """
     folders = {"data": Path(data_folder).resolve()}
     if external_folder is not None:

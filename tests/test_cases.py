@@ -222,14 +222,18 @@ def test_saved_cases_come_back(radiographs, tmp_path):
     table.loc[3, "sex"] = None
     run_folder = tmp_path / "run"
     fingerprint = cases.fingerprint(radiographs, table)
-    cases.save_cases(run_folder, table, fingerprint, excluded=[{"case_id": "x"}])
+    excluded = [{"case_id": "1377", "image_path": "1377.png", "reason": "cut short"}]
+    with pytest.raises(ValueError, match="40 cases and 1 excluded"):
+        cases.save_cases(run_folder, table, fingerprint, excluded=excluded)
+    table = table.iloc[1:].reset_index(drop=True)
+    cases.save_cases(run_folder, table, fingerprint, excluded=excluded)
     loaded = cases.load_cases(run_folder)
     pd.testing.assert_frame_equal(loaded, table)
     facts = cases.load_data_facts(run_folder)
     assert facts["manifest"] == cases.split_manifest(loaded)
     assert facts["fingerprint"] == fingerprint
     assert facts["stage_names"] == list(cases.STAGE_NAMES["gilsanz_ratib"])
-    assert facts["excluded"] == [{"case_id": "x"}]
+    assert facts["excluded"] == excluded
 
 
 def test_the_same_image_under_a_link_inside_the_folder_is_fine(radiographs):
