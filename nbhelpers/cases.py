@@ -121,7 +121,7 @@ def save_cases(
     excluded = excluded or []
     if fingerprint["images"] != len(cases) + len(excluded):
         raise ValueError(
-            f"The fingerprint covers {fingerprint['images']} images, not the {len(cases)} cases and "
+            f"The fingerprint covers {fingerprint['images']} images, not {len(cases)} cases and "
             f"{len(excluded)} excluded: take it of the table as read_cases gave it."
         )
     require_same_fingerprint(run_folder, fingerprint)
