@@ -22,18 +22,17 @@ from nbhelpers.geometry import (
     whole_frame,
 )
 from nbhelpers.hand_finding import Hand, find_hand, hand_frame, hand_levels
+from nbhelpers.hardware import cores, versions
 from nbhelpers.radiograph import decode, read_bytes, read_header, read_image
 from nbhelpers.store import PartialStore, open_store
 from nbhelpers.workspace import (
     InputError,
     atomic_path,
-    cores,
     find_run_file,
     hash_of,
     log,
     progress,
     read_json,
-    versions,
     write_json,
 )
 
@@ -63,7 +62,7 @@ STEPS = {
     "aspect": "keep_aspect",
 }
 SMALLEST_PICTURE, LARGEST_PICTURE = 16, 2048
-LOOKED_AT = 128  # longer side, in pixels, of the picture on which the hand is sought
+LOOKED_AT = 112  # longer side, in pixels, of the picture on which the hand is sought
 DARKEST, BRIGHTEST = 2.0, 99.5  # percentiles of a whole frame that become 0 and 255
 
 
