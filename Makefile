@@ -27,11 +27,11 @@ help: ## Show this list.
 	@echo 'PYTHON=python3.12 make ... picks the Python that .venv is made with.'
 	@printf 'Profiles:'; for p in params/*/; do printf ' %s' "$$(basename "$$p")"; done; echo
 
-# `exec` makes the command a child of make itself, and --bound lets it end with make: whatever
+# `exec` makes the command a child of make itself, and --bound ends it with make: whatever
 # is killed, nothing goes on writing into the run folder.
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.execute profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --backend "$$BACKEND" --bound
+	  --backend "$$BACKEND" --bound $$PPID
 
 test: $(INSTALLED)
 	@exec $(BIN)/python -m pytest -q $$TESTS

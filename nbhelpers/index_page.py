@@ -19,7 +19,6 @@ WORDS = {
     states.RUNNING: "running",
     "": "not run",
 }
-SPLIT_ORDER = ("train", "tuning", "calibration", "test", "external", "unlabelled")
 
 
 def write_index(run_folder: Path, profile_name: str, runs: list[str]) -> Path:
@@ -111,7 +110,7 @@ def figure_text(value: object) -> str:
 
 def split_bar(counts: dict[str, int]) -> list[dict[str, object]]:
     """The splits with their share of all cases, in per cent."""
-    known = [(name, counts[name]) for name in SPLIT_ORDER if counts.get(name)]
+    known = [(name, counts[name]) for name in report.SPLIT_ORDER if counts.get(name)]
     total = sum(n for _, n in known)
     return [{"name": name, "n": n, "share": round(100 * n / total, 2)} for name, n in known]
 

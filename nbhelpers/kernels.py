@@ -1,6 +1,7 @@
 """Jupyter kernels for the batch: found by name, kept by `keeper`, reached without TCP ports."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode
 
 from nbhelpers import keeper
-from nbhelpers.workspace import InputError, cores
+from nbhelpers.workspace import InputError, cores, hash_of
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 SOCKETS = Path("/tmp")  # a socket's path has at most about 100 characters, and TMPDIR may be long
@@ -35,17 +36,13 @@ def kernel_manager(lock: Path) -> Iterator[type[KeptKernelManager]]:
 
     TCP ports are drawn before the kernel binds them, so kernels that start side by side clash.
     """
-    place = SOCKETS if SOCKETS.is_dir() and os.access(SOCKETS, os.W_OK) else None
-    before = os.environ.get("JUPYTER_RUNTIME_DIR")
-    with tempfile.TemporaryDirectory(prefix="nbhelpers-", dir=place) as folder:
-        os.environ["JUPYTER_RUNTIME_DIR"] = folder
-        try:
-            yield type("RunKernelManager", (KeptKernelManager,), {"lock": str(lock)})
-        finally:
-            if before is None:
-                del os.environ["JUPYTER_RUNTIME_DIR"]
-            else:
-                os.environ["JUPYTER_RUNTIME_DIR"] = before
+    place = SOCKETS if os.access(SOCKETS, os.W_OK) else Path(tempfile.gettempdir())
+    prefix = f"nbhelpers-{hash_of(str(lock))}-"
+    for left_behind in place.glob(f"{prefix}*"):  # by a run that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=place) as folder:
+        traits = {"lock": str(lock), "connection_file": Unicode(f"{folder}/kernel.json")}
+        yield type("RunKernelManager", (KeptKernelManager,), traits)
 
 
 def require_kernel(name: str, source: Path) -> None:

@@ -1,6 +1,7 @@
 """Which files of nbhelpers a notebook reaches through its imports, however deep."""
 
 import ast
+import re
 from pathlib import Path
 
 from nbhelpers.workspace import read_json
@@ -31,8 +32,8 @@ def helpers_reached(notebook: Path, package_folder: Path | None = None) -> list[
 def code_of(notebook: Path) -> str:
     """The notebook's code cells as one module, without magics and shell lines."""
     cells = [cell for cell in read_json(notebook)["cells"] if cell["cell_type"] == "code"]
-    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines()]
-    return "\n".join("pass" if line.startswith(("%", "!")) else line for line in lines)
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    return re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
 
 
 def imported_names(source: str) -> set[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from nbhelpers import states, transcript
 from nbhelpers.workspace import atomic_path
 
+SPLIT_ORDER = ("train", "tuning", "calibration", "test", "external", "unlabelled")
 HIDE = "hide"  # cells with this tag are left out
 PAPERMILL_TAGS = ("papermill-error-cell-tag",)
 DISCLAIMER = "Research and teaching only. Not a medical device."
@@ -75,7 +76,7 @@ def page_facts(
         "failed": state.get("status") in (states.FAILED, states.STOPPED),
         "question": results.get("question", ""),
         "fingerprint": fingerprint,
-        "splits": splits,
+        "splits": {name: splits[name] for name in SPLIT_ORDER if name in splits},
         "run_time": duration(state.get("seconds") or results.get("seconds") or 0),
         "finished": str(state.get("time", "")).replace("T", " ").replace("Z", " UTC"),
         "hardware": results.get("hardware", {}),

@@ -22,8 +22,9 @@ TASKS = {
 }
 LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 MONTHS = ("mae", "rmse", "median_error")
+HEADLINES = {"age": "mean absolute error, months", "stage": "quadratic weighted kappa"}
 LABELS = {
-    "mae": "Mean error",
+    "mae": "Mean absolute error",
     "rmse": "RMSE",
     "median_error": "Median error",
     "within_6": "Within 6 months",
@@ -45,7 +46,7 @@ class Cell:
 
     text: str  # "11.3"
     interval: str  # "10.9 to 11.8", or ""
-    years: str  # "0.94 years" for an error in months, or ""
+    years: str  # "0.94 years" for the error that has a bar, or ""
     bar: dict[str, float] | None  # left, width and point in percent of the column's scale
 
 
@@ -63,7 +64,7 @@ def boards(results: list[dict]) -> list[dict]:
                 "heading": heading,
                 "metrics": [LABELS[metric] for metric in metrics],
                 "splits": [split_table(scores, task, split) for split in in_order(splits)],
-                "best": best_model(scores, metrics[0]),
+                "headline": headline(scores, task),
             }
         )
     return found
@@ -84,6 +85,27 @@ def in_order(splits: set[str]) -> list[str]:
     """The test split first, then what was not used in training, then the rest."""
     order = [SHOWN_SPLIT, "external", CHOOSING_SPLIT, "tuning", "train"]
     return sorted(splits, key=lambda split: (order.index(split) if split in order else 9, split))
+
+
+def headline(scores: dict, task: str) -> dict[str, str] | None:
+    """What the model named on calibration scores on the test split, and the best trivial one."""
+    metric = TASKS[task][1][0]
+    table = split_table(scores, task, SHOWN_SPLIT)
+    chosen = [row for row in table["rows"] if row["best"] and row["cells"][0]]
+    trivial = [row for row in table["rows"] if row["trivial"] and row["cells"][0]]
+    if not chosen:
+        return None
+    cell = chosen[0]["cells"][0]
+    return {
+        "value": cell.text,
+        "caption": HEADLINES[task],
+        "interval": cell.interval,
+        "years": cell.years,
+        "model": chosen[0]["model"],
+        "run": chosen[0]["run"],
+        "n": f"{scores[chosen[0]['model'], SHOWN_SPLIT][metric]['n']:,}",
+        "trivial": f"{trivial[0]['cells'][0].text} by {trivial[0]['model']}" if trivial else "",
+    }
 
 
 def split_table(scores: dict, task: str, split: str) -> dict:
@@ -147,7 +169,7 @@ def cell(score: dict | None, metric: str, scale: float) -> Cell | None:
     value, lower, upper = score["value"], score["lower"], score["upper"]
     known = lower is not None and upper is not None
     interval = f"{number(lower, metric)} to {number(upper, metric)}" if known else ""
-    years = f"{value / 12:.2f} years" if metric in MONTHS else ""
+    years = f"{value / 12:.2f} years" if metric in MONTHS and scale > 0 else ""
     bar = None
     if scale > 0:
         left, right = (lower, upper) if known else (value, value)
@@ -160,4 +182,4 @@ def number(value: float, metric: str) -> str:
     """One decimal for months, per cent for shares, two or three decimals for the rest."""
     if metric in SHARES:
         return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if metric in LOWER_IS_BETTER else f"{value:.3f}"
+    return f"{value:.1f}" if metric in LOWER_IS_BETTER else f"{value + 0.0:.3f}".replace("-0.000", "0.000")

@@ -1,0 +1,165 @@
+"""The index: a scoreboard that chooses nothing on test, a card for every run, failures named."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_report import PIXEL, Links, picture
+
+from nbhelpers import index_page, scoreboard, states
+from nbhelpers.workspace import write_json
+
+
+def score(model: str, split: str, value: float, task: str = "age", metric: str = "mae") -> dict:
+    """A score with an interval of one to each side."""
+    facts = {"model": model, "task": task, "split": split, "metric": metric, "n": 150}
+    return {**facts, "value": value, "lower": value - 1, "upper": value + 1}
+
+
+def results(run: str, *scores: dict, **more: object) -> dict:
+    facts = {"title": f"Title of {run}", "question": "How far?", "notes": [], "seconds": 61.0}
+    return {"run": run, "scores": list(scores), "figures": {}, **facts, **more}
+
+
+# On test cnn is better, on calibration hog: hog must be first and best.
+CNN = results(
+    "02_cnn",
+    score("cnn", "test", 10),
+    score("cnn", "calibration", 12),
+    score("trivial: mean age", "test", 33),
+)
+HOG = results(
+    "04_hog",
+    score("hog", "test", 11),
+    score("hog", "calibration", 11),
+    score("trivial: mean age", "test", 33),
+)
+
+
+def test_the_best_is_named_on_calibration_and_orders_every_split():
+    board = scoreboard.boards([CNN, HOG])[0]
+    test, calibration = board["splits"]
+    assert (test["split"], calibration["split"]) == ("test", "calibration")
+    assert [row["model"] for row in test["rows"]] == ["hog", "cnn", "mean age"]
+    assert [row["best"] for row in test["rows"]] == [True, False, False]
+    assert [row["model"] for row in calibration["rows"]] == ["hog", "cnn"]
+    assert board["headline"]["value"] == "11.0" and board["headline"]["model"] == "hog"
+    assert board["headline"]["trivial"] == "33.0 by mean age"
+
+
+def test_a_trivial_predictor_of_several_runs_stands_once_and_is_never_best():
+    cheap = score("trivial: mean age", "calibration", 1)
+    board = scoreboard.boards([CNN, {**HOG, "scores": [*HOG["scores"], cheap]}])[0]
+    rows = board["splits"][0]["rows"]
+    assert [row["trivial"] for row in rows] == [False, False, True]
+    assert not rows[-1]["best"]
+
+
+def test_without_calibration_nothing_is_called_best():
+    board = scoreboard.boards([results("04_hog", score("hog", "test", 11))])[0]
+    assert board["headline"] is None
+    assert not any(row["best"] for row in board["splits"][0]["rows"])
+
+
+def test_tasks_stand_apart_and_more_is_better_for_kappa():
+    kappas = [
+        score(model, split, value, "stage", "qwk")
+        for model, value in (("low", 0.4), ("high", 0.8))
+        for split in ("calibration", "test")
+    ]
+    age, stage = scoreboard.boards([CNN, results("03", *kappas)])
+    assert (age["task"], stage["task"]) == ("age", "stage")
+    assert [row["model"] for row in stage["splits"][0]["rows"]] == ["high", "low"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("mae", 11.26, "11.3"),
+        ("within_12", 0.613, "61.3 %"),
+        ("r2", -0.0001, "0.000"),
+        ("qwk", 0.7, "0.700"),
+    ],
+)
+def test_numbers_read_well(metric: str, value: float, text: str):
+    assert scoreboard.number(value, metric) == text
+
+
+def test_a_score_shows_interval_years_and_a_bar_inside_its_scale():
+    cell = scoreboard.cell({"value": 12.0, "lower": 10.0, "upper": 15.0}, "mae", 30.0)
+    assert (cell.text, cell.interval, cell.years) == ("12.0", "10.0 to 15.0", "1.00 years")
+    assert cell.bar == {"left": 33.33, "width": 16.67, "point": 40.0}
+    assert scoreboard.cell({"value": None, "lower": None, "upper": None}, "mae", 30.0) is None
+    bare = scoreboard.cell({"value": 0.2, "lower": None, "upper": None}, "r2", 0.0)
+    assert (bare.interval, bare.bar) == ("", None)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """Two complete runs, one failed, one that was never reached."""
+    for content in (CNN, HOG):
+        write_json(states.results_path(tmp_path, content["run"]), content)
+        states.write_state(tmp_path, content["run"], states.DONE, seconds=61.0)
+        states.page_path(tmp_path, content["run"]).write_text("page")
+    states.write_state(tmp_path, "04_bad", states.FAILED, error="E", message="row 17 <b>is</b> bad")
+    states.page_path(tmp_path, "04_bad").write_text("page")
+    tagged = new_code_cell("b", outputs=[picture("the tagged one")])
+    tagged.metadata["tags"] = ["picture"]
+    cells = [new_markdown_cell("# A"), new_code_cell("a", outputs=[picture("the first")]), tagged]
+    executed = states.executed_path(tmp_path, "02_cnn")
+    executed.parent.mkdir()
+    nbformat.write(new_notebook(cells=cells), executed)
+    counts = {"train": 700, "tuning": 75, "calibration": 75, "test": 150}
+    data = {"fingerprint": {"hash": "0123456789abcdef", "data_folder": "/somewhere/private/hands"}}
+    write_json(tmp_path / "data.json", {**data, "manifest": {"hash": "a", "counts": counts}})
+    return tmp_path
+
+
+@pytest.fixture
+def page(run_folder: Path) -> str:
+    runs = ["02_cnn", "04_hog", "04_bad", "05_ensembling"]
+    return index_page.write_index(run_folder, "demo", runs).read_text()
+
+
+def test_the_index_names_what_failed_and_what_was_not_run(page: str):
+    assert "2 of 4 runs are not complete" in page
+    assert '<a href="04_bad.html">04_bad</a>: failed. row 17 &lt;b&gt;is&lt;/b&gt; bad' in page
+    assert "05_ensembling: not run, because a run that it needs is not complete" in page
+    assert page.count('class="card ') == 4
+    assert 'href="05_ensembling.html"' not in page
+
+
+def test_the_index_shows_data_splits_and_time_but_no_private_path(page: str):
+    for part in ("0123456789abcdef", "hands", "train <b>700</b>", "1 min 1 s", "2 min 2 s"):
+        assert part in page
+    assert "/somewhere" not in page
+
+
+def test_the_tagged_picture_stands_on_the_card(page: str):
+    assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
+
+
+def test_the_index_loads_nothing_from_elsewhere(page: str):
+    assert all(address.startswith("data:") for address in Links(page).loaded)
+    assert not re.findall(r"@import|https?://", page)
+
+
+def test_an_empty_run_folder_has_an_index_too(tmp_path: Path):
+    page = index_page.write_index(tmp_path, "demo", ["01_preprocessing"]).read_text()
+    assert "1 of 1 runs is not complete" in page
+
+
+def test_a_large_picture_is_made_small():
+    import base64
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.effect_noise((2000, 1000), 50).save(buffer, format="PNG")
+    small = index_page.shrink(base64.b64encode(buffer.getvalue()).decode())
+    image = Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2])))
+    assert image.size == (index_page.PICTURE_WIDTH, index_page.PICTURE_WIDTH // 2)
+    assert index_page.shrink([PIXEL[:20], PIXEL[20:]]).startswith("data:image/png")
