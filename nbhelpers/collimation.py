@@ -8,6 +8,7 @@ OFFSET_STEP = 2.0  # pixels between parallel lines
 LINES_LOOKED_AT = 8
 ROUNDS = 4
 LEAST_COVERAGE = 0.5  # share of a line's way through the field that must be an edge along it
+LEAST_VOTES = 0.4  # votes a pixel of such a line has at least
 LONGEST_GAP = 4  # pixels
 CROOKED = 1.0  # pixels that four in five places of an edge stay within
 CORNER = 5  # pixels between the end of an edge and the end of its line
@@ -37,9 +38,9 @@ def find_field(tones: np.ndarray) -> np.ndarray:
     field = np.ones((height, width), np.uint8)
     for _ in range(ROUNDS):
         before = field
-        for angle, offset in votes.lines(field):
+        for angle, offset, count in votes.lines(field):
             normal = np.cos(angle), np.sin(angle)
-            length = _edge_length(field, normal, offset, slopes)
+            length = _edge_length(field, normal, offset, count, slopes)
             if length > SHORTEST_LINE * min(height, width):
                 distance = x * normal[0] + (y * normal[1] - offset)
                 field = _cut(field, distance, slopes.detail(angle))
@@ -101,8 +102,8 @@ class _Votes:
             step * self.offsets + np.rint(offset / OFFSET_STEP).astype(np.int32) + self.reach
         )
 
-    def lines(self, field: np.ndarray) -> list[tuple[float, float]]:
-        """Direction of the normal (radians) and offset (pixels) of the lines most voted for."""
+    def lines(self, field: np.ndarray) -> list[tuple[float, float, int]]:
+        """Normal's direction (radians), offset (pixels), votes; most votes first."""
         inside = field.ravel()[self.pixel] > 0
         votes = np.bincount(self.line[inside], minlength=ANGLES * self.offsets)
         votes = votes.reshape(ANGLES, self.offsets).astype(np.float32)
@@ -113,12 +114,13 @@ class _Votes:
             (
                 line // self.offsets * np.pi / ANGLES,
                 (line % self.offsets - self.reach) * OFFSET_STEP,
+                int(flat[line]),
             )
             for line in most[np.argsort(-flat[most])].tolist()
         ]
 
 
-def _edge_length(field, normal, offset, slopes: _Slopes) -> int:
+def _edge_length(field, normal, offset, votes: int, slopes: _Slopes) -> int:
     """Length in pixels of the edge along a line where that may bound a field, else 0.
 
     It must run without a gap from end to end of the field so far, or turn a corner where it stops
@@ -133,7 +135,7 @@ def _edge_length(field, normal, offset, slopes: _Slopes) -> int:
     x, y = x[seen], y[seen]
     counted = field[(y + 0.5).astype(np.int32), (x + 0.5).astype(np.int32)] > 0
     x, y = x[counted], y[counted]
-    if len(x) == 0:
+    if votes < max(LEAST_VOTES * len(x), 1):
         return 0
     slope = slopes.across(x, y, normal)
     hits = np.nonzero(slope.any(0))[0]
@@ -150,7 +152,7 @@ def _edge_length(field, normal, offset, slopes: _Slopes) -> int:
 
 
 def _straight(slope: np.ndarray, along: np.ndarray) -> bool:
-    """Whether the steepest places beside a line, slope [shifts, points], lie on a line themselves."""
+    """Whether the steepest places beside a line, slope [shifts, points], are themselves in line."""
     rising, falling = np.maximum(slope, 0), np.maximum(-slope, 0)
     slope = rising if rising.sum() > falling.sum() else falling
     seen = slope.any(0)

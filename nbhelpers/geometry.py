@@ -1,4 +1,4 @@
-"""Where a pixel of the radiograph lies in the prepared picture, and the one warp that takes it there.
+"""Where a pixel of the radiograph lies in the prepared picture, and the warp that takes it there.
 
 Convention: x runs right, y runs down, and whole numbers are pixel centres, as in OpenCV. A picture
 of width w therefore spans x from -0.5 to w - 0.5. An affine is float64 [2, 3] and takes points of
@@ -78,7 +78,8 @@ def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
 def reduce_to(pixels: np.ndarray, longest: int) -> np.ndarray:
     """Shrink by averaging until the longer side has `longest` pixels; smaller ones stay as is.
 
-    Halving first is exact and quicker: OpenCV averages 2 x 2 blocks with vector instructions.
+    Halving first is quicker: OpenCV averages blocks of 2 x 2 with vector instructions. An odd last
+    row or column is lost on the way, less than half a pixel of the result.
     """
     height, width = pixels.shape
     factor = longest / max(height, width)
@@ -86,11 +87,15 @@ def reduce_to(pixels: np.ndarray, longest: int) -> np.ndarray:
         return pixels
     target = (max(1, round(width * factor)), max(1, round(height * factor)))
     while pixels.shape[1] >= 4 * target[0] and pixels.shape[0] >= 4 * target[1]:
-        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]
-        pixels = cv2.resize(
-            even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA
-        )
+        pixels = halve(pixels)
     return cv2.resize(pixels, target, interpolation=cv2.INTER_AREA)
+
+
+def halve(pixels: np.ndarray) -> np.ndarray:
+    """Average blocks of 2 x 2 pixels; an odd last row or column is left out."""
+    height, width = (side // 2 for side in pixels.shape)
+    even = pixels[: 2 * height, : 2 * width]
+    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def warp(
@@ -114,15 +119,9 @@ def warp(
     scale = float(np.linalg.norm(affine[:, :2], axis=1).max())
     if scale >= 1:
         return cv2.warpAffine(pixels, affine, (size, size), flags=cv2.INTER_CUBIC)
-    if OVERSAMPLING * scale < 1:
-        longest = round(max(pixels.shape) * OVERSAMPLING * scale)
-        reduced = cv2.resize(
-            pixels,
-            [max(1, round(side * longest / max(pixels.shape))) for side in pixels.shape[::-1]],
-            interpolation=cv2.INTER_AREA,
-        )
-        back = scaling(pixels.shape[1] / reduced.shape[1], pixels.shape[0] / reduced.shape[0])
-        pixels, affine = reduced, compose(back, affine)
+    while OVERSAMPLING * scale <= 0.5 and min(pixels.shape) > 1:
+        pixels, scale = halve(pixels), 2 * scale
+        affine = compose(scaling(2, 2), affine)
     fine = compose(affine, scaling(OVERSAMPLING, OVERSAMPLING))
     drawn = cv2.warpAffine(pixels, fine, (size * OVERSAMPLING,) * 2, flags=cv2.INTER_LINEAR)
     return cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA)

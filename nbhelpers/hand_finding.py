@@ -1,4 +1,4 @@
-"""Where the hand lies on a radiograph: its palm, which way its fingers point, how far it reaches."""
+"""Where the hand lies on a radiograph: its palm, where its fingers point, how far it reaches."""
 
 from dataclasses import dataclass
 
@@ -105,7 +105,7 @@ def _refined(
 
 
 def _without_forearm(hand: Hand) -> tuple[np.ndarray, float]:
-    """Pixels (x, y) of the hand, [n, 2], from the palm's centre; and how far the wrist lies below."""
+    """Pixels (x, y) of the hand [n, 2] from the palm's centre, and how far below the wrist lies."""
     rows, columns = np.nonzero(hand.mask)
     points = np.stack([columns, rows], 1) - np.array(hand.centre)
     lengthwise = points @ np.array(hand.up)
@@ -129,7 +129,7 @@ def hand_levels(pixels: np.ndarray, hand: Hand) -> tuple[float, float]:
 
 
 def hand_frame(hand: Hand, up: tuple[float, float]) -> Frame:
-    """The frame around a hand, its forearm cut below the wrist, in pixels of the small radiograph."""
+    """The frame around a hand, cut below the wrist, in pixels of the small radiograph."""
     points, wrist = _without_forearm(hand)
     points = np.vstack([points, -wrist * np.array(hand.up)])
     direction, side = np.array(up), np.array([-up[1], up[0]])

@@ -47,7 +47,7 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
 
 
 def _for_field(tones: np.ndarray) -> np.ndarray:
-    """Tones in which the edges of the field stand out: as measured, unless its surroundings glare."""
+    """Tones in which the field's edges stand out: as measured, unless its surroundings glare."""
     rim = np.concatenate([tones[:3].ravel(), tones[-3:].ravel(), tones[:, :3].ravel()])
     return tones if np.median(rim) > GLARING else tones * tones / 255
 
@@ -157,7 +157,7 @@ def _without_background(tones: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def _typical(values: np.ndarray) -> float:
-    """Between the mean and the weakest quarter, which an outline that leaks into noise gives away."""
+    """Between the mean and the weakest quarter, in which an outline that leaks into noise shows."""
     if len(values) < 8:
         return 0.0
     quarter = len(values) // 4

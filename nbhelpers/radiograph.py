@@ -1,8 +1,10 @@
 """One radiograph file: its header checked first, then its grey levels as uint8 [height, width]."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -14,7 +16,9 @@ FORMATS = ("PNG", "JPEG")
 SHORTEST_SIDE = 32
 # A hand radiograph has up to about 10 megapixels; more than this is a mistake or an attack.
 MOST_PIXELS = 100_000_000
-HEADER_BYTES = 1 << 16
+HEADER_BYTES = TAIL_BYTES = 4096
+PNG_START, PNG_END, JPEG_START = b"\x89PNG", b"IEND\xaeB`\x82", b"\xff\xd8"
+REMEDY = "Check the data folder or remove its row."
 # 16-bit files that use no more than this hold 12-bit data, as detectors deliver it.
 LARGEST_12_BIT = 4095
 
@@ -56,17 +60,29 @@ def _too_large(path: Path, width: int = 0, height: int = 0) -> str:
 
 
 def read_header(path: str | Path) -> tuple[int, int]:
-    """(width, height) of a radiograph file, reading only its beginning where that is enough."""
+    """(width, height) of a radiograph file, reading little more than its beginning and its end.
+
+    Raises InputError like `check_header`, and for a PNG that was cut short.
+    """
     with _opened(path) as file:
         beginning = file.read(HEADER_BYTES)
-        complete = len(beginning) < HEADER_BYTES
-        try:
-            return check_header(beginning, path)
-        except InputError:
-            # A JPEG may carry long metadata before its size.
-            if complete or not beginning.startswith(b"\xff\xd8"):
-                raise
-            return check_header(beginning + file.read(), path)
+        if beginning.startswith(JPEG_START):
+            # Metadata of any length may stand before a JPEG's size.
+            beginning += file.read()
+        size = check_header(beginning, path)
+        if beginning.startswith(PNG_START):
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - TAIL_BYTES))
+            if PNG_END not in file.read():
+                file.seek(0)
+                _check_png_end(file.read(), path)
+        return size
+
+
+def _check_png_end(content: bytes, path: str | Path) -> None:
+    """OpenCV fills what a PNG lacks with black or complains in its own words; the end tells."""
+    if PNG_END not in content[-TAIL_BYTES:] and PNG_END not in content:
+        raise InputError(_damaged(path))
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -75,42 +91,30 @@ def read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
-def _opened(path: str | Path):
+def _opened(path: str | Path) -> BinaryIO:
     try:
-        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _CLOEXEC))
+        return Path(path).open("rb")
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be opened ({error.strerror}). Check the data folder or remove its row."
-        ) from None
-
-
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+        raise InputError(f"{path} cannot be opened ({error.strerror}). {REMEDY}") from None
 
 
 def decode(content: bytes, name: str | Path) -> np.ndarray:
     """Grey levels uint8 [height, width] from the bytes of a PNG or JPEG file.
 
-    Colours become luminance; transparent pixels count as black. 16-bit levels are divided by 257,
+    Colours become luminance, laid over black where transparent. 16-bit levels are divided by 257,
     so that the full range maps onto the full range; a file that uses at most 4,095 of the 65,536
     levels holds 12-bit data and is divided by 16.0588 (4095 / 255) instead.
     Raises InputError naming the file when the header or the pixels are damaged.
     """
     check_header(content, name)
-    if content.startswith(b"\x89PNG") and not _png_is_whole(content):
-        raise InputError(_damaged(name))
+    if content.startswith(PNG_START):
+        _check_png_end(content, name)
     pixels = None
-    try:
+    with contextlib.suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pass
     if pixels is None:
         raise InputError(_damaged(name))
     return _to_grey(pixels)
-
-
-def _png_is_whole(content: bytes) -> bool:
-    """OpenCV fills what a truncated PNG lacks with black; the end chunk tells."""
-    return b"IEND" in content[-64:] or b"IEND" in content
 
 
 def _damaged(name: str | Path) -> str:
@@ -127,7 +131,8 @@ def _to_grey(pixels: np.ndarray) -> np.ndarray:
         alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
         pixels = cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2GRAY)
         if alpha is not None:
-            pixels = np.where(alpha > 0, pixels, 0).astype(pixels.dtype)
+            opaque = np.iinfo(alpha.dtype).max
+            pixels = cv2.multiply(pixels, alpha, scale=1 / opaque)
     if pixels.dtype == np.uint16:
         largest = LARGEST_12_BIT if pixels.max(initial=0) <= LARGEST_12_BIT else 65535
         pixels = cv2.convertScaleAbs(pixels, alpha=255 / largest)

@@ -1,0 +1,92 @@
+"""How one radiograph is prepared: hand found, turned upright, stretched, fitted into a square."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nbhelpers.geometry import Frame, fit_frame, reduce_to, warp, whole_frame
+from nbhelpers.hand_finding import Hand, find_hand, hand_frame, hand_levels
+from nbhelpers.workspace import InputError
+
+# The rooms whose source decides how a prepared picture looks.
+ROOMS = ("preparation", "radiograph", "geometry", "collimation", "hand_outline", "hand_finding")
+STEPS = {
+    "hand": "find_hand",
+    "upright": "turn_upright",
+    "stretch": "stretch_contrast",
+    "aspect": "keep_aspect",
+}
+SMALLEST_PICTURE, LARGEST_PICTURE = 16, 2048
+LOOKED_AT = 112  # longer side, in pixels, of the picture on which the hand is sought
+DARKEST, BRIGHTEST = 2.0, 99.5  # percentiles of a whole frame that become 0 and 255
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How radiographs are prepared. image_size: side of the square picture, in pixels."""
+
+    image_size: int
+    find_hand: bool = True
+    turn_upright: bool = True
+    stretch_contrast: bool = True
+    keep_aspect: bool = True
+
+    @classmethod
+    def from_steps(cls, image_size: int, steps: str) -> "Preparation":
+        """Read a comma list of `hand`, `upright`, `stretch`, `aspect`; "" is a plain resize."""
+        if not SMALLEST_PICTURE <= image_size <= LARGEST_PICTURE:
+            raise InputError(
+                f"image_size is {image_size}; choose {SMALLEST_PICTURE} to {LARGEST_PICTURE}."
+            )
+        named = [step.strip() for step in steps.split(",") if step.strip()]
+        unknown = [step for step in named if step not in STEPS]
+        if unknown:
+            raise InputError(f"steps: {unknown[0]!r} is unknown. Choose from {', '.join(STEPS)}.")
+        return cls(image_size, **{field: step in named for step, field in STEPS.items()})
+
+
+def prepare_image(
+    pixels: np.ndarray, preparation: Preparation
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The prepared picture uint8 [size, size], the affine [2, 3] to it, and if a hand was found.
+
+    Where none is found the whole frame is shown as it stands.
+    """
+    size = preparation.image_size
+    small = reduce_to(pixels, LOOKED_AT)
+    wanted = preparation.find_hand or preparation.turn_upright
+    hand = find_hand(small) if wanted else None
+    up = hand.up if hand and preparation.turn_upright else (0.0, -1.0)
+    if hand and preparation.find_hand:
+        frame = _enlarged(hand_frame(hand, up), small.shape, pixels.shape)
+    else:
+        frame = whole_frame(pixels.shape, up)
+    affine = fit_frame(frame, size, preparation.keep_aspect)
+    table = _stretch(small, hand) if preparation.stretch_contrast else None
+    return warp(pixels, affine, size, table), affine, hand is not None
+
+
+def _enlarged(frame: Frame, small: tuple[int, int], full: tuple[int, int]) -> Frame:
+    """A frame on the small radiograph, in pixels of the full one."""
+    factor = max(full) / max(small)
+    x, y = ((side + 0.5) * factor - 0.5 for side in frame.centre)
+    return replace(frame, centre=(x, y), width=frame.width * factor, height=frame.height * factor)
+
+
+def _stretch(small: np.ndarray, hand: Hand | None) -> np.ndarray:
+    """The grey levels, uint8 [256], that spread the hand and its neighbourhood over 0..255."""
+    if hand is None:
+        low, high = np.percentile(small, [DARKEST, BRIGHTEST])
+    else:
+        low, high = hand_levels(small, hand)
+    levels = (np.arange(256) - low) * (255 / max(high - low, 1))
+    return levels.clip(0, 255).round().astype(np.uint8)
+
+
+def code_version() -> str:
+    """The first 16 hex digits of the SHA-256 of the source text that decides how pictures look."""
+    folder = Path(__file__).parent
+    text = b"".join((folder / f"{room}.py").read_bytes() for room in ROOMS)
+    return hashlib.sha256(text).hexdigest()[:16]
