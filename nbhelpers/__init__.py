@@ -4,7 +4,8 @@ The rooms, floor by floor. A room imports only rooms of lower floors, and of its
 rooms that stand above it in this table; `tests/test_architecture.py` reads it here.
 
     floor  room              what it knows
-    1      workspace         where data and outputs are, safe writes, clear errors, hardware
+    1      workspace         where data and outputs are, safe writes, clear errors, cores
+    1      hardware          processor, memory, GPU, versions
     1      locks             locks on files of a run folder, freed with the process
     1      metrics           scores of ages and stages with bootstrap intervals, paired comparison
     2      stages            five developmental stages cut out of bone age, by sex
@@ -21,7 +22,10 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      collimation       the collimated field of a radiograph
     3      hand_outline      the outline of the hand
     3      hand_finding      where the hand lies and which way it points
+    3      preparation       how one radiograph is prepared
     3      store             a store of pictures that survives being killed
+    3      sources           the files that pictures are made from
+    3      geometry_table    the geometry of every case
     3      images            all radiographs, prepared, in one array
     3      phantom_shapes    two kinds of bone and the path of X-rays through them
     3      phantom_profiles  outlines of long bones, compact and spongy
@@ -41,6 +45,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     4      networks          the custom CNN, layers, heads
     5      training          batches, schedule, fit with resume
     7      figures           one style; figures shown with alternative text
+    7      plots_data        who is in the set, label rounding, grey levels
+    7      plots_pictures    radiographs before and after each step
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML
     7      report            executed notebooks as pages

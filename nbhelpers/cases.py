@@ -12,7 +12,7 @@ import pandas as pd
 from nbhelpers.fingerprints import fingerprint, require_same_fingerprint
 from nbhelpers.labels import read_labels
 from nbhelpers.layouts import Images, find_images, find_tables
-from nbhelpers.splits import assign_folds, assign_splits, split_manifest
+from nbhelpers.splits import SHARES, assign_folds, assign_splits, split_manifest
 from nbhelpers.stages import STAGE_NAMES, parse_cuts, stage_names, stage_of
 from nbhelpers.tables import Table, missing_columns
 from nbhelpers.workspace import InputError, atomic_path, find_run_file, read_json, write_json
@@ -21,6 +21,7 @@ from nbhelpers.workspace import InputError, atomic_path, find_run_file, read_jso
 __all__ = [
     "STAGE_NAMES",
     "fingerprint",
+    "keep_readable",
     "load_cases",
     "load_data_facts",
     "read_cases",
@@ -104,6 +105,37 @@ def _require_distinct(case_id: pd.Series) -> None:
             f"The id {twice.iloc[0]} is also the name given to a case of another table. "
             "Rename that id and its image."
         )
+
+
+def keep_readable(
+    cases: pd.DataFrame, geometry: pd.DataFrame
+) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """The cases whose radiograph could be read, with `image_sha256`, and a list of the others.
+
+    `geometry` has a row a case in the same order: `image_sha256`, and `unreadable`, null or the
+    reason. Copies of one file under several ids all get the split and fold of the first, so that
+    no radiograph is both learnt and scored; a copy of one of them in the external folder raises
+    InputError.
+    """
+    readable = geometry["unreadable"].isna().to_numpy()
+    left_out = cases.loc[~readable, ["case_id", "image_path"]]
+    left_out = left_out.assign(reason=geometry.loc[~readable, "unreadable"].to_numpy())
+    kept = cases.assign(image_sha256=geometry["image_sha256"].to_numpy())[readable]
+    kept = kept.reset_index(drop=True)
+    own = kept["split"].isin(SHARES)
+    first = kept[own].drop_duplicates("image_sha256").set_index("image_sha256")
+    leaked = kept[(kept["split"] == "external") & kept["image_sha256"].isin(first.index)]
+    if len(leaked):
+        case = leaked.iloc[0]
+        twin = first.loc[case["image_sha256"], "case_id"]
+        raise InputError(
+            f"{case['image_path']} is the same file as case {twin} of the data folder, one of "
+            f"{len(leaked)}. Take such cases out of external_folder: they may have been trained on."
+        )
+    for column in ("split", "fold"):
+        copied = kept["image_sha256"].map(first[column])
+        kept[column] = kept[column].where(~own, copied.astype(kept[column].dtype))
+    return kept, left_out.to_dict("records")
 
 
 def save_cases(

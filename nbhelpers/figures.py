@@ -69,3 +69,10 @@ def png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=CSS_DPI * SHARPNESS, bbox_inches="tight")
     return buffer.getvalue()
+
+
+def findings(*lines: str) -> None:
+    """Show lines of Markdown: what a notebook found, with its numbers filled in."""
+    from IPython.display import Markdown, display
+
+    display(Markdown("\n".join(lines)))

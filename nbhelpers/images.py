@@ -20,13 +20,17 @@ from nbhelpers.geometry_table import (
     save_geometry,
 )
 from nbhelpers.hardware import cores, versions
-from nbhelpers.preparation import Preparation, code_version, prepare_image
+from nbhelpers.preparation import (
+    Preparation,
+    code_version,
+    load_preparation,
+    prepare_image,
+)
 from nbhelpers.radiograph import decode, read_bytes, read_image
 from nbhelpers.sources import check_headers, hash_sources, refuse
-from nbhelpers.store import PartialStore, open_store
+from nbhelpers.store import PartialStore, load_images
 from nbhelpers.workspace import (
     InputError,
-    find_run_file,
     hash_of,
     log,
     progress,
@@ -97,27 +101,6 @@ def prepare_cases(
         write_json(description, content)
         store.forget()
     return geometry
-
-
-def load_images(run_folder: Path, view: str) -> np.memmap:
-    """The prepared pictures of a view, uint8 [n, size, size], read-only and memory-mapped.
-
-    Raises InputError with the notebook to run where the view is not there or not finished.
-    """
-    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
-    images = open_store(find_run_file(Path(run_folder), f"images.{view}.npy"))
-    if len(images) != described["cases"]:
-        raise InputError(
-            f"images.{view}.npy holds {len(images)} pictures and preparation.{view}.json says "
-            f"{described['cases']}. Run notebook 01_preprocessing again."
-        )
-    return images
-
-
-def load_preparation(run_folder: Path, view: str) -> Preparation:
-    """How a view was prepared, so that new radiographs can be prepared alike."""
-    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
-    return Preparation(**described["settings"])
 
 
 def _fill(

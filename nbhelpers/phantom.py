@@ -129,6 +129,8 @@ def _write_tables(folder: Path, cases: list[dict]) -> None:
     public = pd.DataFrame(
         {"id": table["id"], "boneage": table["label_months"], "male": table["sex"] == "male"}
     )
-    for name, content in ((TRUTH, table), (TABLE, public)):
+    # Without `sex` nobody takes the truth for a table of cases to be predicted.
+    truth = table.drop(columns="sex")
+    for name, content in ((TRUTH, truth), (TABLE, public)):
         with workspace.atomic_path(folder / name) as temporary:
             content.to_csv(temporary, index=False)

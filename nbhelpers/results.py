@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers.fingerprints import require_same_fingerprint
+from nbhelpers.hardware import hardware, versions
 from nbhelpers.workspace import (
     InputError,
     find_run_file,
-    hardware,
     read_json,
-    versions,
     write_json,
 )
 

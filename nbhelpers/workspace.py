@@ -1,13 +1,10 @@
-"""Where data and outputs are on Kaggle, on Colab and here; safe writes; hardware; progress."""
+"""Where data and outputs are on Kaggle, on Colab and here; safe writes; progress."""
 
 import contextlib
 import errno
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,17 +18,6 @@ KAGGLE_DATA_FOLDERS = (
 )
 KAGGLE_INPUT = Path("/kaggle/input")
 SECONDS_BETWEEN_LOG_LINES = 20.0
-PACKAGES = (
-    "numpy",
-    "pandas",
-    "scikit-image",
-    "scikit-learn",
-    "opencv-python-headless",
-    "xgboost",
-    "keras",
-    "tensorflow",
-    "jax",
-)
 # Which notebook makes a file of the run folder: the longest matching beginning counts.
 MAKERS = {
     "cases.parquet": "01_preprocessing",
@@ -134,9 +120,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with open(temporary, "rb") as written:
+            with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -165,44 +151,6 @@ def cores() -> int:
     """Cores that this run may use: `NBHELPERS_CORES` if the batch sets it, else all it may see."""
     named = os.environ.get("NBHELPERS_CORES", "")
     return int(named) if named.isdigit() and int(named) > 0 else len(os.sched_getaffinity(0))
-
-
-def hardware() -> dict[str, object]:
-    """Processor, cores, memory in GB, and the name of the first NVIDIA GPU (or null)."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": _processor_name(),
-        "cores": cores(),
-        "memory_gb": round(memory_bytes / 1e9, 1),
-        "gpu": _gpu_name(),
-        "platform": platform_name(),
-    }
-
-
-def _processor_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _gpu_name() -> str | None:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip().splitlines()[0] if found.stdout.strip() else None
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that can change a figure."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
 
 
 def interactive() -> bool:
