@@ -23,6 +23,9 @@ IN_USE = "{folder} is in use by process {{process}}. Wait for it, or name anothe
 def main(arguments: list[str] | None = None) -> int:
     """The command line. User errors become one line and status 2."""
     chosen = options.parse(arguments)
+    # jsonschema would build the grammar of international addresses when papermill imports it:
+    # more than a second in every run, and no notebook holds one.
+    sys.modules.setdefault("rfc3987_syntax", None)
     if chosen.bound:
         keeper.die_with(chosen.bound)
     if chosen.backend:

@@ -1,0 +1,229 @@
+"""Whole profiles: what runs again and what does not, and what happens when a run fails."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from batch_tools import (
+    ROOT,
+    SAVE,
+    clean_environment,
+    command,
+    execute,
+    started,
+    wait_for,
+    write_notebook,
+    write_project,
+)
+
+from nbhelpers import cases, fingerprints, states
+from nbhelpers.workspace import write_json
+
+RUNS = {
+    "01_preprocessing": "",
+    "02_cnn_tuning": "model: cnn\n",
+    "04_hog_xgboost": "model: hog\n",
+    "05_ensembling": "model: average\n",
+}
+FAIL = "raise RuntimeError('of no use')"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with its own copy of the helpers: 02 reaches metrics, 04 locks, both workspace."""
+    folder = write_project(
+        tmp_path / "project",
+        RUNS,
+        n02=f"from nbhelpers import metrics\n{SAVE}",
+        n04=f"from nbhelpers import locks\n{SAVE}",
+    )
+    shutil.copytree(ROOT / "nbhelpers", folder / "nbhelpers")
+    return folder
+
+
+def report(project: Path, *more: str) -> subprocess.CompletedProcess:
+    return execute(project, "profile", "demo", *more)
+
+
+def edit(path: Path, text: str) -> None:
+    """Change a file so that nobody can take it for the one before."""
+    path.write_text(path.read_text() + text)
+    later = time.time() + 1
+    os.utime(path, (later, later))
+
+
+@pytest.mark.slow
+def test_only_what_a_change_reaches_runs_again(project: Path):
+    first = report(project)
+    assert first.returncode == 0, first.stdout + first.stderr
+    order = started(first.stdout)
+    assert order[0] == "01_preprocessing" and order[-1] == "05_ensembling"
+    assert sorted(order) == sorted(RUNS)
+    assert first.stdout.splitlines()[-1] == f"Open {project}/reports/demo/index.html"
+
+    def reruns() -> set[str]:
+        done = report(project)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return set(started(done.stdout))
+
+    begin = time.monotonic()
+    assert reruns() == set()
+    assert time.monotonic() - begin < 10
+    edit(project / "params" / "demo" / "04_hog_xgboost.yaml", "steps: 5\n")
+    assert reruns() == {"04_hog_xgboost", "05_ensembling"}
+    edit(project / "nbhelpers" / "metrics.py", "# changed\n")
+    assert reruns() == {"02_cnn_tuning", "05_ensembling"}
+    edit(project / "nbhelpers" / "training.py", "# reached by none of them\n")
+    assert reruns() == set()
+    (project / "reports" / "demo" / "results" / "05_ensembling.json").unlink()
+    assert reruns() == {"05_ensembling"}
+    os.utime(project / "notebooks" / "02_cnn_tuning.ipynb")  # the same bytes, as after a checkout
+    assert reruns() == set()
+
+
+@pytest.mark.slow
+def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
+    project = write_project(tmp_path, RUNS, n02=FAIL)
+    folder = project / "reports" / "demo"
+    done = report(project)
+    assert done.returncode == 1
+    assert {"02_cnn_tuning", "04_hog_xgboost"} <= set(started(done.stdout))
+    assert "FAILED   02_cnn_tuning" in done.stdout and "RuntimeError: of no use" in done.stdout
+    assert "NOT COMPLETE" in done.stdout and "Traceback" not in done.stdout + done.stderr
+    index = (folder / "index.html").read_text()
+    assert "2 of 4 runs are not complete" in index
+    assert "02_cnn_tuning</a>: failed. of no use" in index and "05_ensembling: not run" in index
+    assert (folder / "02_cnn_tuning.html").exists()
+
+    write_notebook(project / "notebooks" / "02_cnn_tuning.ipynb", SAVE)
+    repaired = report(project)
+    assert repaired.returncode == 0
+    assert set(started(repaired.stdout)) == {"02_cnn_tuning", "05_ensembling"}
+    assert "not complete" not in (folder / "index.html").read_text()
+
+    # A repetition that fails loses nothing that was finished, and is tried again.
+    results = (folder / "results" / "02_cnn_tuning.json").read_text()
+    write_notebook(project / "notebooks" / "02_cnn_tuning.ipynb", FAIL, SAVE)
+    for _ in range(2):
+        again = report(project)
+        assert again.returncode == 1 and "02_cnn_tuning" in started(again.stdout)
+        assert (folder / "results" / "02_cnn_tuning.json").read_text() == results
+    assert "those of an earlier, complete attempt" in (folder / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_runs_share_cores_and_two_that_need_a_gpu_never_overlap(tmp_path: Path):
+    note = """import os, time
+from pathlib import Path
+began = time.time()
+time.sleep(0.5)
+line = f"{run} {began} {time.time()} {os.environ['NBHELPERS_CORES']}\\n"
+with open(Path(run_folder) / "times", "a") as file:
+    file.write(line)
+"""
+    code = {f"n{number}": note + SAVE for number in ("02", "03", "06", "07")}
+    names = ("02_cnn_tuning", "03_transfer_learning", "06_grad_cam", "07_bias_analysis")
+    project = write_project(tmp_path, {name: f"model: m{name}\n" for name in names}, **code)
+    done = report(project, "--cores", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (project / "reports" / "demo" / "times").read_text().splitlines()
+    times = {words[0]: words[1:] for words in (line.split() for line in lines)}
+    assert [times[name][2] for name in names] == ["4", "4", "2", "2"]
+    first, second = sorted((times[names[0]], times[names[1]]))
+    assert float(second[0]) > float(first[1])
+
+
+def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Path):
+    project = write_project(tmp_path, {**RUNS, "05_ensembling": "modle: x\n"})
+    done = report(project)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [done.stderr.strip()]
+    assert "05_ensembling.yaml" in done.stderr and "Did you mean model?" in done.stderr
+    assert not (project / "reports").exists()
+
+
+@pytest.mark.slow
+def test_two_batches_into_one_folder_the_second_is_refused_at_once(tmp_path: Path):
+    wait = (
+        "import time\nfrom pathlib import Path\nPath(run_folder, 'begun').touch()\ntime.sleep(4)\n"
+    )
+    project = write_project(tmp_path, {"01_preprocessing": ""}, n01=wait + SAVE)
+    options = {"cwd": project, "env": clean_environment(project), "stdout": subprocess.DEVNULL}
+    first = subprocess.Popen(command(project, "profile", "demo"), **options)
+    wait_for(lambda: (project / "reports" / "demo" / "begun").exists() or first.poll() is not None)
+    for arguments in (("profile", "demo"), ("run", "demo", "01_preprocessing")):
+        second = execute(project, *arguments)
+        assert second.returncode == 2
+        assert f"is in use by process {first.pid}" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+    assert first.wait(60) == 0
+
+
+def test_another_data_set_is_refused_and_nothing_is_touched(tmp_path: Path, radiographs: Path):
+    project = write_project(tmp_path / "project", {"01_preprocessing": ""})
+    folder = project / "reports" / "demo"
+    table = cases.read_cases(radiographs)
+    facts = {
+        "fingerprint": fingerprints.fingerprint(radiographs, table),
+        "stage_cuts": "gilsanz_ratib",
+    }
+    write_json(folder / "data.json", facts)
+    other = tmp_path / "other"
+    shutil.copytree(radiographs, other)
+    data = ("--data", str(radiographs))
+    assert report(project, *data).returncode == 0
+    finished = states.results_path(folder, "01_preprocessing").read_bytes()
+
+    (other / "boneage-training-dataset.csv").open("a").write("\n")
+    refused = report(project, "--data", str(other))
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert str(other) in refused.stderr and str(radiographs) in refused.stderr
+    # The same folder with one radiograph replaced is another data set too, DATA given or not.
+    next(radiographs.rglob("1377.png")).write_bytes(b"no longer a PNG")
+    for arguments in (data, ()):
+        refused = report(project, *arguments)
+        assert refused.returncode == 2 and "other data" in refused.stderr
+    assert states.results_path(folder, "01_preprocessing").read_bytes() == finished
+    # Pages outlive the radiographs: without them there is nothing to compare and nothing to redo.
+    shutil.rmtree(radiographs)
+    gone = report(project)
+    assert gone.returncode == 0 and "is gone" in gone.stdout
+
+
+def test_a_broken_snakefile_is_shown(tmp_path: Path):
+    project = write_project(tmp_path, {"01_preprocessing": ""})
+    (project / "Snakefile").write_text("rule all: nonsense\n")
+    done = report(project)
+    assert done.returncode == 1
+    assert "snakemake | " in done.stderr and "NOT COMPLETE" in done.stdout
+    assert (project / "reports" / "demo" / "index.html").exists()
+
+
+def test_plain_snakemake_and_plain_papermill_read_the_same_files(tmp_path: Path):
+    project = write_project(tmp_path, {"01_preprocessing": "steps: 4\n"})
+    start = [sys.executable, "-m"]
+    options = {"cwd": project, "env": clean_environment(project), "capture_output": True}
+    snakemake = [*start, "snakemake", "--cores", "1", "--config", "profile=demo"]
+    done = subprocess.run(snakemake, **options, text=True)
+    assert done.returncode == 0, done.stderr
+    results = project / "reports" / "demo" / "results" / "01_preprocessing.json"
+    assert json.loads(results.read_text())["steps"] == 4
+    results.unlink()
+    papermill = [
+        *start,
+        "papermill",
+        "notebooks/01_preprocessing.ipynb",
+        "out.ipynb",
+        "-k",
+        "python3",
+    ]
+    papermill += ["-f", "params/demo/01_preprocessing.yaml", "-p", "run", "01_preprocessing"]
+    papermill += ["-p", "run_folder", str(results.parents[1])]
+    done = subprocess.run(papermill, **options, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(results.read_text())["steps"] == 4
