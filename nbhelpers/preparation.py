@@ -8,7 +8,7 @@ import numpy as np
 
 from nbhelpers.geometry import Frame, fit_frame, reduce_to, warp, whole_frame
 from nbhelpers.hand_finding import Hand, find_hand, hand_frame, hand_levels
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, find_run_file, read_json
 
 # The rooms whose source decides how a prepared picture looks.
 ROOMS = ("preparation", "radiograph", "geometry", "collimation", "hand_outline", "hand_finding")
@@ -90,3 +90,9 @@ def code_version() -> str:
     folder = Path(__file__).parent
     text = b"".join((folder / f"{room}.py").read_bytes() for room in ROOMS)
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def load_preparation(run_folder: Path, view: str) -> Preparation:
+    """How a view was prepared, so that new radiographs can be prepared alike."""
+    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
+    return Preparation(**described["settings"])

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ SHORTEST_SIDE = 32
 MOST_PIXELS = 100_000_000
 HEADER_BYTES = TAIL_BYTES = 4096
 PNG_START, PNG_END, JPEG_START = b"\x89PNG", b"IEND\xaeB`\x82", b"\xff\xd8"
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 REMEDY = "Check the data folder or remove its row."
 # 16-bit files that use no more than this hold 12-bit data, as detectors deliver it.
 LARGEST_12_BIT = 4095
@@ -31,6 +33,11 @@ def check_header(content: bytes, name: str | Path) -> tuple[int, int]:
     path = Path(name)
     if not content:
         raise InputError(f"{path} is empty. Copy the radiograph again or remove its row.")
+    if content.startswith(PNG_START) and len(content) >= 24:
+        # Pillow would warn of a bomb before it can be refused.
+        width, height = struct.unpack(">II", content[16:24])
+        if width * height > MOST_PIXELS:
+            raise InputError(_too_large(path, width, height))
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
@@ -62,27 +69,37 @@ def _too_large(path: Path, width: int = 0, height: int = 0) -> str:
 def read_header(path: str | Path) -> tuple[int, int]:
     """(width, height) of a radiograph file, reading little more than its beginning and its end.
 
-    Raises InputError like `check_header`, and for a PNG that was cut short.
+    Raises InputError like `check_header`, and for a file that was cut short.
     """
     with _opened(path) as file:
         beginning = file.read(HEADER_BYTES)
-        if beginning.startswith(JPEG_START):
-            # Metadata of any length may stand before a JPEG's size.
-            beginning += file.read()
-        size = check_header(beginning, path)
-        if beginning.startswith(PNG_START):
-            length = file.seek(0, os.SEEK_END)
-            file.seek(max(0, length - TAIL_BYTES))
-            if PNG_END not in file.read():
-                file.seek(0)
-                _check_png_end(file.read(), path)
-        return size
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - TAIL_BYTES))
+        tail = file.read()
+        if not (beginning.startswith(PNG_START) and PNG_END in tail):
+            # A JPEG's size may stand behind metadata of any length, and its end needs all of it.
+            file.seek(0)
+            beginning = file.read()
+            size = check_header(beginning, path)
+            _check_end(beginning, path)
+            return size
+        with contextlib.suppress(InputError):
+            return check_header(beginning, path)
+        file.seek(0)
+        return check_header(file.read(), path)
 
 
-def _check_png_end(content: bytes, path: str | Path) -> None:
-    """OpenCV fills what a PNG lacks with black or complains in its own words; the end tells."""
-    if PNG_END not in content[-TAIL_BYTES:] and PNG_END not in content:
-        raise InputError(_damaged(path))
+def _check_end(content: bytes, path: str | Path) -> None:
+    """Decoders fill what a file lacks with black or grey, but the mark of its end is then missing.
+
+    The two marks of a JPEG cannot stand inside its coded pixels.
+    """
+    if content.startswith(PNG_START):
+        whole = PNG_END in content[-TAIL_BYTES:] or PNG_END in content
+    else:
+        whole = content.rfind(JPEG_END) > content.rfind(JPEG_SCAN)
+    if not whole:
+        raise InputError(f"{path} is cut short. Copy the radiograph again or remove its row.")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -107,8 +124,7 @@ def decode(content: bytes, name: str | Path) -> np.ndarray:
     Raises InputError naming the file when the header or the pixels are damaged.
     """
     check_header(content, name)
-    if content.startswith(PNG_START):
-        _check_png_end(content, name)
+    _check_end(content, name)
     pixels = None
     with contextlib.suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -118,7 +134,7 @@ def decode(content: bytes, name: str | Path) -> np.ndarray:
 
 
 def _damaged(name: str | Path) -> str:
-    return f"{name} is damaged or cut short. Copy the radiograph again or remove its row."
+    return f"{name} is damaged. Copy the radiograph again or remove its row."
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nbhelpers import locks
-from nbhelpers.workspace import InputError, explained_errors
+from nbhelpers.workspace import InputError, explained_errors, find_run_file, read_json
 
 SPARE_BYTES = 64 << 20  # left free on the disk for tables and logs
 
@@ -129,7 +129,22 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def open_store(path: Path) -> np.memmap:
+def load_images(run_folder: Path, view: str) -> np.memmap:
+    """The prepared pictures of a view, uint8 [n, size, size], read-only and memory-mapped.
+
+    Raises InputError with the notebook to run where the view is not there or not finished.
+    """
+    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
+    images = _open(find_run_file(Path(run_folder), f"images.{view}.npy"))
+    if len(images) != described["cases"]:
+        raise InputError(
+            f"images.{view}.npy holds {len(images)} pictures and preparation.{view}.json says "
+            f"{described['cases']}. Run notebook 01_preprocessing again."
+        )
+    return images
+
+
+def _open(path: Path) -> np.memmap:
     """The pictures uint8 [rows, size, size], read-only, read from disk as they are touched."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
