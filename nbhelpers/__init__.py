@@ -43,10 +43,14 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      phantom           synthetic radiographs as an RSNA folder
     4      evaluation        scores of prediction tables, the test split among them
     4      networks          the custom CNN, layers, heads
+    4      hog               histograms of oriented gradients, gradient-boosted trees
+    5      batches           batches that stream from the store
     5      training          batches, schedule, fit with resume
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
     7      plots_pictures    radiographs before and after each step
+    7      plots_scores      predicted against true, errors, confusion, learning
+    7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML
     7      report            executed notebooks as pages

@@ -24,6 +24,7 @@ from nbhelpers.preparation import (
     Preparation,
     code_version,
     load_preparation,
+    preparation_hash,
     prepare_image,
 )
 from nbhelpers.radiograph import decode, read_bytes, read_image
@@ -45,6 +46,7 @@ __all__ = [
     "load_geometry",
     "load_images",
     "load_preparation",
+    "preparation_hash",
     "prepare_cases",
     "prepare_image",
     "read_image",

@@ -1,14 +1,16 @@
 """The custom CNN with a sex branch, and the layers around any network: card, augmentation, heads.
 
-A network takes uint8 radiographs `[n, height, width, 1]` and sex `[n, 1]` (0 female, 1 male). Scaling,
-augmentation and the target's mean and spread are layers inside it, so that the saved file alone gives
-months, or five stage probabilities.
+A network takes uint8 radiographs `[n, height, width, 1]` and sex `[n, 1]` (0 female, 1 male).
+Scaling, augmentation and the target's mean and spread are layers inside it, so that the saved file
+alone gives months, or five stage probabilities.
 """
 
 from collections.abc import Sequence
 
 import keras
 from keras import layers
+
+from nbhelpers.workspace import InputError
 
 N_STAGES = 5
 # Light augmentation, as in the best documented ablation on these radiographs: a flip, 7 degrees,
@@ -116,7 +118,16 @@ def custom_cnn(
     return keras.Model([radiograph, sex], output, name=f"custom_cnn_{task}")
 
 
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Read channels as in `16,32,64`; raises InputError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
+        raise InputError(f"widths is {text!r}; write channels from 1 to 4096, as in '16,32,64'.")
+    return tuple(int(part) for part in parts)
+
+
 def _convolution(x, width: int, name: str):
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
-    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    # A hundred-odd steps an epoch: with the default of 0.99 the moving statistics lag behind.
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)

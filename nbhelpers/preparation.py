@@ -96,3 +96,8 @@ def load_preparation(run_folder: Path, view: str) -> Preparation:
     """How a view was prepared, so that new radiographs can be prepared alike."""
     described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
     return Preparation(**described["settings"])
+
+
+def preparation_hash(run_folder: Path, view: str) -> str:
+    """The hash of the settings and code that a view was prepared with; saved models carry it."""
+    return read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))["hash"]

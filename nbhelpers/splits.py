@@ -20,6 +20,7 @@ FOLD_SALT = "hand radiographs, folds of train"
 SHARES = {"train": 0.70, "tuning": 0.075, "calibration": 0.075, "test": 0.15}
 SPLITS = (*SHARES, "external", "unlabelled")
 FOLDS = 5
+SEX_CODES = {"female": 0.0, "male": 1.0}
 STRATUM_MONTHS = 24
 
 
@@ -76,3 +77,14 @@ def split_manifest(cases: pd.DataFrame) -> dict[str, object]:
     present = cases["split"].value_counts()
     counts = {split: int(present[split]) for split in SPLITS if split in present.index}
     return {"hash": hash_of(rows), "counts": counts}
+
+
+def sex_codes(sex: pd.Series) -> np.ndarray:
+    """0 female, 1 male, NaN unknown: float32 `[n]`, as the models take it."""
+    return sex.map(SEX_CODES).to_numpy(np.float32, na_value=np.nan)
+
+
+def male_share(cases: pd.DataFrame) -> float:
+    """The share of boys among the training cases of known sex; a half where none is known."""
+    codes = sex_codes(cases.loc[cases["split"] == "train", "sex"])
+    return float(np.nanmean(codes)) if np.isfinite(codes).any() else 0.5

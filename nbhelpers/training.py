@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers import networks, workspace
+from nbhelpers.batches import Batches
 
-SEX_CODES = {"female": 0.0, "male": 1.0}
 PREDICTION_BATCH = 128
 
 
@@ -38,38 +38,6 @@ class Schedule:
     warmup_share: float = 0.05
     patience: int = 10
     seed: int = 0
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches of rows of the store: ([radiographs uint8, sex float32], target).
-
-    Args:
-        images: uint8 `[case, height, width]`, memory-mapped; only a batch's rows are read.
-        rows: row numbers to feed.
-        sex: float `[case]`, 0 female, 1 male, NaN unknown (fed as `unknown_sex`).
-        target: `[case]`, months or stage number; None for prediction.
-        order: None keeps the rows' order; (seed, epoch) fixes a shuffled one.
-    """
-
-    def __init__(self, images, rows, sex, target, batch_size, order=None, unknown_sex=0.5):
-        super().__init__(workers=1)
-        shuffled = np.random.default_rng(order).permutation(rows) if order is not None else rows
-        self.rows = np.asarray(shuffled)
-        self.images, self.target, self.batch_size = images, target, batch_size
-        self.sex = np.nan_to_num(np.asarray(sex, np.float32), nan=unknown_sex)
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __getitem__(self, number: int):
-        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
-        inputs = (self.images[rows][..., None], self.sex[rows][:, None])
-        return (inputs,) if self.target is None else (inputs, self.target[rows][:, None])
-
-
-def sex_codes(sex: pd.Series) -> np.ndarray:
-    """0 female, 1 male, NaN unknown, as float32 `[case]`."""
-    return sex.map(SEX_CODES).to_numpy(np.float32, na_value=np.nan)
 
 
 def compile_model(model: keras.Model, task: str, schedule: Schedule, steps: int) -> None:
@@ -145,6 +113,17 @@ def training_key(facts: dict, schedule: Schedule, rows: np.ndarray, model: keras
             "backend": keras.backend.backend(),
         }
     )
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write the model atomically as `.keras`, without the optimiser."""
+    with workspace.atomic_path(path) as temporary:
+        model.save(temporary, include_optimizer=False)
+
+
+def load(path: Path) -> keras.Model:
+    """Read a model in safe mode: no code comes from the file."""
+    return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 
 def predict(model: keras.Model, images: np.ndarray, sex: np.ndarray, flip: bool = True):

@@ -1,0 +1,31 @@
+"""Batches that stream from the memory-mapped store, on any Keras backend."""
+
+import keras
+import numpy as np
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of rows of the store: ([radiographs uint8, sex float32], target).
+
+    Args:
+        images: uint8 `[case, height, width]`, memory-mapped; only a batch's rows are read.
+        rows: row numbers to feed.
+        sex: float `[case]`, 0 female, 1 male, NaN unknown (fed as `unknown_sex`).
+        target: `[case]`, months or stage number; None for prediction.
+        order: None keeps the rows' order; (seed, epoch) fixes a shuffled one.
+    """
+
+    def __init__(self, images, rows, sex, target, batch_size, order=None, unknown_sex=0.5):
+        super().__init__(workers=1)
+        shuffled = np.random.default_rng(order).permutation(rows) if order is not None else rows
+        self.rows = np.asarray(shuffled)
+        self.images, self.target, self.batch_size = images, target, batch_size
+        self.sex = np.nan_to_num(np.asarray(sex, np.float32), nan=unknown_sex)
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, number: int):
+        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
+        inputs = (self.images[rows][..., None], self.sex[rows][:, None])
+        return (inputs,) if self.target is None else (inputs, self.target[rows][:, None])
