@@ -12,7 +12,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed.lock
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help report test lab bench lint lock clean
+.PHONY: help report test lab bench lint lock clean again
 
 help: ## Show this list.
 	@echo 'make report   run the notebooks of a profile and write reports/<run>/index.html'
@@ -56,7 +56,8 @@ clean:
 	@echo 'Removed .venv and caches. reports/ is kept; delete a run folder there by hand.'
 
 # The copy of the lock inside .venv is written last: while it is missing, .venv is made anew, and
-# while it equals the lock there is nothing to install.
-$(INSTALLED): requirements.lock pyproject.toml
-	@if cmp -s requirements.lock $(INSTALLED) && $(BIN)/python -c 'import nbhelpers' 2>&1; \
-	  then touch $(INSTALLED); else PYTHON='$(PYTHON)' sh .ci/install; fi
+# while it equals the lock there is nothing to install. A named Python is always compared.
+$(INSTALLED): requirements.lock pyproject.toml $(if $(PYTHON),again)
+	@PYTHON='$(PYTHON)' sh .ci/install
+
+again:
