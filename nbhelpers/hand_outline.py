@@ -9,19 +9,21 @@ THRESHOLDS = 14
 SEEN_EVERY = 3  # pixels are enough for percentiles
 LEAST_AREA = 0.02  # share of the frame that a hand covers at least
 LEAST_SCORE = 0.5
-PLAIN_SCORE = 7.5  # such a hand in the field needs no look at the whole frame
+PLAIN_SCORE = 7.0  # such a hand in the field needs no look at the whole frame
 RIM = 0.03  # of the frame, in which bright or dark strips lie
 # Each quality counts fully between its middle two values and not at all beyond the outer two:
 # hands of all ages, with forearm or without, fingers spread or closed.
-SOLIDITY = (0.35, 0.52, 0.80, 0.93)  # area over that of the convex hull
+SOLIDITY = (0.30, 0.46, 0.80, 0.93)  # area over that of the convex hull
 ROUGHNESS = (1.6, 3.0, 9.0, 22.0)  # squared perimeter over that of a circle of the same area
 AREA = (0.02, 0.10, 0.55, 0.80)  # share of the frame
 PALM = (0.10, 0.18, 0.50, 0.75)  # largest inscribed circle over area
-TOUCHING = (-1.0, -0.5, 0.12, 0.45)  # share of the outline that lies on the border
+TOUCHING = (-1.0, -0.5, 0.12, 0.50)  # share of the outline that lies on the border
 STRAIGHT = (-1.0, -0.5, 0.95, 1.8)  # longest straight side over the root of the area
 FILLING = (0.5, 0.85, 1.5, 2.0)  # bright share of what the outline holds
 GLARING = 190.0  # tone of surroundings that are brighter than most of the field
 NOISE = 0.05  # share of the brightest below which grey levels are mostly noise
+COMPLETE = 0.5  # power of the area that a score grows with, so that no finger is lost
+WEAKEST = 0.5  # weight of the weakest quarter of an outline against its mean
 STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
 BACKGROUND_SIDE = 0.62  # of the field's side: wider than a palm
 
@@ -111,7 +113,7 @@ class _Best:
         if area < LEAST_AREA * bright.size:
             return
         share = area / self.area
-        score = STEEPEST * share**0.5 * _between(share, AREA)
+        score = STEEPEST * share**COMPLETE * _between(share, AREA)
         score *= _between(cv2.arcLength(contour, True) ** 2 / (4 * np.pi * area), ROUGHNESS)
         if score > self.score:
             score *= _between(area / cv2.contourArea(cv2.convexHull(contour)), SOLIDITY)
@@ -161,7 +163,7 @@ def _typical(values: np.ndarray) -> float:
     if len(values) < 8:
         return 0.0
     quarter = len(values) // 4
-    return float(values.mean() + np.partition(values, quarter)[quarter]) / 2
+    return float((1 - WEAKEST) * values.mean() + WEAKEST * np.partition(values, quarter)[quarter])
 
 
 def _between(value: float, limits: tuple[float, float, float, float]) -> float:
