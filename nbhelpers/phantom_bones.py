@@ -45,7 +45,9 @@ def _add_digit(hand: Hand, child: Child, pose: Pose, digit: int) -> None:
         place = place + along * length
         joint = {"MC": "MCP", "PP": "PIP", "MP": "DIP"}.get(kind)
         if joint:
-            hand.joints[f"{joint}{digit}"] = tuple(place)
+            # A knuckle's box is centred on the metacarpal's head, which grows on that side.
+            back = 3.0 * hand.scale if joint == "MCP" and digit != 1 else 0.0
+            hand.joints[f"{joint}{digit}"] = tuple(place - back * along)
 
 
 def _add_long_bone(
