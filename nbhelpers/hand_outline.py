@@ -93,8 +93,9 @@ class _Best:
         slope_y = cv2.Scharr(tones, cv2.CV_32F, 0, 1, scale=1 / 32)
         self.steepness = np.minimum(cv2.magnitude(slope_x, slope_y), STEEPEST)
         self.area = cv2.countNonZero(inside)
-        for view in (tones, _without_background(tones, inside)):
-            self._look_at_thresholds(view, inside)
+        self._look_at_thresholds(_without_background(tones, inside), inside)
+        if self.score < PLAIN_SCORE:
+            self._look_at_thresholds(tones, inside)
 
     def _look_at_thresholds(self, tones: np.ndarray, inside: np.ndarray) -> None:
         """Judge the two largest bright shapes at every threshold."""
