@@ -90,9 +90,9 @@ class TreeSettings:
         patience: rounds without a better tuning score before growing stops.
     """
 
-    rounds: int = 2000
+    rounds: int = 3000
     learning_rate: float = 0.05
-    max_depth: int = 6
+    max_depth: int = 3
     share_of_features: float = 0.05
     share_of_cases: float = 0.7
     patience: int = 60
@@ -120,7 +120,7 @@ def fit(
         "max_depth": settings.max_depth,
         "subsample": settings.share_of_cases,
         "colsample_bytree": settings.share_of_features,
-        "min_child_weight": 5 if task == "age" else 1,
+        "min_child_weight": 10 if task == "age" else 1,
         "max_bin": bins,
         "nthread": workspace.cores(),
         "seed": settings.seed,

@@ -31,7 +31,7 @@ class ModelCard(layers.Layer):
     """
 
     def __init__(self, facts: dict, **options):
-        super().__init__(trainable=False, **options)
+        super().__init__(**options)
         self.facts = dict(facts)
 
     def call(self, inputs):

@@ -84,14 +84,10 @@ def fit(
         epoch, started = len(history), time.monotonic()
         fitted = model.fit(batches(epoch), verbose=0, shuffle=False)
         tuning_loss = float(model.evaluate(tuning, verbose=0))
-        row = {
-            "epoch": epoch + 1,
-            "train_loss": float(fitted.history["loss"][0]),
-            "tuning_loss": tuning_loss,
-            "seconds": time.monotonic() - started,
-        }
+        row = {"epoch": epoch + 1, "train_loss": float(fitted.history["loss"][0])}
+        row |= {"tuning_loss": tuning_loss, "seconds": time.monotonic() - started}
         if not history or tuning_loss < min(past["tuning_loss"] for past in history):
-            best = [np.array(weight) for weight in model.get_weights()]
+            best = model.get_weights()
         history.append(row)
         _keep(model, history, best, state_path, key)
         workspace.log(
@@ -109,10 +105,17 @@ def training_key(facts: dict, schedule: Schedule, rows: np.ndarray, model: keras
             "facts": facts,
             "schedule": asdict(schedule),
             "rows": workspace.hash_of(np.asarray(rows).tolist()),
-            "network": model.to_json(),
+            "network": [_settings(layer.get_config()) for layer in model.layers],
             "backend": keras.backend.backend(),
         }
     )
+
+
+def _settings(config: object) -> object:
+    """A layer's settings without names: Keras numbers them through, so they change by the cell."""
+    if isinstance(config, dict):
+        return {key: _settings(value) for key, value in config.items() if key != "name"}
+    return [_settings(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def save(model: keras.Model, path: Path) -> None:
@@ -122,7 +125,7 @@ def save(model: keras.Model, path: Path) -> None:
 
 
 def load(path: Path) -> keras.Model:
-    """Read a model in safe mode: no code comes from the file."""
+    """Read a model in safe mode."""
     return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 
@@ -163,7 +166,8 @@ def _stalled(history: list[dict], patience: int) -> bool:
 
 
 def _keep(model, history, best, path: Path, key: str) -> None:
-    arrays = {f"variable_{i}": np.array(v) for i, v in enumerate(_variables(model))}
+    values = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+    arrays = {f"variable_{i}": value for i, value in enumerate(values)}
     arrays |= {f"best_{i}": weight for i, weight in enumerate(best)}
     arrays["told"] = np.array(json.dumps({"key": key, "history": history, "best": len(best)}))
     with workspace.atomic_path(path) as temporary:
