@@ -22,7 +22,7 @@ STEPS = 72  # directions tried, 5 degrees apart
 # Nearly all hands stand upright, so a larger turn than this must be plain to see: the outline
 # matches the table at least so well, and so much better than with any smaller turn.
 USUAL_TURN = 60.0  # degrees
-LEAST_MATCH = 0.5
+LEAST_MATCH = 0.44
 LEAST_LEAD = 0.2
 # How far the radius's epiphysis lies below the palm's centre at most: as a share of what the middle
 # finger reaches above it, and in palm radii. Hands differ in the one, outlines in the other.
@@ -35,10 +35,12 @@ DARKEST, BRIGHTEST = 5.0, 99.5  # percentiles of the ring and of the hand
 
 @dataclass(frozen=True)
 class Hand:
-    """mask: uint8 [height, width] of the small radiograph. centre: of the palm, (x, y), in its
-    pixels. radius: of the palm, pixels. up: unit vector (x, y) from wrist to fingers."""
+    """mask, field: uint8 [height, width] of the hand and of the collimated field around it, on the
+    small radiograph. centre: of the palm, (x, y), in its pixels. radius: of the palm, pixels.
+    up: unit vector (x, y) from wrist to fingers."""
 
     mask: np.ndarray
+    field: np.ndarray
     centre: tuple[float, float]
     radius: float
     up: tuple[float, float]
@@ -46,12 +48,12 @@ class Hand:
 
 def find_hand(pixels: np.ndarray) -> Hand | None:
     """The hand on a small radiograph uint8 (at most some 160 pixels a side), or None."""
-    mask, _ = find_outline(pixels)
+    mask, _, field = find_outline(pixels)
     if mask is None:
         return None
     centre, radius = inscribed_circle(mask)
     turn = _coarse_turn(mask, centre, radius)
-    return Hand(mask, centre, radius, _refined(mask, np.array(centre), radius, turn))
+    return Hand(mask, field, centre, radius, _refined(mask, np.array(centre), radius, turn))
 
 
 def _coarse_turn(mask: np.ndarray, centre: tuple[float, float], radius: float) -> float:
@@ -122,7 +124,7 @@ def hand_levels(pixels: np.ndarray, hand: Hand) -> tuple[float, float]:
     columns, rows = np.rint(points + np.array(hand.centre)).astype(np.int32).T
     ring = int(max(3, RING * hand.radius))
     near = cv2.dilate(hand.mask, np.ones((2 * ring + 1,) * 2, np.uint8))
-    outside = pixels[(near > 0) & (hand.mask == 0)]
+    outside = pixels[(near > 0) & (hand.mask == 0) & (hand.field > 0)]
     high = float(np.percentile(pixels[rows, columns], BRIGHTEST))
     low = float(np.percentile(outside, DARKEST)) if outside.size else float(pixels.min())
     return min(low, high - 1), high

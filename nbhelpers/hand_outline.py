@@ -28,8 +28,8 @@ STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
 BACKGROUND_SIDE = 0.62  # of the field's side: wider than a palm
 
 
-def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """Mask uint8 [height, width] of the hand and a score, or (None, 0).
+def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float, np.ndarray]:
+    """Mask uint8 [height, width] of the hand or None, a score, and the mask of the field around it.
 
     pixels: small radiograph uint8, at most some 160 pixels a side. Shapes are cut at many
     thresholds from the radiograph as it is and with its smooth background taken away, in the whole
@@ -45,7 +45,7 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float]:
     best.look(_tones(smooth, field), field)
     if best.score < PLAIN_SCORE:
         best.look(tones, whole)
-    return best.mask(), best.score
+    return best.mask(), best.score, best.field
 
 
 def _for_field(tones: np.ndarray) -> np.ndarray:
@@ -82,6 +82,7 @@ class _Best:
         self.core = core
         self.score = LEAST_SCORE
         self.contour: np.ndarray | None = None
+        self.field = np.ones_like(core)
 
     def mask(self) -> np.ndarray | None:
         """The shape without holes, uint8 [height, width]."""
@@ -92,7 +93,7 @@ class _Best:
         slope_x = cv2.Scharr(tones, cv2.CV_32F, 1, 0, scale=1 / 32)
         slope_y = cv2.Scharr(tones, cv2.CV_32F, 0, 1, scale=1 / 32)
         self.steepness = np.minimum(cv2.magnitude(slope_x, slope_y), STEEPEST)
-        self.area = cv2.countNonZero(inside)
+        self.inside, self.area = inside, cv2.countNonZero(inside)
         self._look_at_thresholds(_without_background(tones, inside), inside)
         if self.score < PLAIN_SCORE:
             self._look_at_thresholds(tones, inside)
@@ -132,7 +133,7 @@ class _Best:
         if score > self.score:
             score *= _between(self._longest_side(contour) / area**0.5, STRAIGHT)
         if score > self.score:
-            self.score, self.contour = score, contour
+            self.score, self.contour, self.field = score, contour, self.inside
 
     def _longest_side(self, contour: np.ndarray) -> float:
         """Pixels of the longest straight side of a contour that is no border."""
