@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -252,3 +253,50 @@ def test_a_link_to_the_folder_itself_is_fine(radiographs, tmp_path):
 def test_the_data_folder_is_no_external_folder(radiographs):
     with pytest.raises(InputError, match="external_folder and data_folder are both"):
         cases.read_cases(radiographs, radiographs)
+
+
+def prepared(table: pd.DataFrame, **changes: dict[int, object]) -> pd.DataFrame:
+    """Geometry as `prepare_cases` gives it, with a few rows changed."""
+    geometry = pd.DataFrame(
+        {
+            "case_id": table["case_id"],
+            "image_sha256": [f"sha-{row}" for row in range(len(table))],
+            "unreadable": pd.Series([None] * len(table), dtype=object),
+        }
+    )
+    for column, values in changes.items():
+        for row, value in values.items():
+            geometry.loc[row, column] = value
+    return geometry
+
+
+def test_unreadable_cases_are_left_out_with_their_reason(radiographs):
+    table = cases.read_cases(radiographs)
+    kept, left_out = cases.keep_readable(table, prepared(table, unreadable={3: "cut short"}))
+    assert kept["case_id"].tolist() == table["case_id"].drop(3).tolist()
+    assert kept["image_sha256"].iloc[3] == "sha-4"
+    assert left_out == [
+        {
+            "case_id": table["case_id"][3],
+            "image_path": table["image_path"][3],
+            "reason": "cut short",
+        }
+    ]
+
+
+def test_copies_of_one_file_are_never_in_two_splits(radiographs):
+    table = cases.read_cases(radiographs)
+    one = int(np.flatnonzero(table["split"] == "train")[0])
+    other = int(np.flatnonzero(table["split"] == "test")[0])
+    kept, _ = cases.keep_readable(table, prepared(table, image_sha256={one: "same", other: "same"}))
+    assert kept["split"][one] == kept["split"][other] == table["split"][min(one, other)]
+    assert kept["fold"].isna().tolist() == (kept["split"] != "train").tolist()
+    rest = [row for row in range(len(table)) if row not in (one, other)]
+    pd.testing.assert_series_equal(kept["split"][rest], table["split"][rest])
+
+
+def test_an_external_copy_of_a_case_is_refused(radiographs):
+    table = cases.read_cases(radiographs)
+    table.loc[5, "split"] = "external"
+    with pytest.raises(InputError, match=r"is the same file as case"):
+        cases.keep_readable(table, prepared(table, image_sha256={2: "same", 5: "same"}))
