@@ -36,11 +36,12 @@ DARKEST, BRIGHTEST = 5.0, 99.5  # percentiles of the ring and of the hand
 @dataclass(frozen=True)
 class Hand:
     """mask, field: uint8 [height, width] of the hand and of the collimated field around it, on the
-    small radiograph. centre: of the palm, (x, y), in its pixels. radius: of the palm, pixels.
-    up: unit vector (x, y) from wrist to fingers."""
+    small radiograph. score: how plain the hand is, 0.5 to about 10. centre: of the palm, (x, y).
+    radius: of the palm, pixels. up: unit vector (x, y) from wrist to fingers."""
 
     mask: np.ndarray
     field: np.ndarray
+    score: float
     centre: tuple[float, float]
     radius: float
     up: tuple[float, float]
@@ -48,12 +49,13 @@ class Hand:
 
 def find_hand(pixels: np.ndarray) -> Hand | None:
     """The hand on a small radiograph uint8 (at most some 160 pixels a side), or None."""
-    mask, _, field = find_outline(pixels)
+    mask, score, field = find_outline(pixels)
     if mask is None:
         return None
     centre, radius = inscribed_circle(mask)
     turn = _coarse_turn(mask, centre, radius)
-    return Hand(mask, field, centre, radius, _refined(mask, np.array(centre), radius, turn))
+    up = _refined(mask, np.array(centre), radius, turn)
+    return Hand(mask, field, score, centre, radius, up)
 
 
 def _coarse_turn(mask: np.ndarray, centre: tuple[float, float], radius: float) -> float:

@@ -20,6 +20,10 @@ STEPS = {
 }
 SMALLEST_PICTURE, LARGEST_PICTURE = 16, 2048
 LOOKED_AT = 112  # longer side, in pixels, of the picture on which the hand is sought
+# A hand in a field smaller than this share of the frame is looked at again from closer.
+SMALL_FIELD = 0.5
+MOST_GROWTH = 2.5  # of the hand's area from one look to the next where both saw the hand
+FIELD_MARGIN = 3  # pixels of the small radiograph kept around the field then
 DARKEST, BRIGHTEST = 2.0, 99.5  # percentiles of a whole frame that become 0 and 255
 
 
@@ -55,12 +59,20 @@ def prepare_image(
     Where none is found the whole frame is shown as it stands.
     """
     size = preparation.image_size
-    small = reduce_to(pixels, LOOKED_AT)
-    wanted = preparation.find_hand or preparation.turn_upright
-    hand = find_hand(small) if wanted else None
+    small, hand, corner = reduce_to(pixels, LOOKED_AT), None, (0, 0)
+    factor = max(pixels.shape) / max(small.shape)
+    if preparation.find_hand or preparation.turn_upright:
+        hand = find_hand(small)
+    if hand and factor > 1 and np.count_nonzero(hand.field) < SMALL_FIELD * hand.field.size:
+        near, near_corner = _around(hand.field, pixels, factor)
+        closer = reduce_to(near, LOOKED_AT)
+        second = find_hand(closer)
+        zoom = max(near.shape) / max(closer.shape)
+        if second and _is_better(second, zoom, hand, factor):
+            small, hand, corner, factor = closer, second, near_corner, zoom
     up = hand.up if hand and preparation.turn_upright else (0.0, -1.0)
     if hand and preparation.find_hand:
-        frame = _enlarged(hand_frame(hand, up), small.shape, pixels.shape)
+        frame = _enlarged(hand_frame(hand, up), factor, corner)
     else:
         frame = whole_frame(pixels.shape, up)
     affine = fit_frame(frame, size, preparation.keep_aspect)
@@ -68,10 +80,32 @@ def prepare_image(
     return warp(pixels, affine, size, table), affine, hand is not None
 
 
-def _enlarged(frame: Frame, small: tuple[int, int], full: tuple[int, int]) -> Frame:
-    """A frame on the small radiograph, in pixels of the full one."""
-    factor = max(full) / max(small)
-    x, y = ((side + 0.5) * factor - 0.5 for side in frame.centre)
+def _around(
+    field: np.ndarray, pixels: np.ndarray, factor: float
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The part of a radiograph around a field found on the small one, and its corner (x, y)."""
+    rows, columns = np.nonzero(field)
+    low = np.array([columns.min(), rows.min()]) - FIELD_MARGIN
+    high = np.array([columns.max(), rows.max()]) + 1 + FIELD_MARGIN
+    left, top = (int(max(side, 0) * factor) for side in low)
+    right, bottom = (int(side * factor) for side in high)
+    return pixels[top:bottom, left:right], (left, top)
+
+
+def _is_better(second: Hand, zoom: float, first: Hand, factor: float) -> bool:
+    """Whether a second look saw more of a hand; one that saw far more or less must score higher."""
+    growth = np.count_nonzero(second.mask) * zoom**2 / np.count_nonzero(first.mask) / factor**2
+    if 1 / MOST_GROWTH < growth < MOST_GROWTH:
+        return growth > 1
+    return second.score > first.score
+
+
+def _enlarged(frame: Frame, factor: float, corner: tuple[int, int]) -> Frame:
+    """A frame on the small radiograph, or on one of a part of it, in pixels of the full one."""
+    x, y = (
+        (side + 0.5) * factor - 0.5 + start
+        for side, start in zip(frame.centre, corner, strict=True)
+    )
     return replace(frame, centre=(x, y), width=frame.width * factor, height=frame.height * factor)
 
 
