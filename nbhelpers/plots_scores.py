@@ -17,22 +17,36 @@ from nbhelpers.plots_data import SEX_COLOURS, SEX_WORDS, year_axis
 
 IN_MONTHS = ("mae", "rmse", "median_error")
 SHOWN_METRICS = {
-    "age": ["mae", "rmse", "mse", "r2", "median_error", "within_6", "within_12", "within_24"],
-    "stage": ["accuracy", "qwk", "macro_precision", "macro_recall", "macro_f1"],
+    "age": {
+        "mae": "mean absolute error, months",
+        "rmse": "root mean squared error, months",
+        "mse": "mean squared error, months²",
+        "r2": "R²",
+        "median_error": "median absolute error, months",
+        "within_6": "share within 6 months",
+        "within_12": "share within 12 months (1 year)",
+        "within_24": "share within 24 months (2 years)",
+    },
+    "stage": {
+        "accuracy": "accuracy",
+        "qwk": "quadratic weighted kappa",
+        "macro_precision": "precision, mean of stages",
+        "macro_recall": "recall, mean of stages",
+        "macro_f1": "F1, mean of stages",
+    },
 }
 
 
 def score_table(scores: pd.DataFrame, task: str, split: str) -> pd.DataFrame:
-    """One row a model, one column a metric: the value and its 95 % interval on a split."""
+    """One row a metric, one column a model: the value and its 95 % interval on a split."""
+    words = SHOWN_METRICS[task]
     part = scores[(scores["task"] == task) & (scores["split"] == split)]
-    part = part[part["metric"].isin(SHOWN_METRICS[task])]
-    told = part.assign(text=[_with_interval(row) for row in part.itertuples()])
-    table = told.pivot(index="model", columns="metric", values="text")
-    order = part["model"].drop_duplicates()
-    table = table.reindex(index=order, columns=SHOWN_METRICS[task])
-    counts = part.groupby("model")["n"].max()
-    table.insert(0, "n", counts.reindex(order))
-    return table.rename_axis(columns=f"{split} split").rename_axis(index=None)
+    part = part[part["metric"].isin(list(words))]
+    told = part.assign(text=[_with_interval(row, row.metric) for row in part.itertuples()])
+    table = told.pivot(index="metric", columns="model", values="text")
+    table = table.reindex(index=list(words), columns=part["model"].drop_duplicates())
+    title = f"{split} split, n = {part['n'].max():,}"
+    return table.rename(index=words).rename_axis(index=None, columns=title)
 
 
 def class_table(scores: pd.DataFrame, model: str, split: str, names: list[str]) -> pd.DataFrame:
@@ -40,7 +54,7 @@ def class_table(scores: pd.DataFrame, model: str, split: str, names: list[str]) 
     part = scores[(scores["model"] == model) & (scores["split"] == split)].set_index("metric")
     rows = {
         name: {
-            metric: _with_interval(part.loc[f"{metric}_{stage}"])
+            metric: _with_interval(part.loc[f"{metric}_{stage}"], metric)
             for metric in ("precision", "recall", "f1")
         }
         for stage, name in enumerate(names)
@@ -52,17 +66,16 @@ def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
     """A score in words: value, unit, interval and n."""
     chosen = (scores["model"] == model) & (scores["split"] == split)
     row = scores[chosen & (scores["metric"] == metric)].iloc[0]
-    unit = " months" if metric in IN_MONTHS else ""
-    return (
-        f"{_digits(row['value'], metric)}{unit} (95 % interval {_digits(row['lower'], metric)} to "
-        f"{_digits(row['upper'], metric)}, n = {row['n']:,})"
-    )
+    value, lower, upper = (_digits(row[key], metric) for key in ("value", "lower", "upper"))
+    unit = f" months or {row['value'] / 12:.2f} years" if metric in IN_MONTHS else ""
+    return f"{value}{unit} (95 % interval {lower} to {upper}, n = {row['n']:,})"
 
 
-def _with_interval(row) -> str:
-    metric = getattr(row, "metric", None) or row.name
+def _with_interval(row, metric: str) -> str:
     if pd.isna(row.value):
         return "not defined"
+    if pd.isna(row.lower):
+        return _digits(row.value, metric)
     value, lower, upper = (_digits(x, metric) for x in (row.value, row.lower, row.upper))
     return f"{value} ({lower} to {upper})"
 
@@ -143,7 +156,8 @@ def confusion(counts: pd.DataFrame, title: str) -> tuple[Figure, str]:
         cbar_kws={"label": "share of the true stage, %"},
     )
     axes.set(xlabel="predicted stage", ylabel="true stage", title=title)
-    axes.tick_params(axis="x", rotation=20)
+    plt.setp(axes.get_xticklabels(), rotation=25, ha="right")
+    plt.setp(axes.get_yticklabels(), rotation=0)
     right = np.trace(counts.to_numpy()) / max(counts.to_numpy().sum(), 1)
     return (
         figure,
