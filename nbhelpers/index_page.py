@@ -5,7 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from nbhelpers import report, scoreboard, states
+from nbhelpers import report, scoreboard, states, transcript
 from nbhelpers.workspace import atomic_path
 
 PICTURE_TAG = "picture"
@@ -53,7 +53,7 @@ def index_facts(run_folder: Path, profile_name: str, runs: list[str]) -> dict[st
         "cards": cards,
         "open": [one for one in cards if one["status"] != states.DONE],
         "boards": scoreboard.boards(finished),
-        "data_name": Path(data.get("fingerprint", {}).get("data_folder", "")).name,
+        "data": data_text(run_folder, data.get("fingerprint", {})),
         "fingerprint": data.get("fingerprint", {}).get("hash", ""),
         "splits": split_bar(counts),
         "hardware": newest.get("hardware", {}),
@@ -67,9 +67,21 @@ def index_facts(run_folder: Path, profile_name: str, runs: list[str]) -> dict[st
     }
 
 
+def data_text(run_folder: Path, fingerprint: dict) -> str:
+    """How many radiographs there are and of which folder, without the way to it."""
+    if not fingerprint:
+        return ""
+    folder = Path(fingerprint["data_folder"])
+    count = f"{fingerprint.get('images', 0):,}"
+    # A run that is given no data draws its own, inside the run folder.
+    if folder.is_relative_to(run_folder):
+        return f"{count} synthetic radiographs"
+    return f"{count} radiographs of {folder.name}"
+
+
 def card(run_folder: Path, run: str, results: dict) -> dict[str, object]:
     """What the index shows of one run."""
-    state = states.read_state(run_folder, run)
+    state = transcript.shorten(states.read_state(run_folder, run), report.places_of(run_folder))
     notebook = read_notebook(states.executed_path(run_folder, run))
     page = states.page_path(run_folder, run)
     source, alt = picture(notebook)

@@ -3,6 +3,7 @@
 import importlib.resources
 import json
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -25,12 +26,25 @@ def write_page(run_folder: Path, run: str, profile: str, state: dict[str, object
         notebook = nbformat.read(executed, as_version=4)
     else:  # it failed before its first cell
         notebook = nbformat.v4.new_notebook()
-    facts = page_facts(run_folder, run, profile, state)
-    page = render(notebook, facts)
+    places = places_of(run_folder)
+    facts = transcript.shorten(page_facts(run_folder, run, profile, state), places)
+    page = render(transcript.shorten(notebook, places), facts)
     path = states.page_path(run_folder, run)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def places_of(run_folder: Path) -> dict[str, str]:
+    """Folders of this machine, and what a page that is passed on calls them."""
+    data = read_optional(run_folder / "data.json").get("fingerprint", {})
+    named = [
+        run_folder,
+        *(Path(data[key]) for key in ("data_folder", "external_folder") if data.get(key)),
+    ]
+    hidden = [Path(__file__).parents[1], Path(sys.prefix), Path.home()]
+    places = {**{f"{path}/": "" for path in hidden}, **{str(path): path.name for path in named}}
+    return {place: places[place] for place in sorted(places, key=len, reverse=True)}
 
 
 def refresh_pages(run_folder: Path, profile: str, runs: list[str]) -> None:

@@ -8,6 +8,26 @@ SHORT_LOG = 4  # lines; a longer log is folded
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+def shorten(content: object, places: dict[str, str]) -> object:
+    """A copy of a notebook or of other JSON in which folders are called as `places` says.
+
+    `places` are tried in their order, so a folder stands before those that it lies in.
+    """
+    if isinstance(content, str):
+        for place, name in places.items():
+            content = content.replace(place, name)
+        return content
+    if isinstance(content, list):
+        return [shorten(item, places) for item in content]
+    if isinstance(content, dict):
+        kept = {
+            key: item if key.startswith("image/") else shorten(item, places)
+            for key, item in content.items()
+        }
+        return type(content)(kept)
+    return content
+
+
 def joined(outputs: list) -> list:
     """Neighbouring pieces of the same stream as one output."""
     whole = []

@@ -75,9 +75,8 @@ def execute(project: Path, *arguments: str, **options: object) -> subprocess.Com
         command(project, *arguments),
         capture_output=True,
         text=True,
-        timeout=180,
         cwd=project,
-        **{"env": clean_environment(project), **options},
+        **{"env": clean_environment(project), "timeout": 180, **options},
     )
 
 

@@ -182,6 +182,20 @@ def test_wide_things_scroll_inside_the_page(tmp_path: Path, notebook: object):
     assert "@media print" in page
 
 
+def test_folders_of_this_machine_are_not_told(tmp_path: Path, notebook: object):
+    folder = tmp_path / "reports" / "demo"
+    data = tmp_path / "private" / "hands"
+    write_json(folder / "data.json", {"fingerprint": {"data_folder": str(data)}})
+    text = f"{folder}/cases.parquet {data}/1377.png {Path.home()}/x {report.__file__}"
+    html = {"text/html": f"<td>{data}/1378.png</td>"}
+    notebook.cells.append(cell("p()", stream("stdout", text), new_output("display_data", html)))
+    message = f"{data}/boneage.csv, line 17"
+    page = write_run(folder, notebook, status=states.FAILED, error="InputError", message=message)
+    assert "demo/cases.parquet hands/1377.png x nbhelpers/report.py" in page
+    assert "<td>hands/1378.png</td>" in page and "hands/boneage.csv, line 17" in page
+    assert str(tmp_path) not in page and PIXEL in page
+
+
 def test_a_failure_stands_on_top_with_its_trace_folded(tmp_path: Path, notebook: object):
     trace = ["\x1b[31mTraceback\x1b[0m", "  File <cell>", "InputError: row 17"]
     failed = new_output("error", ename="InputError", evalue="row 17 <here>", traceback=trace)

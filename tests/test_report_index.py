@@ -103,7 +103,9 @@ def run_folder(tmp_path: Path) -> Path:
         write_json(states.results_path(tmp_path, content["run"]), content)
         states.write_state(tmp_path, content["run"], states.DONE, seconds=61.0)
         states.page_path(tmp_path, content["run"]).write_text("page")
-    states.write_state(tmp_path, "04_bad", states.FAILED, error="E", message="row 17 <b>is</b> bad")
+    states.write_state(
+        tmp_path, "04_bad", states.FAILED, error="E", message=f"{tmp_path}: row 17 <b>is</b> bad"
+    )
     states.page_path(tmp_path, "04_bad").write_text("page")
     tagged = new_code_cell("b", outputs=[picture("the tagged one")])
     tagged.metadata["tags"] = ["picture"]
@@ -112,7 +114,13 @@ def run_folder(tmp_path: Path) -> Path:
     executed.parent.mkdir()
     nbformat.write(new_notebook(cells=cells), executed)
     counts = {"train": 700, "tuning": 75, "calibration": 75, "test": 150}
-    data = {"fingerprint": {"hash": "0123456789abcdef", "data_folder": "/somewhere/private/hands"}}
+    data = {
+        "fingerprint": {
+            "hash": "0123456789abcdef",
+            "data_folder": "/somewhere/private/hands",
+            "images": 1000,
+        }
+    }
     write_json(tmp_path / "data.json", {**data, "manifest": {"hash": "a", "counts": counts}})
     return tmp_path
 
@@ -123,16 +131,25 @@ def page(run_folder: Path) -> str:
     return index_page.write_index(run_folder, "demo", runs).read_text()
 
 
-def test_the_index_names_what_failed_and_what_was_not_run(page: str):
+def test_the_index_names_what_failed_and_what_was_not_run(page: str, run_folder: Path):
     assert "2 of 4 runs are not complete" in page
-    assert '<a href="04_bad.html">04_bad</a>: failed. row 17 &lt;b&gt;is&lt;/b&gt; bad' in page
+    assert (
+        f'<a href="04_bad.html">04_bad</a>: failed. {run_folder.name}: row 17 &lt;b&gt;is&lt;/b&gt; bad'
+        in page
+    )
     assert "05_ensembling: not run, because a run that it needs is not complete" in page
     assert page.count('class="card ') == 4
     assert 'href="05_ensembling.html"' not in page
 
 
 def test_the_index_shows_data_splits_and_time_but_no_private_path(page: str):
-    for part in ("0123456789abcdef", "hands", "train <b>700</b>", "1 min 1 s", "2 min 2 s"):
+    for part in (
+        "0123456789abcdef",
+        "1,000 radiographs of hands",
+        "train <b>700</b>",
+        "1 min 1 s",
+        "2 min 2 s",
+    ):
         assert part in page
     assert "/somewhere" not in page
 
