@@ -182,4 +182,8 @@ def number(value: float, metric: str) -> str:
     """One decimal for months, per cent for shares, two or three decimals for the rest."""
     if metric in SHARES:
         return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if metric in LOWER_IS_BETTER else f"{value + 0.0:.3f}".replace("-0.000", "0.000")
+    return (
+        f"{value:.1f}"
+        if metric in LOWER_IS_BETTER
+        else f"{value + 0.0:.3f}".replace("-0.000", "0.000")
+    )
