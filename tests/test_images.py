@@ -108,6 +108,19 @@ def test_no_steps_is_a_plain_resize_of_the_whole_frame(shape: tuple, size: int) 
     np.testing.assert_allclose(images.to_prepared(corners, affine), [[-0.5] * 2, [size - 0.5] * 2])
 
 
+@pytest.mark.parametrize("size", [20, 64, 150, 500, 900])
+def test_shrinking_moves_nothing(size: int) -> None:
+    """A blob in the middle of a large radiograph stays in the middle, to a fraction of a pixel."""
+    line = np.exp(-(((np.arange(801) - 400) / 90) ** 2))
+    blob = (255 * np.outer(line, line)).astype(np.uint8)
+    up = (float(np.sin(0.2)), float(-np.cos(0.2)))
+    frame = geometry.Frame((400, 400), up, 760, 760)
+    drawn = geometry.warp(blob, geometry.fit_frame(frame, size, True), size).astype(float)
+    rows, columns = np.mgrid[:size, :size]
+    middle = [(columns * drawn).sum() / drawn.sum(), (rows * drawn).sum() / drawn.sum()]
+    np.testing.assert_allclose(middle, (size - 1) / 2, atol=0.006 + 2e-5 * size)
+
+
 def test_shrinking_does_not_alias() -> None:
     """A pattern finer than the picture's pixels becomes even grey, turned or not."""
     rows, columns = np.mgrid[:1000, :1000]
