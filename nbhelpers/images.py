@@ -1,13 +1,8 @@
 """All radiographs of a case table, prepared on all cores into one array, with their geometry."""
 
-import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -19,7 +14,7 @@ from nbhelpers.geometry_table import (
     records_of,
     save_geometry,
 )
-from nbhelpers.hardware import cores, versions
+from nbhelpers.hardware import versions
 from nbhelpers.preparation import (
     Preparation,
     code_version,
@@ -27,7 +22,8 @@ from nbhelpers.preparation import (
     preparation_hash,
     prepare_image,
 )
-from nbhelpers.radiograph import decode, read_bytes, read_image
+from nbhelpers.preparers import prepare_files
+from nbhelpers.radiograph import read_image
 from nbhelpers.sources import check_headers, hash_sources, refuse
 from nbhelpers.store import PartialStore, load_images
 from nbhelpers.workspace import (
@@ -127,58 +123,14 @@ def _fill(
     for row in problems.keys() - store.records.keys():
         store.mark_done(row, {"unreadable": problems[row]})
     left = [row for row in left if row not in problems]
-    for row, record in _prepare_rows(files, left, preparation, store, view):
+    done = prepare_files(files, left, preparation, store.pictures)
+    for row, record in progress(done, len(left), f"{view}: radiographs prepared"):
         if record["unreadable"]:
             refuse([record["unreadable"]], len(files), exclude_unreadable)
         store.mark_done(row, record)
     if all(record["unreadable"] for record in store.records.values()):
         first = store.records[0]["unreadable"] if store.records else "The case table is empty."
         raise InputError(f"None of the {len(files)} radiographs can be read. The first: {first}")
-
-
-def _prepare_rows(
-    files: list[Path], rows: list[int], preparation: Preparation, store: PartialStore, view: str
-) -> Iterator[tuple[int, dict]]:
-    """Prepare rows in threads: OpenCV works outside the interpreter's lock, and a fork beside
-    TensorFlow or in a Jupyter kernel is unsafe. OpenCV's own threads are off meanwhile."""
-
-    def work(row: int) -> tuple[int, dict]:
-        try:
-            content = read_bytes(files[row])
-            pixels = decode(content, files[row])
-        except InputError as error:
-            return row, {"unreadable": str(error)}
-        picture, affine, found = prepare_image(pixels, preparation)
-        store.write(row, picture)
-        return row, {
-            "width": pixels.shape[1],
-            "height": pixels.shape[0],
-            "affine": affine.ravel().tolist(),
-            "found": found,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "unreadable": None,
-        }
-
-    own_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    pool = ThreadPoolExecutor(cores())
-    try:
-        done = _in_order(pool, work, rows, 4 * cores())
-        yield from progress(done, len(rows), f"{view}: radiographs prepared")
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        cv2.setNumThreads(own_threads)
-
-
-def _in_order(pool: Executor, work: Callable, items: Iterable, waiting: int) -> Iterator:
-    """Results in the order of the items; only `waiting` are under way, so memory stays flat."""
-    queue: deque = deque()
-    for item in items:
-        queue.append(pool.submit(work, item))
-        if len(queue) >= waiting:
-            yield queue.popleft().result()
-    while queue:
-        yield queue.popleft().result()
 
 
 def _finished(run_folder: Path, view: str, key: str, cases: pd.DataFrame) -> pd.DataFrame | None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,38 @@ from nbhelpers.workspace import InputError, explained_errors, find_run_file, rea
 SPARE_BYTES = 64 << 20  # left free on the disk for tables and logs
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Where pictures are written: a file, the bytes before the first, the side of each in pixels.
+
+    Rows are written with `pwrite` and not through a memory map: a full disk is then an error that
+    can be told, where a map would kill the process.
+    """
+
+    path: str
+    start: int
+    size: int
+
+    def write(self, row: int, picture: np.ndarray) -> None:
+        """Write one picture; may be called from several threads and processes."""
+        with explained_errors(Path(self.path)):
+            descriptor = os.open(self.path, os.O_WRONLY)
+            try:
+                left = memoryview(np.ascontiguousarray(picture)).cast("B")
+                offset = self.start + row * self.size**2
+                while left:
+                    written = os.pwrite(descriptor, left, offset)
+                    left, offset = left[written:], offset + written
+            finally:
+                os.close(descriptor)
+
+
 class PartialStore:
     """Pictures uint8 [rows, size, size] being written, any row at any time.
 
     `path` is the final file. Beside it, while unfinished, lie a `.partial` file with the rows and
     a `.journal` whose first line is `key` and whose others are one JSON record a finished row. A
     later store of the same key goes on where this one stopped; another key starts afresh.
-
-    Rows are written with `pwrite` and not through a memory map: a full disk is then an error that
-    can be told, where a map would kill the process.
     """
 
     def __init__(self, path: Path, key: str, rows: int, size: int) -> None:
@@ -32,6 +56,7 @@ class PartialStore:
         self.journal = path.with_name(f".{path.name}.journal")
         self.records: dict[int, dict] = {}
         self._header = _npy_header((rows, size, size))
+        self.pictures = Rows(str(self.partial), len(self._header), size)
 
     def __enter__(self) -> "PartialStore":
         busy = f"{self.path} is being written by process {{process}}. Wait for it to end."
@@ -54,15 +79,6 @@ class PartialStore:
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
-
-    def write(self, row: int, picture: np.ndarray) -> None:
-        """Write one picture; may be called from several threads."""
-        with explained_errors(self.path):
-            left = memoryview(np.ascontiguousarray(picture)).cast("B")
-            offset = len(self._header) + row * self.size**2
-            while left:
-                written = os.pwrite(self._pixels.fileno(), left, offset)
-                left, offset = left[written:], offset + written
 
     def mark_done(self, row: int, record: dict) -> None:
         """Note that a row is finished; `record` (JSON) is kept beside its number."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import resize
 
-from nbhelpers import geometry, images, phantom, preparation, workspace
+from nbhelpers import geometry, images, phantom, preparation, preparers, workspace
 
 ALL_STEPS = "hand, upright, stretch, aspect"
 
@@ -147,9 +147,11 @@ def test_stretching_uses_the_whole_range(radiographs: pd.DataFrame) -> None:
 # Preparing all cases
 
 
+@pytest.mark.parametrize("cores", ["1", "3"])
 def test_prepared_cases_are_what_prepare_image_gives(
-    radiographs: pd.DataFrame, tmp_path: Path
+    radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: str
 ) -> None:
+    monkeypatch.setenv("NBHELPERS_CORES", cores)
     prepare = images.Preparation.from_steps(64, ALL_STEPS)
     table = images.prepare_cases(radiographs, prepare, tmp_path, "hand")
     stored = images.load_images(tmp_path, "hand")
@@ -181,13 +183,15 @@ def test_order_and_neighbours_make_no_difference(radiographs: pd.DataFrame, tmp_
 
 
 def count_work(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """The shapes of radiographs that are prepared from now on, in this process."""
     done: list[tuple] = []
 
     def counted(pixels, settings):
         done.append(pixels.shape)
         return preparation.prepare_image(pixels, settings)
 
-    monkeypatch.setattr(images, "prepare_image", counted)
+    monkeypatch.setenv("NBHELPERS_CORES", "1")
+    monkeypatch.setattr(preparers, "prepare_image", counted)
     return done
 
 
@@ -231,20 +235,19 @@ def test_going_on_after_an_interruption_gives_the_same_bytes(
     broken = tmp_path / "broken"
     broken.mkdir()
     done = count_work(monkeypatch)
-    counted = images.prepare_image
+    counted = preparers.prepare_image
 
     def stop_after_five(pixels, settings):
         if len(done) >= 5:
             raise KeyboardInterrupt
         return counted(pixels, settings)
 
-    monkeypatch.setenv("NBHELPERS_CORES", "1")
-    monkeypatch.setattr(images, "prepare_image", stop_after_five)
+    monkeypatch.setattr(preparers, "prepare_image", stop_after_five)
     with pytest.raises(KeyboardInterrupt):
         images.prepare_cases(radiographs, prepare, broken, "hand")
     with pytest.raises(workspace.InputError, match="01_preprocessing"):
         images.load_images(broken, "hand")
-    monkeypatch.setattr(images, "prepare_image", counted)
+    monkeypatch.setattr(preparers, "prepare_image", counted)
     done.clear()
     images.prepare_cases(radiographs, prepare, broken, "hand")
     assert 0 < len(done) < 12
@@ -255,12 +258,12 @@ SLOW_RUN = """
 import sys, time
 import pandas as pd
 from pathlib import Path
-from nbhelpers import images
-work = images.prepare_image
+from nbhelpers import images, preparers
+work = preparers.prepare_image
 def slow(pixels, settings):
     time.sleep(0.2)
     return work(pixels, settings)
-images.prepare_image = slow
+preparers.prepare_image = slow
 cases = pd.read_json(sys.argv[1], dtype=False)
 images.prepare_cases(cases, images.Preparation.from_steps(48, "hand, upright, stretch, aspect"),
                      Path(sys.argv[2]), "hand")

@@ -17,7 +17,7 @@ PICTURES = np.random.default_rng(0).integers(0, 255, (ROWS, SIZE, SIZE), np.uint
 
 def fill(store: PartialStore, rows: list[int]) -> None:
     for row in rows:
-        store.write(row, PICTURES[row])
+        store.pictures.write(row, PICTURES[row])
         store.mark_done(row, {"note": f"row {row}"})
 
 
@@ -99,7 +99,7 @@ def test_a_full_disk_loses_nothing_that_was_done(
         with monkeypatch.context() as patch:
             patch.setattr(os, "pwrite", refuse)
             with pytest.raises(InputError, match="disk is full"):
-                store.write(2, PICTURES[2])
+                store.pictures.write(2, PICTURES[2])
     with PartialStore(path, "key", ROWS, SIZE) as store:
         assert sorted(store.records) == [0, 1]
         fill(store, [2, 3, 4])
