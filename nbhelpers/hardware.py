@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import textwrap
 from pathlib import Path
 
 from nbhelpers.workspace import cores, platform_name
@@ -58,3 +59,8 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
+
+
+def versions_text() -> str:
+    """The versions as lines of at most 88 characters, for the top of a notebook."""
+    return textwrap.fill(", ".join(f"{name} {found}" for name, found in versions().items()), 88)

@@ -8,6 +8,7 @@ alone gives months, or five stage probabilities.
 from collections.abc import Sequence
 
 import keras
+import pandas as pd
 from keras import layers
 
 from nbhelpers.workspace import InputError
@@ -116,6 +117,22 @@ def custom_cnn(
     else:
         output = stage_head(x)
     return keras.Model([radiograph, sex], output, name=f"custom_cnn_{task}")
+
+
+def layer_table(model: keras.Model) -> pd.DataFrame:
+    """The layers that shape a model, one a row: name, kind, output shape, number of weights."""
+    left_out = (layers.BatchNormalization, layers.Activation)
+    rows = [
+        {
+            "layer": layer.name,
+            "kind": type(layer).__name__,
+            "output": " × ".join(str(side) for side in layer.output.shape[1:]),
+            "weights": layer.count_params(),
+        }
+        for layer in model.layers
+        if not isinstance(layer, left_out) and not layer.name.startswith("random_")
+    ]
+    return pd.DataFrame(rows).set_index("layer")
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
