@@ -22,6 +22,7 @@ from nbhelpers import workspace
 NEIGHBOURHOOD = 3  # cells a side over which a cell is normalised
 FAINT = 0.02  # gradient energy below which a cell counts as empty
 STAGES = 5
+LINES = 20  # lines that tell of growing trees
 CARD = "nbhelpers"  # the attribute of the saved model that carries its settings
 
 
@@ -138,7 +139,7 @@ def fit(
         evals=[(train_matrix, "train"), (tuning_matrix, "tuning")],
         early_stopping_rounds=settings.patience,
         evals_result=told,
-        verbose_eval=False,
+        verbose_eval=max(1, settings.rounds // LINES),
     )
     metric = parameters["eval_metric"]
     scores = {split: told[split][metric] for split in ("train", "tuning")}

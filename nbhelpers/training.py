@@ -82,7 +82,7 @@ def fit(
     history, best = _restore(model, state_path, key)
     while len(history) < schedule.epochs and not _stalled(history, schedule.patience):
         epoch, started = len(history), time.monotonic()
-        fitted = model.fit(batches(epoch), verbose=0, shuffle=False)
+        fitted = model.fit(batches(epoch), verbose=int(workspace.interactive()), shuffle=False)
         tuning_loss = float(model.evaluate(tuning, verbose=0))
         row = {"epoch": epoch + 1, "train_loss": float(fitted.history["loss"][0])}
         row |= {"tuning_loss": tuning_loss, "seconds": time.monotonic() - started}
