@@ -110,7 +110,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return [process for process in found if process.pid != os.getpid()]
 
 
-def wait_for(condition: object, seconds: float = 60.0) -> None:
+def wait_for(condition: object, seconds: float = 120.0) -> None:
     """Wait until `condition()` is true."""
     until = time.monotonic() + seconds
     while not condition():
