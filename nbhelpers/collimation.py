@@ -162,7 +162,7 @@ def _straight(slope: np.ndarray, along: np.ndarray) -> bool:
     centred = along - along.mean()
     tilt = (centred @ beside) / max(centred @ centred, 1e-6)
     left = np.abs(beside - beside.mean() - tilt * centred)
-    return float(np.quantile(left, 0.8)) < CROOKED
+    return float(np.sort(left)[len(left) * 4 // 5]) < CROOKED
 
 
 def _corner(x: float, y: float, normal: tuple[float, float], slopes: _Slopes) -> bool:

@@ -48,6 +48,12 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float, np.ndarr
     return best.mask(), best.score, best.field
 
 
+def _ranked(values: np.ndarray, shares: list[float]) -> list[float]:
+    """The values that these shares of all values lie below, from a part of them."""
+    part = np.sort(values[::SEEN_EVERY])
+    return [float(part[int(share * (len(part) - 1))]) for share in shares]
+
+
 def _for_field(tones: np.ndarray) -> np.ndarray:
     """Tones in which the field's edges stand out: as measured, unless its surroundings glare."""
     rim = np.concatenate([tones[:3].ravel(), tones[-3:].ravel(), tones[:, :3].ravel()])
@@ -59,7 +65,7 @@ def _tones(smooth: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
     The root gives thin fingers the weight of the thick wrist, and noise in the dark little.
     """
-    low, high = np.percentile(smooth[inside > 0][::SEEN_EVERY], [1, 99])
+    low, high = _ranked(smooth[inside > 0], [0.01, 0.99])
     levels = (smooth - np.float32(low)) * np.float32(1 / max(high - low, 1))
     rooted = np.sqrt(levels.clip(0, 1) + np.float32(NOISE)) - np.float32(NOISE**0.5)
     return rooted * np.float32(255 / ((1 + NOISE) ** 0.5 - NOISE**0.5))
@@ -100,8 +106,8 @@ class _Best:
 
     def _look_at_thresholds(self, tones: np.ndarray, inside: np.ndarray) -> None:
         """Judge the two largest bright shapes at every threshold."""
-        seen = tones[inside > 0][::SEEN_EVERY]
-        low, *ranked, high = np.percentile(seen, [3, *np.linspace(10, 90, THRESHOLDS // 2), 97])
+        shares = [0.03, *np.linspace(0.1, 0.9, THRESHOLDS // 2), 0.97]
+        low, *ranked, high = _ranked(tones[inside > 0], shares)
         even = np.linspace(low, high, THRESHOLDS // 2 + 2)[1:-1]
         for threshold in sorted({*even.tolist(), *ranked}):
             bright = cv2.compare(tones, threshold, cv2.CMP_GT)
@@ -129,9 +135,10 @@ class _Best:
             filled = _filled(contour, bright.shape)
             held = cv2.countNonZero(filled)
             score *= _between(cv2.countNonZero(cv2.bitwise_and(bright, filled)) / held, FILLING)
-            score *= _between(np.pi * inscribed_circle(filled)[1] ** 2 / area, PALM)
         if score > self.score:
             score *= _between(self._longest_side(contour) / area**0.5, STRAIGHT)
+        if score > self.score:
+            score *= _between(np.pi * inscribed_circle(filled)[1] ** 2 / area, PALM)
         if score > self.score:
             self.score, self.contour, self.field = score, contour, self.inside
 

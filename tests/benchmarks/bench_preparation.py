@@ -81,21 +81,20 @@ def plain_loop(files: list[Path]) -> None:
         np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
 
 
-def speeds(files: list[Path], n: int) -> dict[str, float]:
-    """Radiographs a second, medians of rounds in which the rivals take turns."""
+def speeds(files: list[Path], n: int) -> list[dict[str, float]]:
+    """Radiographs a second of every rival, by round: neighbours in time share the load."""
     repeated = [files[number % len(files)] for number in range(n)]
-    few = repeated[: max(4, n // 10)]
+    few = repeated[: max(4, n // 40)]
     rivals = {
         "opencv_only": (repeated, lambda: decode_all(repeated, decode_with_opencv)),
-        "pillow_only": (repeated, lambda: decode_all(repeated, decode_with_pillow)),
         "prepare": (repeated, lambda: prepare_all(repeated)),
+        "pillow_only": (repeated, lambda: decode_all(repeated, decode_with_pillow)),
         "skimage_loop": (few, lambda: plain_loop(few)),
     }
-    taken: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(ROUNDS):
-        for name, (asked, work) in rivals.items():
-            taken[name].append(len(asked) / seconds(work))
-    return {name: statistics.median(rates) for name, rates in taken.items()}
+    return [
+        {name: len(asked) / seconds(work) for name, (asked, work) in rivals.items()}
+        for _ in range(ROUNDS)
+    ]
 
 
 def anonymous_bytes(process: int) -> int:
@@ -133,6 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--originals", type=Path, help="folder of real radiographs, PNG")
     parser.add_argument("--images", type=int, default=4000, help="of the larger memory run")
+    parser.add_argument("--speed-images", type=int, default=600, help="of the speed runs")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
@@ -147,15 +147,17 @@ def main() -> int:
         source = asked.originals or phantom.write_radiographs(Path(folder) / "data", DRAWN, SIDE)
         files = sorted(path for path in source.rglob("*.png"))
         sizes = [images.read_image(path).size for path in files]
-        rates = speeds(files, min(200, 8 * len(files)))
+        rounds = speeds(files, asked.speed_images)
         quarter, whole = (peak_memory(files, n) for n in (asked.images // 4, asked.images))
     figures = {
         "files": len(files),
         "megapixels": round(statistics.mean(sizes) / 1e6, 2),
         "cores": cores(),
-        "per_second": {name: round(rate, 2) for name, rate in rates.items()},
-        "of_decoding": rates["prepare"] / max(rates["opencv_only"], rates["pillow_only"]),
-        "of_skimage": rates["prepare"] / rates["skimage_loop"],
+        "per_second": [{name: round(rate, 1) for name, rate in each.items()} for each in rounds],
+        "of_decoding": statistics.median(
+            each["prepare"] / max(each["opencv_only"], each["pillow_only"]) for each in rounds
+        ),
+        "of_skimage": statistics.median(each["prepare"] / each["skimage_loop"] for each in rounds),
         "peak_megabytes": [round(quarter / 1e6), round(whole / 1e6)],
         "memory_growth": whole / quarter,
     }
