@@ -12,6 +12,7 @@ import numpy as np
 
 # The warp samples at this many times the prepared picture's resolution and then averages.
 OVERSAMPLING = 2
+GENTLE = 2  # grey levels: a table with larger steps would leave gaps between a picture's levels
 
 
 @dataclass(frozen=True)
@@ -103,19 +104,29 @@ def warp(
 ) -> np.ndarray:
     """Draw the prepared picture [size, size] uint8 from a radiograph uint8 [height, width].
 
-    table: 256 grey levels that replace the radiograph's before anything is averaged, so that a
-    radiograph a few grey levels wide gains levels from averaging. Outside the radiograph is 0.
+    table: 256 grey levels that replace the radiograph's. One that pulls grey levels apart is used
+    before anything is averaged, so that a radiograph a few grey levels wide gains levels from
+    averaging; else after it, where fewer pixels are left. Outside the radiograph is the table's 0.
     """
-    height, width = pixels.shape
-    if np.allclose(affine, scaling(size / width, size / height), atol=1e-9):
-        pixels = pixels if table is None else cv2.LUT(pixels, table)
-        shrinks = size <= min(height, width)
-        return cv2.resize(
-            pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+    if table is None:
+        return _draw(pixels, affine, size)
+    if np.diff(table.astype(np.int16)).max() <= GENTLE:
+        return cv2.LUT(_draw(pixels, affine, size), table)
+    if not _is_plain(affine, pixels.shape, size):
+        pixels, affine = _cut(pixels, affine, size)
+    return _draw(cv2.LUT(pixels, table), affine, size)
+
+
+def _is_plain(affine: np.ndarray, shape: tuple[int, int], size: int) -> bool:
+    """Whether the whole frame is squeezed into the picture, unturned."""
+    return np.allclose(affine, scaling(size / shape[1], size / shape[0]), atol=1e-9)
+
+
+def _draw(pixels: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
+    if _is_plain(affine, pixels.shape, size):
+        method = cv2.INTER_AREA if size <= min(pixels.shape) else cv2.INTER_LINEAR
+        return cv2.resize(pixels, (size, size), interpolation=method)
     pixels, affine = _cut(pixels, affine, size)
-    if table is not None:
-        pixels = cv2.LUT(pixels, table)
     scale = float(np.linalg.norm(affine[:, :2], axis=1).max())
     if scale >= 1:
         return cv2.warpAffine(pixels, affine, (size, size), flags=cv2.INTER_CUBIC)

@@ -132,7 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--originals", type=Path, help="folder of real radiographs, PNG")
     parser.add_argument("--images", type=int, default=4000, help="of the larger memory run")
-    parser.add_argument("--speed-images", type=int, default=600, help="of the speed runs")
+    parser.add_argument("--speed-images", type=int, default=1200, help="of the speed runs")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
