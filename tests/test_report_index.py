@@ -133,10 +133,8 @@ def page(run_folder: Path) -> str:
 
 def test_the_index_names_what_failed_and_what_was_not_run(page: str, run_folder: Path):
     assert "2 of 4 runs are not complete" in page
-    assert (
-        f'<a href="04_bad.html">04_bad</a>: failed. {run_folder.name}: row 17 &lt;b&gt;is&lt;/b&gt; bad'
-        in page
-    )
+    said = f"{run_folder.name}: row 17 &lt;b&gt;is&lt;/b&gt; bad"
+    assert f'<a href="04_bad.html">04_bad</a>: failed. {said}' in page
     assert "05_ensembling: not run, because a run that it needs is not complete" in page
     assert page.count('class="card ') == 4
     assert 'href="05_ensembling.html"' not in page
