@@ -25,6 +25,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      preparation       how one radiograph is prepared
     3      store             a store of pictures that survives being killed
     3      sources           the files that pictures are made from
+    3      preparers         processes that prepare radiographs side by side
     3      geometry_table    the geometry of every case
     3      images            all radiographs, prepared, in one array
     3      phantom_shapes    two kinds of bone and the path of X-rays through them
