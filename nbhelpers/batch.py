@@ -90,7 +90,8 @@ def summarise(names: list[str], ran: list[str], unfinished: list[str], seconds: 
     if not ran and not unfinished:
         print(f"Nothing to do: all {len(names)} runs are up to date ({took}).")
     elif not unfinished:
-        print(f"{len(ran)} of {len(names)} runs done in {took}, the others were up to date.")
+        rest = ", the others were up to date" if len(ran) < len(names) else ""
+        print(f"{len(ran)} of {len(names)} runs done in {took}{rest}.")
     else:
         print(f"NOT COMPLETE after {took}: {', '.join(unfinished)}.")
 
