@@ -150,7 +150,11 @@ def hash_of(content: object) -> str:
 def cores() -> int:
     """Cores that this run may use: `NBHELPERS_CORES` if the batch sets it, else all it may see."""
     named = os.environ.get("NBHELPERS_CORES", "")
-    return int(named) if named.isdigit() and int(named) > 0 else len(os.sched_getaffinity(0))
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    # macOS has no affinity.
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return seen or 1
 
 
 def interactive() -> bool:

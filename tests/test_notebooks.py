@@ -91,6 +91,7 @@ FAULTS = {
         "does not call save_results",
     ),
     "a figure without alt": (change("cells/2/source", "figures.show(figure)"), "alt text"),
+    "a figure with its name alone": (change("cells/2/source", "figures.show(f)"), "alt text"),
     "plt.show": (change("cells/2/source", "plt.show()"), "use figures.show"),
     "outputs": (change("cells/2/outputs", [{}]), "has outputs"),
     "a count": (change("cells/2/execution_count", 3), "has outputs"),

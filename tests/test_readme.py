@@ -1,0 +1,74 @@
+"""What the README says is so: its figures stand in results files, its commands and files exist."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MEASURED = ROOT / "reports" / "measured"
+FIGURE = re.compile(r"(-?\d+\.\d+) \((-?\d+\.\d+) to (-?\d+\.\d+)\)")
+METRICS = {"MAE, months": "mae", "RMSE, months": "rmse", "R²": "r2", "accuracy": "accuracy"}
+METRICS |= {"weighted kappa": "qwk", "within 12 months": "within_12"}
+
+
+def tables(text: str) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of every Markdown table."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
+        lines = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in block.split("\n")
+        ]
+        found.append((lines[0], [line for line in lines[2:] if len(line) == len(lines[0])]))
+    return found
+
+
+def scores() -> dict[tuple[str, str, str], dict]:
+    """(model, task, metric) -> score on the test split, from the results files."""
+    found = {}
+    for path in sorted(MEASURED.glob("*.json")):
+        for score in json.loads(path.read_text())["scores"]:
+            if score["split"] == "test":
+                found[score["model"], score["task"], score["metric"]] = score
+    return found
+
+
+def test_every_figure_of_the_results_tables_stands_in_a_results_file():
+    known, checked = scores(), 0
+    for header, rows in tables(README):
+        if header[0] != "model":
+            continue
+        task = "age" if "MAE, months" in header else "stage"
+        for row in rows:
+            model = row[0].strip("*")
+            for name, cell in zip(header[2:], row[2:], strict=True):
+                score = known[model, task, METRICS[name]]
+                said = FIGURE.fullmatch(cell.strip("*")).groups()
+                digits = len(said[0].split(".")[1])
+                in_file = [f"{score[key]:.{digits}f}" for key in ("value", "lower", "upper")]
+                assert list(said) == in_file, (model, name)
+                assert row[1] == f"{score['n']:,}"
+                checked += 1
+    assert checked >= 10
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z]+)", README))))
+def test_every_make_target_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:notebooks|params)/[\w./]+\w", README))))
+def test_every_file_named_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_notebook_is_in_the_table():
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert notebook.name in README
+
+
+def test_the_picture_is_there_and_small():
+    (picture,) = re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", README)
+    assert 10_000 < (ROOT / picture).stat().st_size < 1_000_000
