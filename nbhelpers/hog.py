@@ -3,8 +3,8 @@
 Features follow Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (CVPR
 2005): each gradient votes, weighted by its length, for the two nearest directions and, with a
 triangular window, for the cells around it; cells are normalised over their neighbourhood and the
-square root is taken. scikit-image's `hog` votes for one cell only; on small radiographs a bone
-that moves by a pixel then changes its features, and ages come out about two months worse.
+square root is taken. scikit-image's `hog` votes for one cell only, so a bone that moves by a pixel
+changes its features: on radiographs of 100 pixels a ridge regression then erred by two months more.
 """
 
 import json
