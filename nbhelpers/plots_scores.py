@@ -167,7 +167,7 @@ def confusion(counts: pd.DataFrame, title: str) -> tuple[Figure, str]:
 
 def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, str]:
     """The radiographs of the largest errors, as they came above and as the model saw them below."""
-    figure, grid = plt.subplots(2, len(worst), figsize=(1.35 * len(worst), 3.7), squeeze=False)
+    figure, grid = plt.subplots(2, len(worst), figsize=(1.35 * len(worst), 3.2), squeeze=False)
     for (above, below), case, picture in zip(grid.T, worst.itertuples(), prepared, strict=True):
         above.imshow(read_image(Path(case.image_path)), vmin=0, vmax=255)
         below.imshow(picture, vmin=0, vmax=255)
