@@ -5,7 +5,6 @@ The pages stay there, so that whoever ran the tests can read them.
 
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -75,8 +74,6 @@ def test_the_index_has_scores_of_age_and_stage_and_a_card_for_every_run(
     assert page.count("<img") == len(runs), "every page gives the index a picture"
 
 
-def test_a_second_call_runs_nothing_and_is_quick(smoke: str):
-    begin = time.monotonic()
+def test_a_second_call_runs_nothing(smoke: str):
     again = execute(ROOT, "profile", "smoke")
     assert again.returncode == 0 and not started(again.stdout)
-    assert time.monotonic() - begin < 10

@@ -97,9 +97,7 @@ def test_labels_are_distributed_as_in_the_real_set():
 
 def test_a_finished_folder_is_left_as_it_is(written):
     before = {path: path.stat().st_mtime_ns for path in written.rglob("*")}
-    started = time.perf_counter()
     assert phantom.write_radiographs(written, CASES, 256, 4) == written
-    assert time.perf_counter() - started < 0.2
     assert {path: path.stat().st_mtime_ns for path in written.rglob("*")} == before
 
 
