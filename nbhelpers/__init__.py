@@ -43,14 +43,25 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      phantom_drawing   one synthetic radiograph
     3      phantom           synthetic radiographs as an RSNA folder
     4      evaluation        scores of prediction tables, the test split among them
-    4      networks          the custom CNN, layers, heads
+    4      augmentation      light random changes of a radiograph, one warp for all
+    4      networks          the custom CNN, inputs, heads
+    4      weight_files      where pretrained weights lie
+    4      backbones         networks of keras.applications, each with its range of grey levels
+    4      sam               sharpness-aware minimisation
     4      hog               histograms of oriented gradients, gradient-boosted trees
     5      batches           batches that stream from the store
-    5      training          batches, schedule, fit with resume
+    5      devices           GPUs, precision, several devices
+    5      optimisers        schedule, optimiser, loss
+    5      training_state    the one file that a training goes on from
+    5      training          fit, resumed after a kill
+    5      prediction        saved models, flip averaging, unknown sex
+    5      features          what a frozen backbone sees, computed once
+    6      tuning            Keras Tuner's search over custom CNNs
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
     7      plots_pictures    radiographs before and after each step
     7      plots_scores      predicted against true, errors, confusion, learning
+    7      plots_tuning      trials, hyperparameters, the network as a diagram
     7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML

@@ -19,6 +19,8 @@ FLOORS = {
 }
 TABLE = "the table in nbhelpers/__init__.py"
 LONGEST_ROOM, WIDEST_LINE = 200, 100
+# Rooms that must name a backend: they import it inside the function that needs it.
+BACKEND_ROOMS = {"sam", "devices"}
 NOTEBOOK_TOOLS = {"nbconvert", "nbclient", "nbformat", "papermill"}
 NOTEBOOK_ROOMS = {"report", "execute"}
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
@@ -143,7 +145,8 @@ def test_nothing_imports_a_backend_or_unpickles(path):
     code = notebook_code(path) if path.suffix == ".ipynb" else path.read_text()
     tree = ast.parse(code)
     roots = {name.split(".")[0] for name in imported_modules(tree)}
-    assert not roots & {"tensorflow", "tf_keras"}, "write for every Keras backend"
+    if path.stem not in BACKEND_ROOMS:
+        assert not roots & {"tensorflow", "tf_keras", "jax"}, "write for every Keras backend"
     assert not unsafe_uses(tree)
 
 
