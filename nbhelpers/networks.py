@@ -11,15 +11,10 @@ import keras
 import pandas as pd
 from keras import layers
 
+from nbhelpers.augmentation import LightAugmentation
 from nbhelpers.workspace import InputError
 
 N_STAGES = 5
-# Light augmentation, as in the best documented ablation on these radiographs: a flip, 7 degrees,
-# 3 % shift, 5 % scale, 10 % brightness and contrast.
-ROTATION_DEGREES = 7.0
-SHIFT_SHARE = 0.03
-SCALE_SHARE = 0.05
-GREY_SHARE = 0.1
 SEX_UNITS = 32  # as in the winning entry of the 2017 challenge (16 Bit)
 
 
@@ -47,17 +42,53 @@ def model_facts(model: keras.Model) -> dict:
     return model.get_layer("card").facts
 
 
-def augmentation(seed: int) -> list[layers.Layer]:
-    """Random layers for training: pixels are expected in [-1, 1], with -1 for no signal."""
-    empty = {"fill_mode": "constant", "fill_value": -1.0}
-    return [
-        layers.RandomFlip("horizontal", seed=seed),
-        layers.RandomRotation(ROTATION_DEGREES / 360.0, seed=seed + 1, **empty),
-        layers.RandomTranslation(SHIFT_SHARE, SHIFT_SHARE, seed=seed + 2, **empty),
-        layers.RandomZoom(SCALE_SHARE, seed=seed + 3, **empty),
-        layers.RandomBrightness(GREY_SHARE, value_range=(-1.0, 1.0), seed=seed + 4),
-        layers.RandomContrast(GREY_SHARE, value_range=(-1.0, 1.0), seed=seed + 5),
-    ]
+def inputs(image_size: int, facts: dict, seed: int = 0):
+    """The two inputs of every network, and the radiograph as pixels in [-1, 1], -1 no signal.
+
+    Args:
+        image_size: height and width of the prepared radiographs, pixels.
+        facts: what the card carries.
+        seed: of the augmentation.
+
+    Returns:
+        radiograph `[n, size, size, 1]` uint8, sex `[n, 1]`, and pixels `[n, size, size, 1]`.
+    """
+    radiograph = keras.Input((image_size, image_size, 1), dtype="uint8", name="radiograph")
+    sex = keras.Input((1,), name="sex")
+    x = ModelCard(facts, name="card", dtype="uint8")(radiograph)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale", dtype="float32")(x)
+    return radiograph, sex, LightAugmentation(seed, name="augmentation", dtype="float32")(x)
+
+
+def head(
+    features,
+    sex,
+    task: str,
+    facts: dict,
+    *,
+    sex_input: bool = True,
+    sex_units: int = SEX_UNITS,
+    dense_units: int = 256,
+    dropout: float = 0.2,
+    seed: int = 0,
+):
+    """Months, or five stage probabilities, from features `[n, k]` and sex `[n, 1]`.
+
+    Args:
+        task: `age` or `stage`.
+        facts: for age `mean_months` and `spread_months` of the training ages.
+        sex_input: False leaves sex unused, for a comparison.
+        seed: of the dropout.
+    """
+    x = features
+    if sex_input:
+        known = layers.Dense(sex_units, activation="relu", name="sex_features")(sex)
+        x = layers.Concatenate(name="features")([x, known])
+    x = layers.Dense(dense_units, activation="relu", name="dense")(x)
+    x = layers.Dropout(dropout, seed=seed + 6, name="dropout")(x)
+    if task == "age":
+        return age_head(x, facts["mean_months"], facts["spread_months"])
+    return stage_head(x)
 
 
 def age_head(features, mean_months: float, spread_months: float):
@@ -82,7 +113,9 @@ def custom_cnn(
     widths: Sequence[int] = (16, 32, 64, 128, 256),
     convolutions_per_block: int = 2,
     dense_units: int = 256,
+    sex_units: int = SEX_UNITS,
     dropout: float = 0.3,
+    sex_input: bool = True,
     seed: int = 0,
 ) -> keras.Model:
     """A CNN of 3 x 3 convolutions with max pooling after each block and a sex branch.
@@ -97,31 +130,29 @@ def custom_cnn(
     Returns:
         An uncompiled model of [radiographs uint8, sex float32].
     """
-    radiograph = keras.Input((image_size, image_size, 1), dtype="uint8", name="radiograph")
-    sex = keras.Input((1,), name="sex")
-    x = ModelCard(facts, name="card", dtype="uint8")(radiograph)
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)
-    for layer in augmentation(seed):
-        x = layer(x)
+    radiograph, sex, x = inputs(image_size, facts, seed)
     for block, width in enumerate(widths):
         for number in range(convolutions_per_block if block else 1):
             x = _convolution(x, width, name=f"block{block + 1}_conv{number + 1}")
         x = layers.MaxPooling2D(name=f"block{block + 1}_pool")(x)
     x = layers.GlobalAveragePooling2D(name="picture_features")(x)
-    sex_features = layers.Dense(SEX_UNITS, activation="relu", name="sex_features")(sex)
-    x = layers.Concatenate(name="features")([x, sex_features])
-    x = layers.Dense(dense_units, activation="relu", name="dense")(x)
-    x = layers.Dropout(dropout, seed=seed + 6, name="dropout")(x)
-    if task == "age":
-        output = age_head(x, facts["mean_months"], facts["spread_months"])
-    else:
-        output = stage_head(x)
+    output = head(
+        x,
+        sex,
+        task,
+        facts,
+        sex_input=sex_input,
+        sex_units=sex_units,
+        dense_units=dense_units,
+        dropout=dropout,
+        seed=seed,
+    )
     return keras.Model([radiograph, sex], output, name=f"custom_cnn_{task}")
 
 
 def layer_table(model: keras.Model) -> pd.DataFrame:
     """The layers that shape a model, one a row: name, kind, output shape, number of weights."""
-    left_out = (layers.BatchNormalization, layers.Activation)
+    left_out = (layers.BatchNormalization, layers.Activation, LightAugmentation)
     rows = [
         {
             "layer": layer.name,
@@ -130,7 +161,7 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
             "weights": layer.count_params(),
         }
         for layer in model.layers
-        if not isinstance(layer, left_out) and not layer.name.startswith("random_")
+        if not isinstance(layer, left_out)
     ]
     return pd.DataFrame(rows).set_index("layer")
 

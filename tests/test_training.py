@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from nbhelpers import batches, networks, training
+from nbhelpers import batches, networks, optimisers, prediction, training
 from nbhelpers.workspace import InputError
 
+pytestmark = pytest.mark.keras
 SIZE, N = 32, 96
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
-SCHEDULE = training.Schedule(epochs=4, batch_size=16, learning_rate=5e-3, seed=7)
+SCHEDULE = optimisers.Schedule(epochs=4, batch_size=16, learning_rate=5e-3, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,9 @@ def test_batches_keep_picture_sex_and_target_together(data):
 
 def test_it_learns_and_keeps_the_weights_of_its_best_epoch(data, tmp_path):
     model = network()
-    history = train(model, data, tmp_path / "state.npz", training.Schedule(12, 16, 1e-2))
+    history = train(model, data, tmp_path / "state.npz", optimisers.Schedule(12, 16, 1e-2))
     pictures, sex, months = data
-    predicted = training.predict(model, pictures[64:], sex[64:], flip=False)
+    predicted = prediction.predict(model, pictures[64:], sex[64:], flip=False)
     error = np.abs(predicted - months[64:]).mean()
     assert error == pytest.approx(history["tuning_loss"].min(), rel=1e-4)
     assert error < 0.7 * np.abs(months[64:] - months[:64].mean()).mean()
@@ -93,7 +94,7 @@ def test_a_killed_training_ends_where_an_unbroken_one_ends(data, tmp_path):
 
 
 def test_early_stopping_counts_on_after_a_kill(data, tmp_path):
-    schedule = training.Schedule(30, 16, 1e-9, patience=3)  # it cannot get better
+    schedule = optimisers.Schedule(30, 16, 1e-9, patience=3)  # it cannot get better
     unbroken = train(network(), data, tmp_path / "whole.npz", schedule)
     with pytest.raises(KeyboardInterrupt):
         train(network(), data, tmp_path / "killed.npz", schedule, stop_at=len(unbroken) - 1)
@@ -104,15 +105,15 @@ def test_early_stopping_counts_on_after_a_kill(data, tmp_path):
 @pytest.mark.parametrize("fault", ["another key", "cut short", "no archive"])
 def test_a_state_of_no_use_is_not_used(data, tmp_path, fault):
     path = tmp_path / "state.npz"
-    train(network(), data, path, training.Schedule(1, 16))
+    train(network(), data, path, optimisers.Schedule(1, 16))
     if fault == "cut short":
         path.write_bytes(path.read_bytes()[:-200])
     if fault == "no archive":
         path.write_text("not an archive")
     key = "another" if fault == "another key" else "k"
-    history = train(network(), data, path, training.Schedule(1, 16), key=key)
+    history = train(network(), data, path, optimisers.Schedule(1, 16), key=key)
     assert len(history) == 1
-    assert (train(network(), data, path, training.Schedule(1, 16), key=key)["epoch"] == [1]).all()
+    assert (train(network(), data, path, optimisers.Schedule(1, 16), key=key)["epoch"] == [1]).all()
 
 
 def test_the_key_follows_data_network_and_schedule():
@@ -121,7 +122,7 @@ def test_the_key_follows_data_network_and_schedule():
     keys = {
         training.training_key(CARD, SCHEDULE, rows, model),
         training.training_key({**CARD, "preparation": "x"}, SCHEDULE, rows, model),
-        training.training_key(CARD, training.Schedule(9), rows, model),
+        training.training_key(CARD, optimisers.Schedule(9), rows, model),
         training.training_key(CARD, SCHEDULE, rows[1:], model),
         training.training_key(CARD, SCHEDULE, rows, network("stage")),
     }
@@ -133,10 +134,10 @@ def test_the_key_follows_data_network_and_schedule():
 def test_a_saved_model_predicts_the_same_bits(data, tmp_path, task):
     pictures, sex, _ = data
     model = network(task)
-    before = training.predict(model, pictures, sex)
-    training.save(model, tmp_path / "cnn.keras")
-    again = training.load(tmp_path / "cnn.keras")
-    np.testing.assert_array_equal(training.predict(again, pictures, sex), before)
+    before = prediction.predict(model, pictures, sex)
+    prediction.save(model, tmp_path / "cnn.keras")
+    again = prediction.load(tmp_path / "cnn.keras")
+    np.testing.assert_array_equal(prediction.predict(again, pictures, sex), before)
     assert networks.model_facts(again) == CARD
     assert before.shape == ((N,) if task == "age" else (N, 5))
 
@@ -145,7 +146,7 @@ def test_unknown_sex_is_the_weighted_mean_of_both(data):
     pictures, _, _ = data
     model = network()
     girls, boys, unknown = (
-        training.predict(model, pictures, np.full(N, code)) for code in (0.0, 1.0, np.nan)
+        prediction.predict(model, pictures, np.full(N, code)) for code in (0.0, 1.0, np.nan)
     )
     np.testing.assert_allclose(unknown, 0.25 * boys + 0.75 * girls, rtol=1e-5)
 
@@ -153,9 +154,9 @@ def test_unknown_sex_is_the_weighted_mean_of_both(data):
 def test_prediction_is_the_same_whatever_the_company(data):
     pictures, sex, _ = data
     model = network()
-    together = training.predict(model, pictures, sex)
+    together = prediction.predict(model, pictures, sex)
     alone = np.array(
-        [training.predict(model, pictures[i : i + 1], sex[i : i + 1])[0] for i in (0, 9)]
+        [prediction.predict(model, pictures[i : i + 1], sex[i : i + 1])[0] for i in (0, 9)]
     )
     np.testing.assert_allclose(alone, together[[0, 9]], atol=1e-3)
 
@@ -165,9 +166,13 @@ def test_stages_are_learnt(data, tmp_path):
     stage = np.clip((months - 60) // 30, 0, 4)
     model = network("stage")
     train(
-        model, (pictures, sex, stage), tmp_path / "s.npz", training.Schedule(12, 16, 1e-2), "stage"
+        model,
+        (pictures, sex, stage),
+        tmp_path / "s.npz",
+        optimisers.Schedule(12, 16, 1e-2),
+        "stage",
     )
-    predicted = training.predict(model, pictures[64:], sex[64:])
+    predicted = prediction.predict(model, pictures[64:], sex[64:])
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-5)
     majority = (stage[64:] == np.bincount(stage[:64].astype(int)).argmax()).mean()
     assert (predicted.argmax(axis=1) == stage[64:]).mean() > majority
