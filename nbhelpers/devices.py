@@ -1,0 +1,199 @@
+"""What Keras runs on: GPUs, precision, XLA, several devices; TensorFlow and JAX alike."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import keras
+
+from nbhelpers.workspace import InputError, cores
+
+FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6.0
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that the backend sees, such as `Tesla T4`; empty on a CPU.
+
+    A GPU that the machine has but the installed backend cannot use is not in the list.
+    """
+    return [name for name, _ in _seen_gpus()]
+
+
+def require_gpu(wanted: bool) -> None:
+    """Stop at once when a GPU is wanted and there is none.
+
+    Raises:
+        InputError: `wanted`, and the backend sees no GPU.
+    """
+    if wanted and not gpus():
+        raise InputError(
+            f"require_gpu is true and {keras.backend.backend()} sees no GPU. Choose a GPU in "
+            "Kaggle's Settings, Accelerator or Colab's Runtime, Change runtime type (elsewhere "
+            "install the backend with CUDA), or set require_gpu to false."
+        )
+
+
+def set_precision(policy: str = "") -> str:
+    """Set Keras's global dtype policy to what the slowest device does well; returns its name.
+
+    `mixed_bfloat16` from compute capability 8.0 (it has float32's range, so no loss scaling);
+    `mixed_float16` on older NVIDIA GPUs, where Keras scales the loss in `compile`; `float32` on a
+    CPU and on GPUs that tell no compute capability. On a P100 (6.0), which has no tensor cores,
+    float16 saves memory, half of the activations, rather than time. Weights are float32 under every
+    policy, and heads compute in float32 by their own dtype.
+
+    Args:
+        policy: forces one of the three; empty chooses.
+    """
+    capabilities = [capability for _, capability in _seen_gpus()]
+    if not policy:
+        if not capabilities or None in capabilities:
+            policy = "float32"
+        elif min(capabilities) >= FIRST_WITH_BFLOAT16:
+            policy = "mixed_bfloat16"
+        else:
+            policy = "mixed_float16"
+    keras.config.set_dtype_policy(policy)
+    return policy
+
+
+def float32_twin(build: Callable[[], keras.Model], network: keras.Model) -> keras.Model:
+    """The same network computing in float32, with the weights of `network`, for saving.
+
+    A layer keeps its policy in the saved file, so a network trained in bfloat16 would compute in
+    bfloat16 wherever it is loaded. Call it outside `several_devices`: the twin then lives on one
+    device, and carries no synchronised BatchNorm, which JAX refuses to load.
+
+    Args:
+        build: builds a network whose layers take the global policy.
+        network: built by the same `build` under any policy.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        twin = build()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    twin.set_weights(network.get_weights())
+    return twin
+
+
+def use_xla() -> bool:
+    """Whether to compile with XLA, for `compile(jit_compile=...)`: on JAX, not on TensorFlow.
+
+    JAX has no other compiler. On TensorFlow the augmentation's warp (ImageProjectiveTransformV3)
+    has no XLA kernel, so a training step with it does not compile at all; without it, XLA made a
+    step of the custom CNN twice as slow on 4 CPU cores.
+    """
+    return keras.backend.backend() == "jax"
+
+
+@contextlib.contextmanager
+def several_devices(device_type: str = "gpu") -> Iterator[int]:
+    """Spread each batch over all GPUs where there are several; otherwise change nothing.
+
+    TensorFlow: MirroredStrategy (MultiWorkerMirroredStrategy fails under Keras 3, keras#20585).
+    JAX: keras.distribution.DataParallel. Build, compile, restore and fit inside; the batch size is
+    that of all devices together. Inside, feed `fit` and `evaluate` through `whole_batches` and pass
+    the network through `synchronise`. A network from inside predicts and saves outside too.
+
+    On TensorFlow both halves of a batch draw the same random numbers for dropout and augmentation,
+    since every device has a copy of the seed's state; on JAX they draw different ones.
+
+    Args:
+        device_type: `gpu`; tests ask for `cpu` and make virtual ones first.
+
+    Yields:
+        The number of devices that share a batch.
+    """
+    names = _device_names(device_type)
+    if len(names) < 2:
+        yield 1
+    elif keras.backend.backend() == "tensorflow":
+        with _mirrored_strategy(tuple(names)).scope():
+            yield len(names)
+    else:
+        with keras.distribution.DataParallel(devices=names).scope():
+            yield len(names)
+
+
+@functools.cache
+def _mirrored_strategy(names: tuple[str, ...]):
+    """One strategy a process: a second one counts its collectives from the start again, and they
+    clash with those of the first ("Shape mismatch in the collective instance", tensorflow#62790).
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(names)
+
+
+def sharing_devices() -> int:
+    """How many devices share a batch here: 1 outside `several_devices`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    distribution = keras.distribution.distribution()
+    return distribution.device_mesh.devices.size if distribution else 1
+
+
+def synchronise(network: keras.Model) -> None:
+    """Make BatchNorm use the statistics of the whole batch, not of one device's share.
+
+    On JAX it does so by itself. On TensorFlow every device would normalise by its own share and
+    keep moving statistics of its own, of which saving and resuming know only the first device's.
+    Call it before `fit`; it changes nothing where one device has the batch.
+    """
+    if keras.backend.backend() == "tensorflow" and sharing_devices() > 1:
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+
+
+def describe() -> str:
+    """One line for the page: backend, devices, precision, whether XLA compiles."""
+    names = gpus()
+    kinds = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
+    where = " and ".join(kinds) or f"CPU ({cores()} cores)"
+    compiled = "compiled by XLA" if use_xla() else "without XLA"
+    policy = keras.config.dtype_policy().name
+    return f"{keras.backend.backend()} on {where}, {policy}, {compiled}"
+
+
+def _seen_gpus() -> list[tuple[str, tuple[int, int] | None]]:
+    """Name and compute capability of each GPU; no capability where it is not NVIDIA's."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        visible = tf.config.get_visible_devices("GPU")
+        told = [tf.config.experimental.get_device_details(device) for device in visible]
+        return [
+            (details.get("device_name", "GPU"), details.get("compute_capability"))
+            for details in told
+        ]
+    import jax
+
+    return [
+        (device.device_kind, _as_capability(getattr(device, "compute_capability", "")))
+        for device in jax.local_devices()
+        if device.platform == "gpu"
+    ]
+
+
+def _as_capability(text: str) -> tuple[int, int] | None:
+    """`7.5` as (7, 5); None for AMD's `gfx90a` and for nothing."""
+    parts = str(text).split(".")
+    return (int(parts[0]), int(parts[1])) if [p.isdigit() for p in parts] == [True, True] else None
+
+
+def _device_names(device_type: str) -> list[str]:
+    """What the backend calls its devices of a type, such as `GPU:0` or `gpu:0`; empty for none."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        names = [device.name for device in tf.config.list_logical_devices(device_type.upper())]
+        return [name.removeprefix("/device:") for name in names]
+    import jax
+
+    found = [device for device in jax.local_devices() if device.platform == device_type]
+    return [f"{device.platform}:{device.id}" for device in found]
