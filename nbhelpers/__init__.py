@@ -46,20 +46,31 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     4      augmentation      light random changes of a radiograph, one warp for all
     4      networks          the custom CNN, inputs, heads
     4      weight_files      where pretrained weights lie
+    4      backbone_layers   a backbone's layers, the ends of its stages, its weights
     4      backbones         networks of keras.applications, each with its range of grey levels
     4      sam               sharpness-aware minimisation
     4      hog               histograms of oriented gradients, gradient-boosted trees
     5      batches           batches that stream from the store
     5      devices           GPUs, precision, several devices
+    5      shared_batches    batches that several devices can share
     5      optimisers        schedule, optimiser, loss
+    5      materials         what networks are trained on, by split and fold
     5      training_state    the one file that a training goes on from
     5      training          fit, resumed after a kill
     5      prediction        saved models, flip averaging, unknown sex
+    5      feature_files     files of features that a killed computation goes on with
     5      features          what a frozen backbone sees, computed once
+    6      fitting           one network from its first step to the model that is saved
+    6      tuning_space      which custom CNNs and rates a search looks at
+    6      tuning_oracles    Keras Tuner's oracles with a budget, on disk
+    6      tuning_trials     the trials of a search as a table
+    6      tuning_workers    a chief and its workers
+    6      tuning_loop       the trials, trained one after another
     6      tuning            Keras Tuner's search over custom CNNs
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
     7      plots_pictures    radiographs before and after each step
+    7      score_tables      scores as tables and in words
     7      plots_scores      predicted against true, errors, confusion, learning
     7      plots_tuning      trials, hyperparameters, the network as a diagram
     7      plots_hog         what HOG sees and where the trees look

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import keras
 
+from nbhelpers import devices
 from nbhelpers.workspace import InputError
 
 OPTIMISERS = ("adamw", "adam", "sam")
-LOSSES = {"age": ("l1", "huber"), "stage": ("cross-entropy",)}
+LOSSES = {"age": ("l1", "huber"), "stage": ("cross-entropy", "balanced cross-entropy")}
 HUBER_MONTHS = 12.0  # errors below count squared: a year, about what one reader's rounding allows
 
 
@@ -23,7 +24,8 @@ class Schedule:
         warmup_share: share of all steps spent warming up.
         patience: epochs without a better tuning loss before training stops.
         seed: of the batch order; with the epoch it fixes every batch.
-        loss: l1 or huber (months) for age, cross-entropy for stage; empty: the first of the task.
+        loss: l1 or huber (months) for age; cross-entropy for stage, or balanced, where the cases
+            of a rare stage count more (`batches.class_weights`); empty: the first of the task.
         optimiser: adamw, adam, or sam (sharpness-aware minimisation over AdamW).
         averaging: momentum of the moving average of the weights over steps, which is what is
             evaluated and kept; 0 keeps the weights themselves.
@@ -53,11 +55,7 @@ def check_schedule(schedule: Schedule, task: str) -> None:
 
 
 def compile_model(model: keras.Model, task: str, schedule: Schedule, steps: int) -> None:
-    """Give a model its loss and optimiser, with warm-up and cosine decay over `steps`.
-
-    XLA compiles on JAX alone: on TensorFlow the warp of the augmentation has no XLA kernel, and on
-    four processor cores XLA made the step of the custom CNN twice as long.
-    """
+    """Give a model its loss and optimiser, with warm-up and cosine decay over `steps`."""
     check_schedule(schedule, task)
     warmup = max(1, round(schedule.warmup_share * steps))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -69,7 +67,7 @@ def compile_model(model: keras.Model, task: str, schedule: Schedule, steps: int)
     model.compile(
         _optimiser(schedule, rate),
         _loss(task, schedule.loss),
-        jit_compile=keras.backend.backend() == "jax",
+        jit_compile=devices.use_xla(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Plots and tables of scores: predicted against true, errors by age and sex, confusion, learning.
+"""Plots of scores: predicted against true, errors by age and sex, confusion, learning.
 
 Functions that plot return a figure and its alternative text.
 """
@@ -14,76 +14,6 @@ from matplotlib.figure import Figure
 from nbhelpers.figures import COLOURS
 from nbhelpers.images import read_image
 from nbhelpers.plots_data import SEX_COLOURS, SEX_WORDS, year_axis
-
-IN_MONTHS = ("mae", "rmse", "median_error")
-SHOWN_METRICS = {
-    "age": {
-        "mae": "mean absolute error, months",
-        "rmse": "root mean squared error, months",
-        "mse": "mean squared error, months²",
-        "r2": "R²",
-        "median_error": "median absolute error, months",
-        "within_6": "share within 6 months",
-        "within_12": "share within 12 months (1 year)",
-        "within_24": "share within 24 months (2 years)",
-    },
-    "stage": {
-        "accuracy": "accuracy",
-        "qwk": "quadratic weighted kappa",
-        "macro_precision": "precision, mean of stages",
-        "macro_recall": "recall, mean of stages",
-        "macro_f1": "F1, mean of stages",
-    },
-}
-
-
-def score_table(scores: pd.DataFrame, task: str, split: str) -> pd.DataFrame:
-    """One row a metric, one column a model: the value and its 95 % interval on a split."""
-    words = SHOWN_METRICS[task]
-    part = scores[(scores["task"] == task) & (scores["split"] == split)]
-    part = part[part["metric"].isin(list(words))]
-    told = part.assign(text=[_with_interval(row, row.metric) for row in part.itertuples()])
-    table = told.pivot(index="metric", columns="model", values="text")
-    table = table.reindex(index=list(words), columns=part["model"].drop_duplicates())
-    title = f"{split} split, n = {part['n'].max():,}"
-    return table.rename(index=words).rename_axis(index=None, columns=title)
-
-
-def class_table(scores: pd.DataFrame, model: str, split: str, names: list[str]) -> pd.DataFrame:
-    """Precision, recall and F1 of every stage, with 95 % intervals."""
-    part = scores[(scores["model"] == model) & (scores["split"] == split)].set_index("metric")
-    rows = {
-        name: {
-            metric: _with_interval(part.loc[f"{metric}_{stage}"], metric)
-            for metric in ("precision", "recall", "f1")
-        }
-        for stage, name in enumerate(names)
-    }
-    return pd.DataFrame(rows).T
-
-
-def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
-    """A score in words: value, unit, interval and n."""
-    chosen = (scores["model"] == model) & (scores["split"] == split)
-    row = scores[chosen & (scores["metric"] == metric)].iloc[0]
-    value, lower, upper = (_digits(row[key], metric) for key in ("value", "lower", "upper"))
-    unit = f" months or {row['value'] / 12:.2f} years" if metric in IN_MONTHS else ""
-    return f"{value}{unit} (95 % interval {lower} to {upper}, n = {row['n']:,})"
-
-
-def _with_interval(row, metric: str) -> str:
-    if pd.isna(row.value):
-        return "not defined"
-    if pd.isna(row.lower):
-        return _digits(row.value, metric)
-    value, lower, upper = (_digits(x, metric) for x in (row.value, row.lower, row.upper))
-    return f"{value} ({lower} to {upper})"
-
-
-def _digits(value: float, metric: str) -> str:
-    if pd.isna(value):
-        return "–"
-    return f"{value:.1f}" if metric in (*IN_MONTHS, "mse") else f"{value:.3f}"
 
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:

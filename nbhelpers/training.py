@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from nbhelpers import training_state, workspace
+from nbhelpers import sam, training_state, workspace
 from nbhelpers.batches import Batches
 from nbhelpers.optimisers import Schedule, compile_model
 
@@ -38,9 +38,7 @@ def fit(
     """
     model = network
     if schedule.optimiser == "sam":
-        from nbhelpers import sam
-
-        model = sam.sharpness_aware(network, schedule.sam_rho)
+        model = sam.SharpnessAware(network, schedule.sam_rho)
     compile_model(model, task, schedule, schedule.epochs * len(batches(0)))
     model.optimizer.build(model.trainable_variables)
     history, best = training_state.restore(model, state_path, key)
