@@ -1,0 +1,282 @@
+"""Networks on backbones: features as Keras' own, weights loaded, cut, frozen, saved and read."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
+from test_backbones_ranges import preprocess_of_keras
+
+from nbhelpers import backbone_layers, backbones
+from nbhelpers.workspace import InputError
+
+CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5, "view": "hand"}
+SIDE = 32
+# One of each family; Inception's are slow to build.
+FAMILIES = ["VGG16", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny", "Xception", "ResNet50"]
+FAMILIES += ["ResNet50V2", "DenseNet121", "MobileNet0.25", "MobileNetV2", "MobileNetV3Small"]
+SLOW = ["InceptionV3", "InceptionResNetV2", "EfficientNetV2S"]
+
+
+def network(backbone="MobileNet0.25", side=None, weights_path=None, seed=0, **options):
+    keras.utils.set_random_seed(seed)
+    side = side or max(SIDE, backbones.find(backbone).smallest_side)
+    options = {"task": "age", "dense_units": 4, "sex_units": 2, **options}
+    return backbones.transfer_network(backbone, side, CARD, weights_path=weights_path, **options)
+
+
+def pictures(side=SIDE, n=4):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (n, side, side, 1), dtype=np.uint8)
+
+
+def sexes(n=4):
+    return (np.arange(n, dtype=np.float32) % 2)[:, None]
+
+
+def features(model, shown):
+    radiograph = model.get_layer("radiograph").output
+    return keras.Model(radiograph, model.get_layer("picture_features").output).predict(
+        shown, verbose=0
+    )
+
+
+def filled(backbone: str, seed=0) -> keras.Model:
+    """Keras' own backbone, every weight off its initial value."""
+    keras.utils.set_random_seed(seed)
+    build = backbones.find(backbone).build
+    plain = build(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
+    rng = np.random.default_rng(seed)
+    plain.set_weights(
+        [w + rng.uniform(0, 0.1, w.shape).astype(w.dtype) for w in plain.get_weights()]
+    )
+    return plain
+
+
+def write_legacy(plain: keras.Model, path):
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, plain)
+    return path
+
+
+def write_new(plain: keras.Model, path):
+    plain.save_weights(path)
+    return path
+
+
+def expected_features(plain: keras.Model, backbone: str, shown) -> np.ndarray:
+    return plain.predict(preprocess_of_keras(backbone, shown), verbose=0).mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize(
+    "backbone", ["VGG16", "MobileNet0.25", "MobileNetV3Small", "EfficientNetV2B0", "DenseNet121"]
+)
+def test_features_are_those_of_keras_with_its_own_preprocessing(backbone, tmp_path):
+    plain = filled(backbone)
+    path = write_legacy(plain, tmp_path / "weights.h5")
+    got = features(network(backbone, weights_path=path), pictures())
+    expected = expected_features(plain, backbone, pictures())
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_file_gives_efficientnet_what_imagenet_gives(tmp_path, monkeypatch):
+    """Keras scales once more under weights="imagenet", and only there."""
+    plain = filled("EfficientNetB0")
+    normalisation = next(la for la in plain.layers if isinstance(la, layers.Normalization))
+    mean, sd = np.array(backbone_layers.MEAN), np.array(backbone_layers.SD)
+    normalisation.set_weights([mean, sd**2, np.array(0)])
+    path = write_legacy(plain, tmp_path / "efficientnetb0_notop.h5")
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *a, **k: str(path))
+    by_keras = keras.applications.EfficientNetB0(
+        include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3)
+    )
+    expected = expected_features(by_keras, "EfficientNetB0", pictures())
+    got = features(network("EfficientNetB0", weights_path=path), pictures())
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=1e-4)
+    by_path = keras.applications.EfficientNetB0(
+        include_top=False, weights=str(path), input_shape=(SIDE, SIDE, 3)
+    )
+    trap = expected_features(by_path, "EfficientNetB0", pictures())
+    assert np.abs(trap - expected).max() > 1e-2 * scale
+
+
+def test_random_efficientnet_sees_pictures_of_about_unit_spread():
+    model = network("EfficientNetB0", stages=1)
+    normalised = next(la for la in model.layers if isinstance(la, layers.Normalization))
+    probe = keras.Model(model.get_layer("radiograph").output, normalised.output)
+    low, high = (
+        probe.predict(np.full((1, SIDE, SIDE, 1), grey, np.uint8), verbose=0) for grey in (0, 255)
+    )
+    assert (low < -1).all()
+    assert (high > 1).all()
+    assert np.abs([low, high]).max() < 10
+
+
+@pytest.mark.parametrize("write", [write_legacy, write_new])
+@pytest.mark.parametrize("name", ["a.h5", "b.weights.h5", "c"])
+def test_both_layouts_are_read_whatever_the_name(tmp_path, write, name):
+    plain = filled("MobileNet0.25")
+    suffix = ".weights.h5" if write is write_new else ".h5"
+    path = write(plain, tmp_path / f"written{suffix}").rename(tmp_path / name)
+    loaded, random = network(weights_path=path), network()
+    for layer, own in zip(backbone_layers.of_network(loaded), plain.layers[1:], strict=True):
+        for got, expected in zip(layer.get_weights(), own.get_weights(), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    shown = pictures()
+    assert np.abs(features(loaded, shown) - features(random, shown)).max() > 1e-3
+
+
+@pytest.mark.parametrize("fault", ["another", "wider", "cut short", "no file of weights", "nan"])
+@pytest.mark.parametrize("write", [write_legacy, write_new])
+def test_a_file_that_is_no_good_is_named(tmp_path, fault, write):
+    plain = filled({"another": "MobileNetV2", "wider": "MobileNet0.5"}.get(fault, "MobileNet0.25"))
+    if fault == "nan":
+        plain.set_weights([w * np.nan for w in plain.get_weights()])
+    suffix = ".weights.h5" if write is write_new else ".h5"
+    path = write(plain, tmp_path / f"bad{suffix}")
+    if fault == "cut short":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if fault == "no file of weights":
+        path.write_text("404: not found")
+    with pytest.raises(InputError, match=r"MobileNet0\.25") as raised:
+        network(weights_path=path)
+    assert str(path) in str(raised.value)
+
+
+def test_names_and_sizes_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match="nearest name is 'DenseNet121'"):
+        network("Densenet12", side=64)
+    with pytest.raises(InputError, match=r"image_size is 64; InceptionV3 .* at least 75"):
+        network("InceptionV3", side=64)
+    with pytest.raises(InputError, match=r"image_size is 8; MobileNet0\.25 .* at least 32"):
+        network(side=8)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("backbone", "doubled"), [("VGG16", 1), ("MobileNet0.25", 1)])
+def test_a_stage_ends_before_the_next_down_sampling(backbone, doubled, stages):
+    model = network(backbone, side=64, stages=stages)
+    whole = network(backbone, side=64)
+    part, all_of_it = (backbone_layers.of_network(m) for m in (model, whole))
+    assert model.get_layer("picture_features").input.shape[1] == 64 // 2**stages
+    assert [la.name for la in part] == [la.name for la in all_of_it][: len(part)]
+    if stages == 5:
+        assert len(part) == len(all_of_it)
+    else:
+        following = [la for la in all_of_it[len(part) :] if "Padding" not in type(la).__name__]
+        assert following[0].output.shape[1] < 64 // 2**stages
+
+
+def test_more_stages_than_there_are_is_an_error():
+    for stages in (-1, 6):
+        with pytest.raises(InputError, match=f"backbone_stages is {stages}; .* has 5"):
+            network(stages=stages)
+
+
+def test_a_cut_backbone_takes_smaller_pictures():
+    assert network("VGG16", side=16, stages=1).output.shape == (None, 1)
+
+
+@pytest.mark.parametrize(
+    "backbone", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
+def test_a_saved_network_predicts_the_same_bits(backbone, tmp_path):
+    model = network(backbone, stages=2)
+    reload_and_compare(model, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "task"), [("EfficientNetB0", "age"), ("VGG16", "stage")])
+def test_a_whole_network_at_full_size_predicts_the_same_bits(backbone, task, tmp_path):
+    model = network(backbone, side=224, task=task)
+    assert len(backbone_layers.of_network(model)) > (200 if backbone == "EfficientNetB0" else 17)
+    reload_and_compare(model, tmp_path)
+
+
+def reload_and_compare(model, folder):
+    side = model.inputs[0].shape[1]
+    shown = (pictures(side, n=2), sexes(2))
+    before = model.predict(shown, verbose=0)
+    assert np.isfinite(before).all()
+    assert (before[0] != before[1]).any()
+    model.save(folder / "model.keras")
+    again = keras.saving.load_model(folder / "model.keras", safe_mode=True, compile=False)
+    np.testing.assert_array_equal(again.predict(shown, verbose=0), before)
+    backbone_names = [la.name for la in backbone_layers.of_network(model)]
+    assert [la.name for la in backbone_layers.of_network(again)] == backbone_names
+
+
+def test_stage_and_sex_reach_the_head():
+    model = network(task="stage", stages=1)
+    got = model.predict((pictures(), sexes()), verbose=0)
+    np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-5)
+    without = network(sex_input=False, stages=1)
+    girls, boys = (without.predict((pictures(), np.full((4, 1), s)), verbose=0) for s in (0.0, 1.0))
+    np.testing.assert_array_equal(girls, boys)
+
+
+def state(model, kind=layers.Layer) -> list[np.ndarray]:
+    found = [la for la in backbone_layers.of_network(model) if isinstance(la, kind)]
+    return [weight for layer in found for weight in layer.get_weights()]
+
+
+def train_a_step(model):
+    model.compile("adam", "mean_absolute_error")
+    model.fit((pictures(), sexes()), np.full((4, 1), 90.0), epochs=1, batch_size=4, verbose=0)
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_frozen_backbone_stays_as_it_is_and_its_head_learns():
+    model = network(stages=2)
+    backbones.freeze(model)
+    before, shown = state(model), features(model, pictures())
+    head = model.get_layer("dense").get_weights()
+    train_a_step(model)
+    assert same(before, state(model))
+    np.testing.assert_array_equal(features(model, pictures()), shown)
+    assert not same(head, model.get_layer("dense").get_weights())
+
+
+def test_a_frozen_batch_norm_runs_in_inference_mode():
+    model = network(stages=1)
+    backbones.freeze(model)
+    middle = keras.Model(model.inputs[0], backbone_layers.of_network(model)[-1].output)
+    middle.get_layer("augmentation").trainable = False
+    scaled = keras.Model(model.get_layer("stem_range").output, middle.output)
+    shown = np.random.default_rng(0).normal(size=(4, SIDE, SIDE, 3)).astype(np.float32)
+    np.testing.assert_array_equal(scaled(shown, training=True), scaled(shown, training=False))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_fine_tuning_trains_batch_norm_only_where_asked(batch_norm):
+    model = network(stages=2)
+    backbones.freeze(model)
+    backbones.unfreeze(model, batch_norm)
+    convolutions, norms = state(model, layers.Conv2D), state(model, layers.BatchNormalization)
+    train_a_step(model)
+    assert not same(convolutions, state(model, layers.Conv2D))
+    assert same(norms, state(model, layers.BatchNormalization)) is not batch_norm
+
+
+def test_moving_statistics_keep_up_with_few_steps():
+    norms = [
+        la
+        for la in backbone_layers.of_network(network("MobileNetV3Small"))
+        if isinstance(la, layers.BatchNormalization)
+    ]
+    assert norms
+    assert {la.momentum for la in norms} == {0.9}
+
+
+def test_the_layers_of_a_backbone_are_all_and_nothing_else():
+    model = network()
+    plain = backbones.find("MobileNet0.25").build(
+        include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)
+    )
+    names = [la.name for la in backbone_layers.of_network(model)]
+    assert names == [la.name for la in plain.layers[1:]]
