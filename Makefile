@@ -5,8 +5,9 @@ PROFILE ?= demo
 DATA ?=
 RUN ?= $(PROFILE)
 BACKEND ?=
+WEIGHTS ?=
 TESTS ?=
-export PROFILE DATA RUN BACKEND TESTS
+export PROFILE DATA RUN BACKEND WEIGHTS TESTS
 
 BIN := .venv/bin
 INSTALLED := .venv/installed.lock
@@ -18,7 +19,9 @@ help: ## Show this list.
 	@echo 'make report   run the notebooks of a profile and write reports/<run>/index.html'
 	@echo '              PROFILE=$(PROFILE)  DATA=folder of radiographs  RUN=name of the run folder'
 	@echo '              BACKEND=tensorflow or jax (what Keras runs on)'
+	@echo '              WEIGHTS=none (random weights in place of those of ImageNet)'
 	@echo 'make test     run every test (TESTS=tests/test_x.py for some)'
+	@echo '              BACKEND=jax: the tests of the networks alone, on that backend'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make bench    time image preparation and write reports/bench.json'
 	@echo 'make lint     check style with ruff'
@@ -31,10 +34,11 @@ help: ## Show this list.
 # is killed, nothing goes on writing into the run folder.
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.execute profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --backend "$$BACKEND" --bound $$PPID
+	  --backend "$$BACKEND" --weights "$$WEIGHTS" --bound $$PPID
 
 test: $(INSTALLED)
-	@exec $(BIN)/python -m pytest -q $$TESTS
+	@exec $(if $(BACKEND),env KERAS_BACKEND="$$BACKEND") $(BIN)/python -m pytest -q \
+	  $(if $(BACKEND),-m keras) $$TESTS
 
 lab: $(INSTALLED)
 	@exec $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks

@@ -59,7 +59,8 @@ for run in PROFILE.runs:
             project=str(PROJECT),
             folder=str(FOLDER),
             data=config.get("data") or "",
+            weights=config.get("weights") or "",
         shell:
             "exec {params.python:q} -m nbhelpers.execute run {params.profile} {params.run} --inside"
             " --project {params.project:q} --folder {params.folder:q} --data={params.data:q}"
-            " --cores {threads} --bound $PPID"
+            " --weights={params.weights:q} --cores {threads} --bound $PPID"

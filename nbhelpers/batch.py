@@ -18,16 +18,17 @@ BUSY = "{folder} is in use by process {{process}}. Wait for it, or name another 
 def run_profile(project: Path, folder: Path, data: str, options: argparse.Namespace) -> int:
     """Bring every run of a profile up to date; returns 0, or 1 when a run is not complete."""
     started = time.monotonic()
-    profile = profiles.read_profile(project, options.profile)
+    profile = profiles.read_profile(project, options.profile, options.weights)
     kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
     names = [run.name for run in profile.runs]
     with locks.hold(states.lock_path(folder, "folder"), BUSY.format(folder=folder)):
         refuse_other_data(folder, data)
         states.forget_incomplete(folder, names)
+        states.forget_other_weights(folder, {run.name: run.weights for run in profile.runs})
         before = {name: states.read_state(folder, name) for name in names}
         interrupted = False
         try:
-            status = run_snakemake(project, folder, profile, data, options.cores or cores())
+            status = run_snakemake(project, folder, profile, data, options)
         except KeyboardInterrupt:
             interrupted, status = True, 130
         states.settle(folder, names)
@@ -43,16 +44,18 @@ def run_profile(project: Path, folder: Path, data: str, options: argparse.Namesp
 
 
 def run_snakemake(
-    project: Path, folder: Path, profile: profiles.Profile, data: str, use: int
+    project: Path, folder: Path, profile: profiles.Profile, data: str, options: argparse.Namespace
 ) -> int:
     """Run what is out of date. Snakemake dies with this process, and the runs with Snakemake."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")]
-    command += ["--cores", str(use), "--resources", "gpu=1", "--keep-going", "--rerun-incomplete"]
+    command += ["--cores", str(options.cores or cores()), "--resources", "gpu=1"]
+    command += ["--keep-going", "--rerun-incomplete"]
     # Our own lock has the folder; Snakemake's would stay after a kill.
     command += ["--nolock", "--scheduler", "greedy", "--latency-wait", "0", "--quiet", "all"]
     # Not `code` and `params`: the number of cores or the place of the data changes no figure.
     command += ["--rerun-triggers", "mtime", "input"]
     command += ["--config", f"profile={profile.name}", f"folder={folder}", f"data={data}"]
+    command += [f"weights={options.weights}"]
     kept = [sys.executable, "-S", "-E", keeper.__file__, str(os.getpid()), "-", *command]
     with explained_errors(folder), (folder / states.FOLDER / LOG).open("w") as errors:
         process = subprocess.Popen(kept, stderr=errors, stdin=subprocess.DEVNULL, cwd=project)

@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         project = options.find_project(chosen.project)
         folder = options.find_run_folder(project, chosen)
         data = options.find_data(chosen.data)
+        options.find_weights(chosen.weights)
         if chosen.command == "run":
             return run_alone(project, folder, data, chosen)
         from nbhelpers import batch
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_alone(project: Path, folder: Path, data: str, chosen: argparse.Namespace) -> int:
     """One run, refused while something else works on it or on the whole folder."""
-    profile = profiles.read_profile(project, chosen.profile)
+    profile = profiles.read_profile(project, chosen.profile, chosen.weights)
     run = profiles.find_run(profile, chosen.name)
     busy = IN_USE.format(folder=folder)
     with contextlib.ExitStack() as held:
@@ -100,7 +101,7 @@ def execute_run(
 
     report.write_page(folder, run.name, profile.name, state)
     if not problem:
-        states.mark_done(folder, run.name)
+        states.mark_done(folder, run.name, run.weights)
         log(f"finished {run.name} in {report.duration(seconds)}: {_short(page, project)}")
         return COMPLETE
     log(f"FAILED   {run.name} after {report.duration(seconds)}: {_short(page, project)}")

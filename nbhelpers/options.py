@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+from nbhelpers.profiles import RANDOM_WEIGHTS
 from nbhelpers.workspace import InputError
 
 
@@ -19,6 +20,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument("--run", default="", help="name of the run folder below reports/")
         command.add_argument("--folder", default="", help="the run folder itself, instead of --run")
         command.add_argument("--data", default="", help="folder of radiographs")
+        command.add_argument("--weights", default="", help="none: random weights, not ImageNet's")
         command.add_argument("--backend", default="", help="tensorflow or jax")
         command.add_argument("--cores", type=int, default=0, help="cores to use (default: all)")
         command.add_argument("--project", default="", help="folder with notebooks/ and params/")
@@ -51,3 +53,13 @@ def find_data(data: str) -> str:
     if data and not Path(data).expanduser().is_dir():
         raise InputError(f"DATA={data} is not a folder. Name the folder of the radiographs.")
     return str(Path(data).expanduser().resolve()) if data else ""
+
+
+def find_weights(weights: str) -> str:
+    """WEIGHTS as it was given; raises InputError unless it is empty or "none"."""
+    if weights in ("", RANDOM_WEIGHTS):
+        return weights
+    raise InputError(
+        f"WEIGHTS={weights} is not known. WEIGHTS={RANDOM_WEIGHTS} starts from random weights; "
+        "leave it out to start as the profile says. A file is named in the run's YAML, by weights."
+    )

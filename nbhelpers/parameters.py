@@ -1,6 +1,7 @@
 """The parameters of a notebook, and the flat YAML files that set them."""
 
 import ast
+import difflib
 import re
 from pathlib import Path
 
@@ -74,6 +75,12 @@ def check_type(path: Path, key: str, value: object, default: object) -> None:
     raise InputError(
         f"{path}: {key} must be {TYPE_WORDS[wanted]} (default {default!r}), got {value!r}.{hint}"
     )
+
+
+def nearest(name: str, known: object) -> str:
+    """The end of a message that offers the closest of the known names; empty where none is."""
+    found = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=0.5)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def _is_number(text: str) -> bool:

@@ -4,23 +4,27 @@
 runs share. Every file is flat, so each also works with plain papermill.
 """
 
-import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nbhelpers.parameters import check_type, declared_parameters, read_parameters
+from nbhelpers.parameters import check_type, declared_parameters, nearest, read_parameters
 from nbhelpers.workspace import InputError
 
 SHARED = "_profile.yaml"
 RESERVED = ("kernel_name",)  # keys of _profile.yaml that execute reads and no notebook gets
 GIVEN = ("run", "run_folder", "profile")  # parameters that execute gives to every notebook
 DATA = "data_folder"  # the parameter that DATA=... replaces, in notebooks that declare it
-MOST_PARAMETERS = 12  # beside those that execute gives
+WEIGHTS = "weights"  # the parameter that WEIGHTS=none replaces where it asks for ImageNet's
+IMAGENET = ("imagenet", "imagenet if found")
+RANDOM_WEIGHTS = "none"
+MOST_PARAMETERS = 18  # beside those that execute gives
 DEFAULT_KERNEL = "python3"
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
 # Notebooks of a group wait for all runs of the nearest group before them that has runs.
 GROUPS = ((1,), (2, 3, 4), (5,), (6, 7, 8))
+PREPARERS = (1,)  # notebooks whose `view` names what they write
+OF_ONE_VIEW = ("view", "image_size", "steps")  # what may differ between views of one case table
 TRAINERS = (2, 3, 4, 5)  # notebooks whose `model` and `task` name what they write
 
 
@@ -38,6 +42,16 @@ class Run:
     def number(self) -> int:
         return int(self.name[:2])
 
+    @property
+    def values(self) -> dict[str, object]:
+        """Every parameter as the notebook gets it, but those in GIVEN and DATA=...."""
+        return {**self.declared, **self.parameters}
+
+    @property
+    def weights(self) -> str:
+        """What its network starts from; "" where the notebook has no such parameter."""
+        return str(self.values.get(WEIGHTS, ""))
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -49,8 +63,11 @@ class Profile:
     runs: tuple[Run, ...]
 
 
-def read_profile(project: Path, name: str) -> Profile:
-    """Read `params/<name>` and check every run; raises InputError naming file, key and remedy."""
+def read_profile(project: Path, name: str, weights: str = "") -> Profile:
+    """Read `params/<name>` and check every run; raises InputError naming file, key and remedy.
+
+    `weights` other than "" is what runs start from that would start from ImageNet's weights.
+    """
     folder = _profile_folder(project, name)
     shared = read_parameters(folder / SHARED) if (folder / SHARED).exists() else {}
     reserved = {key: shared.pop(key) for key in RESERVED if key in shared}
@@ -59,7 +76,9 @@ def read_profile(project: Path, name: str) -> Profile:
     if not runs:
         raise InputError(f"{folder} has no run. Add a file such as 01_preprocessing.yaml.")
     _check_shared(folder / SHARED, shared, runs)
-    _check_models(runs)
+    _check_outputs(runs)
+    if weights:
+        runs = tuple(_starting_from(run, weights) for run in runs)
     return Profile(name, folder, str(reserved.get("kernel_name") or DEFAULT_KERNEL), runs)
 
 
@@ -67,7 +86,7 @@ def find_run(profile: Profile, name: str) -> Run:
     """The run called `name`; raises InputError with the nearest name."""
     names = {run.name: run for run in profile.runs}
     if name not in names:
-        raise InputError(f"Profile {profile.name} has no run {name}.{_nearest(name, names)}")
+        raise InputError(f"Profile {profile.name} has no run {name}.{nearest(name, names)}")
     return names[name]
 
 
@@ -86,7 +105,7 @@ def _profile_folder(project: Path, name: str) -> Path:
     if not re.fullmatch(r"[\w.-]+", name) or not folder.is_dir():
         known = sorted(path.name for path in (project / "params").glob("*") if path.is_dir())
         raise InputError(
-            f"There is no profile {name!r}.{_nearest(name, known)} Profiles: {', '.join(known)}."
+            f"There is no profile {name!r}.{nearest(name, known)} Profiles: {', '.join(known)}."
         )
     return folder
 
@@ -97,7 +116,7 @@ def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]
     if not match or not notebook.exists():
         known = sorted(found.stem for found in (project / "notebooks").glob("*.ipynb"))
         raise InputError(
-            f"{path}: there is no notebook {notebook.name}.{_nearest(notebook.stem, known)} "
+            f"{path}: there is no notebook {notebook.name}.{nearest(notebook.stem, known)} "
             "A file is named <notebook>.yaml or <notebook>.<name>.yaml."
         )
     declared = declared_parameters(notebook)
@@ -108,7 +127,7 @@ def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]
             raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
         if key not in declared:
             raise InputError(
-                f"{path}: {notebook.name} has no parameter {key}.{_nearest(key, declared)}"
+                f"{path}: {notebook.name} has no parameter {key}.{nearest(key, declared)}"
             )
         check_type(path, key, value, declared[key])
     passed = {key: value for key, value in shared.items() if key in declared}
@@ -137,26 +156,44 @@ def _check_shared(path: Path, shared: dict[str, object], runs: tuple[Run, ...]) 
         if key not in declared:
             raise InputError(
                 f"{path}: no notebook of this profile has a parameter {key}."
-                f"{_nearest(key, [*declared, *RESERVED])}"
+                f"{nearest(key, [*declared, *RESERVED])}"
             )
 
 
-def _check_models(runs: tuple[Run, ...]) -> None:
-    """Refuse two runs that would write the same model: the second would replace the first."""
-    owners: dict[tuple, Run] = {}
+def _starting_from(run: Run, weights: str) -> Run:
+    """The run with other weights in place of ImageNet's; one that names a file keeps it."""
+    if run.weights not in IMAGENET:
+        return run
+    return replace(run, parameters={**run.parameters, WEIGHTS: weights})
+
+
+def _check_outputs(runs: tuple[Run, ...]) -> None:
+    """Refuse two runs that would write the same files: the second would replace the first's."""
+    owners: dict[str, Run] = {}
     for run in runs:
-        values = {**run.declared, **run.parameters}
-        if run.number not in TRAINERS or "model" not in values:
-            continue
-        key = (values["model"], values.get("task", ""))
-        if key in owners:
+        output = _output(run)
+        if output and output in owners:
             raise InputError(
-                f"{run.settings} and {owners[key].settings.name} both write model {key[0]}"
-                f"{' for task ' + str(key[1]) if key[1] else ''}. Give one another `model`."
+                f"{run.settings} and {owners[output].settings.name} both write {output}. "
+                f"Give one another `{output.split()[0]}`."
             )
-        owners[key] = run
+        owners[output] = run
+    first, *others = [run for run in runs if run.number in PREPARERS] or [None]
+    for run in others:
+        for key in run.values.keys() & first.values.keys() - {*GIVEN, *OF_ONE_VIEW}:
+            if run.values[key] != first.values[key]:
+                raise InputError(
+                    f"{run.settings}: {key} is {run.values[key]!r}, in {first.settings.name} "
+                    f"{first.values[key]!r}. Views share one case table: set it in {SHARED}."
+                )
 
 
-def _nearest(name: str, known: object) -> str:
-    found = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=0.5)
-    return f" Did you mean {found[0]}?" if found else ""
+def _output(run: Run) -> str:
+    """What a run writes into the run folder that only one run may write."""
+    values = run.values
+    if run.number in PREPARERS and "view" in values:
+        return f"view {values['view']}"
+    if run.number in TRAINERS and "model" in values:
+        task = f" for task {values['task']}" if values.get("task") else ""
+        return f"model {values['model']}{task}"
+    return ""

@@ -80,6 +80,14 @@ def execute(project: Path, *arguments: str, **options: object) -> subprocess.Com
     )
 
 
+def make_report(project: Path) -> list[str]:
+    """`make report` as committed, with this environment in place of .venv."""
+    shutil.copy(ROOT / "Makefile", project / "Makefile")
+    for name in ("requirements.lock", "pyproject.toml", "installed"):
+        (project / name).touch()
+    return ["make", "report", f"BIN={Path(sys.executable).parent}", "INSTALLED=installed"]
+
+
 def clean_environment(project: Path) -> dict[str, str]:
     """This environment without what an enclosing batch may have set.
 

@@ -5,8 +5,8 @@ import io
 import re
 import tokenize
 
-GIVEN_BY_EXECUTE = ("run", "run_folder", "profile")
-MOST_PARAMETERS = 12
+from nbhelpers.profiles import GIVEN, MOST_PARAMETERS
+
 HEADING = "What this shows"
 LAST_CALL = "save_results"
 
@@ -83,11 +83,12 @@ def _parameters(cells: list[dict]) -> list[str]:
         names.append(node.targets[0].id)
         if node.end_lineno not in commented or node.lineno != node.end_lineno:
             found.append(f"parameters: {names[-1]} needs a comment with unit and range on its line")
-    missing = [name for name in GIVEN_BY_EXECUTE if name not in names]
+    missing = [name for name in GIVEN if name not in names]
     if missing:
         found.append(f"parameters: {missing} are not declared")
-    if len(names) > MOST_PARAMETERS:
-        found.append(f"parameters: {len(names)} are more than {MOST_PARAMETERS}")
+    own = [name for name in names if name not in GIVEN]
+    if len(own) > MOST_PARAMETERS:
+        found.append(f"parameters: {len(own)} are more than {MOST_PARAMETERS}")
     return found
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from batch_tools import (
+    PARAMETERS,
     ROOT,
     SAVE,
     clean_environment,
     command,
     execute,
+    make_report,
     started,
     wait_for,
     write_notebook,
@@ -85,6 +87,43 @@ def test_only_what_a_change_reaches_runs_again(project: Path):
 
 
 @pytest.mark.slow
+def test_other_weights_run_again_and_the_same_do_not(tmp_path: Path):
+    """Through make, so that the name is the same in Makefile, command line, Snakefile, notebook."""
+    runs = {
+        "02_cnn_tuning": "model: cnn\n",
+        "03_transfer_learning.vgg16": "model: vgg16\n",
+        "03_transfer_learning.mobilenet": "model: mobilenet\nweights: mobilenet.h5\n",
+        "05_ensembling": "model: average\n",
+    }
+    project = write_project(tmp_path, runs)
+    write_notebook(
+        project / "notebooks" / "03_transfer_learning.ipynb",
+        SAVE.replace('"steps": steps', '"weights": weights'),
+        parameters=f'{PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file',
+    )
+
+    def make(*variables: str) -> tuple[set[str], list[str]]:
+        """The runs that start, and the weights that the two runs of 03 got at last."""
+        options = {"cwd": project, "env": clean_environment(project), "capture_output": True}
+        done = subprocess.run([*make_report(project), *variables], **options, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        results = (project / "reports" / "demo" / "results").glob("03*.json")
+        return set(started(done.stdout)), [
+            json.loads(path.read_text())["weights"] for path in sorted(results)
+        ]
+
+    reached = {"03_transfer_learning.vgg16", "05_ensembling"}
+    assert make() == (set(runs), ["mobilenet.h5", "imagenet"])
+    assert make("WEIGHTS=none") == (reached, ["mobilenet.h5", "none"])
+    assert make("WEIGHTS=none") == (set(), ["mobilenet.h5", "none"])
+    assert make() == (reached, ["mobilenet.h5", "imagenet"])
+    # A run of its own is remembered too.
+    alone = ("run", "demo", "03_transfer_learning.vgg16", "--weights", "none")
+    assert execute(project, *alone).returncode == 0
+    assert make() == (reached, ["mobilenet.h5", "imagenet"])
+
+
+@pytest.mark.slow
 def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
     project = write_project(tmp_path, RUNS, n02=FAIL)
     folder = project / "reports" / "demo"
@@ -115,25 +154,28 @@ def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_runs_share_cores_and_two_that_need_a_gpu_never_overlap(tmp_path: Path):
-    note = """import os, time
+def test_runs_share_cores_and_two_of_a_kind_never_overlap(tmp_path: Path):
+    """Two that need a GPU, and two views: both write the case table, the first may draw the set."""
+    note = """import os
 from pathlib import Path
-began = time.time()
-time.sleep(0.5)
-line = f"{run} {began} {time.time()} {os.environ['NBHELPERS_CORES']}\\n"
-with open(Path(run_folder) / "times", "a") as file:
-    file.write(line)
+with open(Path(run_folder) / "cores", "a") as file:
+    file.write(f"{run} {os.environ['NBHELPERS_CORES']}\\n")
 """
-    code = {f"n{number}": note + SAVE for number in ("02", "03", "06", "07")}
-    names = ("02_cnn_tuning", "03_transfer_learning", "06_grad_cam", "07_bias_analysis")
-    project = write_project(tmp_path, {name: f"model: m{name}\n" for name in names}, **code)
+    views = ("01_preprocessing.frame", "01_preprocessing.hand")
+    networks = ("02_cnn_tuning", "03_transfer_learning")
+    others = ("06_grad_cam", "07_bias_analysis")
+    runs = dict.fromkeys((*views, *others), "") | {name: f"model: {name}\n" for name in networks}
+    code = {f"n{number}": note + SAVE for number in ("01", "02", "03", "06", "07")}
+    project = write_project(tmp_path, runs, **code)
     done = report(project, "--cores", "4")
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = (project / "reports" / "demo" / "times").read_text().splitlines()
-    times = {words[0]: words[1:] for words in (line.split() for line in lines)}
-    assert [times[name][2] for name in names] == ["4", "4", "2", "2"]
-    first, second = sorted((times[names[0]], times[names[1]]))
-    assert float(second[0]) > float(first[1])
+    cores = (project / "reports" / "demo" / "cores").read_text().split()
+    expected = dict.fromkeys((*views, *networks), "4") | dict.fromkeys(others, "2")
+    assert dict(zip(cores[::2], cores[1::2], strict=True)) == expected
+    lines = [line.split() for line in done.stdout.splitlines()]
+    for pair in (views, networks):
+        said = [words[1] for words in lines if len(words) > 2 and words[2] in pair]
+        assert said == ["started", "finished"] * 2
 
 
 def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Path):

@@ -1,22 +1,20 @@
 """Whatever is killed, nothing goes on writing, and the same command works again."""
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from batch_tools import (
-    ROOT,
     SAVE,
     WRITE_FOR_EVER,
     clean_environment,
     command,
     execute,
+    make_report,
     processes_of,
     wait_for,
     write_project,
@@ -37,14 +35,6 @@ def project(tmp_path: Path) -> Path:
     folder = write_project(tmp_path / "project", {RUN: ""}, n02=f"{WRITE_FOR_EVER}\n{SAVE}")
     write_json(folder / "reports" / "demo" / "results" / f"{RUN}.json", EARLIER)
     return folder
-
-
-def make_report(project: Path) -> list[str]:
-    """`make report` as committed, with this environment in place of .venv."""
-    shutil.copy(ROOT / "Makefile", project / "Makefile")
-    for name in ("requirements.lock", "pyproject.toml", "installed"):
-        (project / name).touch()
-    return ["make", "report", f"BIN={Path(sys.executable).parent}", "INSTALLED=installed"]
 
 
 def victim(project: Path, name: str) -> psutil.Process:

@@ -107,6 +107,8 @@ def test_a_results_file_of_another_run_does_not_count(project: Path):
         (("run", "demo", "04_hog_xgboost.aeg"), f"Did you mean {RUN}?"),
         (("run", "demo", RUN, "--data", "nowhere"), "DATA=nowhere is not a folder"),
         (("run", "demo", RUN, "--run", "../x"), "must be a plain name"),
+        (("run", "demo", RUN, "--weights", "a.h5"), "WEIGHTS=none starts from random weights"),
+        (("profile", "demo", "--weights", "imagenet"), "WEIGHTS=imagenet is not known"),
         (("profile", "demo", "--run", ".hidden"), "must be a plain name"),
     ],
 )

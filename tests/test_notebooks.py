@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from notebook_skeleton import problems, source, tags
 
+from nbhelpers.profiles import MOST_PARAMETERS
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -79,9 +81,12 @@ FAULTS = {
         change("cells/1/source", PARAMETERS + "\nsizes = [1]  # any"),
         "is not 'name = plain value'",
     ),
-    "thirteen parameters": (
-        change("cells/1/source", PARAMETERS + "".join(f"\np{i} = 1  # any" for i in range(8))),
-        "13 are more than 12",
+    "one parameter too many": (  # two of its own stand there
+        change(
+            "cells/1/source",
+            PARAMETERS + "".join(f"\np{i} = 1  # any" for i in range(MOST_PARAMETERS - 1)),
+        ),
+        f"{MOST_PARAMETERS + 1} are more than {MOST_PARAMETERS}",
     ),
     "no profile": (change("cells/1/source", PARAMETERS.replace("profile =", "p =")), "profile"),
     "no finding": (change("cells/3/source", "## Something"), "What this shows"),

@@ -113,6 +113,40 @@ def test_one_model_name_may_serve_two_tasks(project: Path):
     assert len(profiles.read_profile(project, "demo").runs) == 3
 
 
+def test_random_weights_replace_those_of_imagenet_and_no_file(project: Path):
+    declared = f'{PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file'
+    write_notebook(project / "notebooks" / "03_transfer_learning.ipynb", parameters=declared)
+    given = {"vgg16": "", "demo": "weights: imagenet if found\n", "own": "weights: some/file.h5\n"}
+    for name, text in given.items():
+        setting(project, f"model: {name}\n{text}", f"03_transfer_learning.{name}")
+
+    def weights(asked: str) -> dict[str, object]:
+        runs = profiles.read_profile(project, "demo", asked).runs
+        return {run.name.partition(".")[2]: run.parameters.get("weights") for run in runs[2:]}
+
+    assert weights("") == {"vgg16": None, "demo": "imagenet if found", "own": "some/file.h5"}
+    assert weights("none") == {"vgg16": "none", "demo": "none", "own": "some/file.h5"}
+    for run in profiles.read_profile(project, "demo", "none").runs[:2]:
+        assert "weights" not in run.parameters and run.weights == ""
+
+
+def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
+    notebook = project / "notebooks" / "01_preprocessing.ipynb"
+    own = '\nview = "hand"  # name\nimage_size = 128  # pixels\nstage_cuts = "years"  # cuts'
+    write_notebook(notebook, parameters=PARAMETERS.replace("steps = 3", 'steps = "crop"') + own)
+    setting(project, "", "01_preprocessing")
+    setting(project, 'steps: ""\nimage_size: 64\n', "01_preprocessing.frame")
+    message = problem(project)
+    assert "01_preprocessing.yaml" in message and "both write view hand." in message
+    setting(project, 'view: frame\nsteps: ""\nimage_size: 64\n', "01_preprocessing.frame")
+    assert len(profiles.read_profile(project, "demo").runs) == 3
+    setting(project, "view: frame\nstage_cuts: gilsanz_ratib\n", "01_preprocessing.frame")
+    message = problem(project)
+    assert "01_preprocessing.yaml: stage_cuts is 'years'" in message
+    assert "01_preprocessing.frame.yaml 'gilsanz_ratib'" in message
+    assert "set it in _profile.yaml" in message
+
+
 def test_unknown_profile_notebook_and_run_are_named_with_the_nearest(project: Path):
     assert "Did you mean demo?" in problem(project, "dmo")
     assert "There is no profile '../params'" in problem(project, "../params")
@@ -127,9 +161,10 @@ def test_a_notebook_must_declare_what_it_is_given_and_not_too_much(project: Path
     notebook = project / "notebooks" / "01_preprocessing.ipynb"
     write_notebook(notebook, parameters=PARAMETERS.replace("run_folder", "folder"))
     assert "lacks the line `run_folder" in problem(project)
-    many = "\n".join(f"p{number} = {number}" for number in range(13))
+    most = profiles.MOST_PARAMETERS
+    many = "steps = 1\n" + "\n".join(f"p{number} = {number}" for number in range(most))
     write_notebook(notebook, parameters='run = ""\nrun_folder = ""\nprofile = ""\n' + many)
-    assert "declares 13 parameters; 12 is the most" in problem(project)
+    assert f"declares {most + 1} parameters; {most} is the most" in problem(project)
     write_notebook(notebook, parameters=PARAMETERS + "\nsizes = [1, 2]")
     assert "`sizes = [1, 2]` needs one number, text or bool" in problem(project)
 
