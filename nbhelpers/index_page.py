@@ -91,6 +91,7 @@ def card(run_folder: Path, run: str, results: dict) -> dict[str, object]:
         "run": run,
         "title": results.get("title") or heading(notebook) or run,
         "question": results.get("question", ""),
+        "marks": results.get("marks", []),
         "status": status,
         "word": WORDS[status],
         "message": state.get("message", ""),

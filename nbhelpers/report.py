@@ -83,11 +83,14 @@ def page_facts(
     data = read_optional(run_folder / "data.json")
     fingerprint = results.get("fingerprint") or data.get("fingerprint", {}).get("hash", "")
     splits = results.get("splits") or data.get("manifest", {}).get("counts", {})
+    failed = state.get("status") in (states.FAILED, states.STOPPED)
     return {
         "run": run,
         "profile": profile,
         "state": state,
-        "failed": state.get("status") in (states.FAILED, states.STOPPED),
+        "failed": failed,
+        # Results beside a failed attempt are of an earlier one, with weights of its own.
+        "marks": [] if failed else results.get("marks", []),
         "question": results.get("question", ""),
         "fingerprint": fingerprint,
         "splits": {name: splits[name] for name in SPLIT_ORDER if name in splits},

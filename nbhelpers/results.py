@@ -38,6 +38,7 @@ KEYS = (
     "scores",
     "figures",
     "notes",
+    "marks",
 )
 
 
@@ -53,12 +54,14 @@ def save_results(
     scores: pd.DataFrame | None = None,
     figures: dict[str, float | int | str | None] | None = None,
     notes: tuple[str, ...] = (),
+    marks: tuple[str, ...] = (),
     fingerprint: dict[str, object] | None = None,
 ) -> Path:
     """Write the results file of `run` (`<notebook>` or `<notebook>.<name>`); returns its path.
 
     `scores` is what `evaluation.evaluate` gives; NaN becomes null, infinity is refused. `figures`
-    are key figures by name. Fingerprint, split manifest, versions, hardware and the time are added.
+    are key figures by name, `marks` short labels that stand beside the model wherever it is shown
+    ("random weights"). Fingerprint, split manifest, versions, hardware and the time are added.
     Raises InputError where the run folder's data are not those of `fingerprint` (as read at the
     start of the run, where given), or where other results there come from other data.
     """
@@ -85,6 +88,7 @@ def save_results(
         "scores": _score_records(scores),
         "figures": {name: _plain(value, name) for name, value in (figures or {}).items()},
         "notes": [str(note) for note in notes],
+        "marks": [str(mark) for mark in marks],
     }
     path = run_folder / "results" / f"{run}.json"
     write_json(path, content)
@@ -120,6 +124,8 @@ def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> Non
 
 def _read(path: Path) -> dict[str, object]:
     content = read_json(path)
+    if isinstance(content, dict):
+        content.setdefault("marks", [])  # files written before there were marks have none
     lacking = [key for key in KEYS if key not in content] if isinstance(content, dict) else KEYS
     if lacking:
         raise InputError(f"{path} has no {lacking[0]!r}. Delete it and run the notebook again.")

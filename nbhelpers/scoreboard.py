@@ -77,7 +77,8 @@ def collect(results: list[dict], task: str) -> dict[tuple[str, str], dict[str, d
         for score in result.get("scores", []):
             if score["task"] == task:
                 place = scores.setdefault((score["model"], score["split"]), {})
-                place.setdefault(score["metric"], {**score, "run": result["run"]})
+                facts = {"run": result["run"], "marks": result.get("marks", [])}
+                place.setdefault(score["metric"], {**score, **facts})
     return scores
 
 
@@ -103,6 +104,7 @@ def headline(scores: dict, task: str) -> dict[str, str] | None:
         "years": cell.years,
         "model": chosen[0]["model"],
         "run": chosen[0]["run"],
+        "marks": chosen[0]["marks"],
         "n": f"{scores[chosen[0]['model'], SHOWN_SPLIT][metric]['n']:,}",
         "trivial": f"{trivial[0]['cells'][0].text} by {trivial[0]['model']}" if trivial else "",
     }
@@ -121,6 +123,7 @@ def split_table(scores: dict, task: str, split: str) -> dict:
             "trivial": model.startswith(TRIVIAL),
             "best": model == best,
             "run": next(iter(here[model].values()))["run"],
+            "marks": marks_of(model, here[model]),
             "cells": [
                 cell(here[model].get(metric), metric, scale if metric == metrics[0] else 0.0)
                 for metric in metrics
@@ -130,6 +133,11 @@ def split_table(scores: dict, task: str, split: str) -> dict:
     ]
     sizes = [score["n"] for by_metric in here.values() for score in by_metric.values()]
     return {"split": split, "n": max(sizes, default=0), "rows": rows}
+
+
+def marks_of(model: str, by_metric: dict[str, dict]) -> list[str]:
+    """The marks of the run that made a model; trivial predictors are no networks."""
+    return [] if model.startswith(TRIVIAL) else next(iter(by_metric.values()))["marks"]
 
 
 def rank(scores: dict, model: str, metric: str) -> tuple[bool, float, str]:

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nbhelpers import figures, report, states
-from nbhelpers.workspace import write_json
+from nbhelpers.workspace import read_json, write_json
 
 # A PNG of one pixel.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
@@ -119,6 +119,19 @@ def test_code_is_folded_and_one_click_away(tmp_path: Path, notebook: object):
     assert "Parameters and their defaults</summary>" in page
     assert "Parameters of this run</summary>" in page
     assert "Show all code" in page
+
+
+def test_a_mark_stands_under_the_title_of_a_complete_run(tmp_path: Path, notebook: object):
+    mark = '<em class="mark">random &lt;weights&gt;</em>'
+    path = states.results_path(tmp_path, RUN)
+    assert 'class="mark"' not in write_run(tmp_path, notebook)
+    write_json(path, {**read_json(path), "marks": ["random <weights>"]})
+    page = report.write_page(tmp_path, RUN, "demo", states.read_state(tmp_path, RUN)).read_text()
+    assert mark in page[page.index("<h1>") : page.index('<dl class="facts">')]
+    # A failed attempt has not the results that lie there.
+    failed = states.write_state(tmp_path, RUN, states.FAILED)
+    page = report.write_page(tmp_path, RUN, "demo", failed).read_text()
+    assert 'class="mark"' not in page
 
 
 def test_figures_keep_their_alternative_text_and_width(tmp_path: Path, notebook: object):

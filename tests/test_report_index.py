@@ -74,6 +74,26 @@ def test_tasks_stand_apart_and_more_is_better_for_kappa():
     assert [row["model"] for row in stage["splits"][0]["rows"]] == ["high", "low"]
 
 
+def test_a_marked_model_is_marked_on_board_headline_and_card(run_folder: Path):
+    badge = '<em class="mark">random weights</em>'
+    runs = ["02_cnn", "04_hog"]
+    assert badge not in index_page.write_index(run_folder, "demo", runs).read_text()
+    marked = {**HOG, "marks": ["random weights"]}
+    rows = scoreboard.boards([marked, CNN])[0]["splits"][0]["rows"]
+    assert [(row["model"], row["marks"]) for row in rows] == [
+        ("hog", ["random weights"]),
+        ("cnn", []),
+        ("mean age", []),  # the marked run scored it, and it is no network
+    ]
+    write_json(states.results_path(run_folder, "04_hog"), marked)
+    page = index_page.write_index(run_folder, "demo", runs).read_text()
+    assert f"<br>hog {badge}, best on calibration" in page
+    assert page.count(f'<a href="04_hog.html">hog</a> {badge}') == 2  # test and calibration
+    card = page[page.index("Title of 04_hog") :]
+    assert badge in card[: card.index("</li>")]
+    assert page.count(badge) == 4
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "text"),
     [

@@ -49,9 +49,21 @@ def test_it_holds_what_the_index_needs(run_folder):
     assert content["parameters"] == {"image_size": 64, "folder": "/data", "steps": ["a", "b"]}
     assert content["figures"] == {"gain": 3.5}
     assert content["notes"] == ["one"]
+    assert content["marks"] == []
     assert content["seconds"] == 12.3
     assert "python" in content["versions"]
     assert content["hardware"]["cores"] >= 1
+
+
+def test_marks_are_kept_and_an_older_file_has_none(run_folder):
+    path = save(run_folder, marks=("random weights",))
+    assert results.read_results(run_folder, "04_hog_xgboost.age")["marks"] == ["random weights"]
+    older = json.loads(path.read_text())
+    del older["marks"]
+    path.write_text(json.dumps(older))
+    assert results.read_results(run_folder, "04_hog_xgboost.age")["marks"] == []
+    save(run_folder, run="02_cnn")
+    assert [content["marks"] for content in results.read_all_results(run_folder)] == [[], []]
 
 
 def test_what_is_not_defined_is_null(run_folder):
