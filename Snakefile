@@ -11,7 +11,7 @@ from pathlib import Path
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT))
 
-from nbhelpers import profiles, reach, states
+from nbhelpers import profiles, reach, run_order, states
 
 PROFILE = profiles.read_profile(PROJECT, config.get("profile", "demo"))
 FOLDER = Path(config.get("folder") or PROJECT / "reports" / PROFILE.name).resolve()
@@ -31,7 +31,7 @@ def inputs(run):
         run.settings,
         *([shared] if shared.exists() else []),
         *reach.helpers_reached(run.notebook, HELPERS if HELPERS.is_dir() else None),
-        *(states.done_path(FOLDER, earlier.name) for earlier in profiles.upstream(PROFILE.runs, run)),
+        *(states.done_path(FOLDER, earlier.name) for earlier in run_order.upstream(PROFILE.runs, run)),
     ]
 
 

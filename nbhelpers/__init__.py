@@ -81,6 +81,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      index_page        the index of a run folder
     8      parameters        a notebook's parameters and the files that set them
     8      profiles          folders of papermill parameter files, checked
+    8      run_order         which runs wait for which
     8      reach             which rooms a notebook reaches
     8      keeper            one command that ends with its owner
     8      kernels           Jupyter kernels that end with their run

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from nbhelpers import index_page, keeper, kernels, locks, profiles, report, states
+from nbhelpers import index_page, keeper, kernels, locks, profiles, report, run_order, states
 from nbhelpers.workspace import cores, explained_errors, log, read_json
 
 LOG = "snakemake.log"
@@ -19,6 +19,7 @@ def run_profile(project: Path, folder: Path, data: str, options: argparse.Namesp
     """Bring every run of a profile up to date; returns 0, or 1 when a run is not complete."""
     started = time.monotonic()
     profile = profiles.read_profile(project, options.profile, options.weights)
+    run_order.check_comparisons(profile.runs)
     kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
     names = [run.name for run in profile.runs]
     with locks.hold(states.lock_path(folder, "folder"), BUSY.format(folder=folder)):

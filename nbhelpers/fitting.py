@@ -138,7 +138,7 @@ def _fit_head(network, task, material, schedule, state_path, views: int) -> pd.D
 
 def _fit_all(network, task, material, schedule, state_path) -> pd.DataFrame:
     devices.synchronise(network)
-    ordered = training_batches(material, schedule)
+    ordered = training_batches(material, schedule.batch_size, schedule.seed)
     return training.fit(
         network,
         task,

@@ -9,8 +9,8 @@ import pandas as pd
 
 from nbhelpers import splits
 from nbhelpers.batches import Batches, class_weights
-from nbhelpers.optimisers import Schedule
 from nbhelpers.preparation import preparation_hash
+from nbhelpers.workspace import InputError
 
 EVALUATION_BATCH = 128
 
@@ -81,8 +81,8 @@ def card(folder: Path, table: pd.DataFrame, material: Material, view: str, task:
     }
 
 
-def training_batches(material: Material, schedule: Schedule) -> Callable[[int], Batches]:
-    """The training batches of an epoch, their order fixed by the schedule's seed and the epoch."""
+def training_batches(material: Material, batch_size: int, seed: int) -> Callable[[int], Batches]:
+    """The training batches of an epoch, their order fixed by seed and epoch."""
 
     def of_epoch(epoch: int) -> Batches:
         return Batches(
@@ -90,8 +90,8 @@ def training_batches(material: Material, schedule: Schedule) -> Callable[[int], 
             material.train,
             material.sex,
             material.target,
-            schedule.batch_size,
-            order=(schedule.seed, epoch),
+            batch_size,
+            order=(seed, epoch),
             unknown_sex=material.unknown_sex,
             weights=material.weights,
         )
@@ -109,6 +109,15 @@ def tuning_batches(material: Material) -> Batches:
         EVALUATION_BATCH,
         unknown_sex=material.unknown_sex,
     )
+
+
+def share_of_train(material: Material, share: float, seed: int) -> Material:
+    """The same with a random share of the training cases, for a search; order is kept."""
+    if not 0 < share <= 1:
+        raise InputError(f"trial_share is {share}; write a share above 0, at most 1.")
+    count = max(1, round(share * len(material.train)))
+    chosen = np.random.default_rng(seed).choice(material.train, count, replace=False)
+    return replace(material, train=np.sort(chosen))
 
 
 def fold_materials(table: pd.DataFrame, material: Material) -> list[Material]:

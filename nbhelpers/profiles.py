@@ -21,8 +21,6 @@ RANDOM_WEIGHTS = "none"
 MOST_PARAMETERS = 18  # beside those that execute gives
 DEFAULT_KERNEL = "python3"
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
-# Notebooks of a group wait for all runs of the nearest group before them that has runs.
-GROUPS = ((1,), (2, 3, 4), (5,), (6, 7, 8))
 PREPARERS = (1,)  # notebooks whose `view` names what they write
 OF_ONE_VIEW = ("view", "image_size", "steps")  # what may differ between views of one case table
 TRAINERS = (2, 3, 4, 5)  # notebooks whose `model` and `task` name what they write
@@ -88,16 +86,6 @@ def find_run(profile: Profile, name: str) -> Run:
     if name not in names:
         raise InputError(f"Profile {profile.name} has no run {name}.{nearest(name, names)}")
     return names[name]
-
-
-def upstream(runs: tuple[Run, ...], run: Run) -> list[Run]:
-    """The runs that `run` waits for: those of the nearest earlier group that has any."""
-    position = next((at for at, group in enumerate(GROUPS) if run.number in group), len(GROUPS))
-    for group in reversed(GROUPS[:position]):
-        earlier = [other for other in runs if other.number in group]
-        if earlier:
-            return earlier
-    return []
 
 
 def _profile_folder(project: Path, name: str) -> Path:

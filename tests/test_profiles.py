@@ -6,7 +6,7 @@ import pytest
 from batch_tools import PARAMETERS, ROOT, write_notebook, write_project
 from papermill import inspect_notebook
 
-from nbhelpers import parameters, profiles
+from nbhelpers import parameters, profiles, run_order
 from nbhelpers.workspace import InputError
 
 RUNS = {"01_preprocessing": "steps: 2\n", "02_cnn_tuning.age": "model: cnn\nrate: 0.5\n"}
@@ -181,7 +181,7 @@ def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):
 
     def waits_for() -> dict[str, list[str]]:
         runs = profiles.read_profile(tmp_path, "demo").runs
-        return {run.name[:2]: [up.name[:2] for up in profiles.upstream(runs, run)] for run in runs}
+        return {run.name[:2]: [up.name[:2] for up in run_order.upstream(runs, run)] for run in runs}
 
     expected = {"01": [], "02": ["01"], "04": ["01"], "05": ["02", "04"], "07": ["05"]}
     assert waits_for() == expected
@@ -189,6 +189,32 @@ def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):
     assert waits_for()["07"] == ["02", "04"]
 
 
+def comparing(tmp_path: Path, *compared: str) -> tuple[profiles.Run, ...]:
+    """Runs 03_transfer_learning.a, .b and .c, whose models are compared with those named."""
+    settings = {
+        f"03_transfer_learning.{name}": f"model: {name}\ncompare_with: {other!r}\n"
+        for name, other in zip("abc", compared, strict=True)
+    }
+    write_project(tmp_path, settings)
+    extra = '\ntask = "age"\ncompare_with = ""\n'
+    for notebook in (tmp_path / "notebooks").glob("03*"):
+        write_notebook(notebook, parameters=PARAMETERS + extra)
+    return profiles.read_profile(tmp_path, "demo").runs
+
+
+def test_a_run_waits_for_the_model_it_is_compared_with(tmp_path: Path):
+    a, b, c = runs = comparing(tmp_path, "c", "c", "")
+    assert run_order.upstream(runs, a) == run_order.upstream(runs, b) == [c]
+    assert run_order.upstream(runs, c) == []
+    run_order.check_comparisons(runs)
+
+
+@pytest.mark.parametrize("compared", [("d", "", ""), ("a", "", ""), ("b", "a", ""), ("b", "c", "")])
+def test_a_comparison_that_cannot_be_is_refused(tmp_path: Path, compared):
+    with pytest.raises(InputError, match=r"03_transfer_learning.a.yaml: compare_with is"):
+        run_order.check_comparisons(comparing(tmp_path, *compared))
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "params").glob("*")))
 def test_the_profiles_of_the_suite_pass(name: str):
-    profiles.read_profile(ROOT, name)
+    run_order.check_comparisons(profiles.read_profile(ROOT, name).runs)
