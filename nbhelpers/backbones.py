@@ -101,7 +101,7 @@ def transfer_network(
         weights_path: weights of the backbone without its classifier, in either of Keras' layouts
             (`.h5`, `.weights.h5`); None starts from random weights.
         stages: ends the backbone before its down-sampling number `stages + 1`, for quick runs;
-            0 takes the whole.
+            0 takes the whole. A part takes smaller pictures too, where Keras can build the whole.
 
     Raises:
         InputError: an unknown backbone, pictures too small for it, more stages than it has, or a
