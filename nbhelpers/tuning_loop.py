@@ -18,7 +18,7 @@ from nbhelpers import training, tuning_workers, workspace
 from nbhelpers.batches import Batches
 from nbhelpers.optimisers import Schedule
 from nbhelpers.tuning_oracles import BEST, OBJECTIVE, STATE, trial_folder
-from nbhelpers.tuning_trials import OUTCOME
+from nbhelpers.tuning_trials import OUTCOME, SEARCHED
 
 DEATHS = 3  # of the process before a trial's first epoch ended: then the trial counts as failed
 IDLE_SECONDS = 1.0
@@ -130,7 +130,7 @@ def _train(trial, place: Path, settings: SearchSettings, recipe: Recipe) -> tupl
     finite = history.astype(object).where(np.isfinite(history), None)  # JSON knows no NaN
     rows = finite.assign(epoch=history["epoch"] + first).to_dict("records")
     seconds = float(history["seconds"].sum())
-    counts = {"epochs": float(len(history)), "weights": float(network.count_params())}
+    counts = {"epochs": len(history), "until_epoch": last, "weights": network.count_params()}
     return rows, {OBJECTIVE: loss, "seconds": seconds, **counts}
 
 
@@ -150,8 +150,5 @@ def _counted_deaths(folder: Path) -> Iterator[None]:
 
 
 def _words(values: dict) -> str:
-    shown = {name: value for name, value in values.items() if not name.startswith("tuner/")}
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
-    )
+    # In one order: values that were read from a file stand in another.
+    return ", ".join(f"{name} {values[name]:.3g}" for name in SEARCHED)

@@ -12,15 +12,16 @@ from nbhelpers.workspace import InputError
 
 OUTCOME = "outcome.json"  # in a trial's folder: worker, reason of a failure, history
 SEARCHED = tuple(field.name for field in fields(Space))
-COUNTS = ("epochs", "weights")
+COUNTS = ("epochs", "until_epoch", "weights")
 
 
 def trial_rows(search_folder: Path) -> pd.DataFrame:
     """One row a trial, in the order in which they began.
 
-    Columns: trial, status (completed, failed or running), the values of `Space`, epochs (trained in
-    this trial), goes_on_from (the trial whose weights it began with, or empty), tuning_loss,
-    seconds, weights (how many), worker, reason (of a failure, or empty), folder.
+    Columns: trial, status (completed, failed or running), the values of `Space`, goes_on_from (the
+    trial whose weights it began with, or empty), tuning_loss, seconds, epochs (trained in this
+    trial), until_epoch (where it was to end, earlier trials counted), weights (how many), worker,
+    reason (of a failure, or empty), folder.
     """
     kept = workspace.read_json(search_folder / "search.json")["trials"]
     return pd.DataFrame([_row(trial, search_folder) for trial in kept]).sort_values(

@@ -1,0 +1,186 @@
+"""Tables and plots of a search: its trials, what mattered in them, how the best ones learned.
+
+Functions that plot return a figure and its alternative text.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from scipy import stats
+
+from nbhelpers.figures import COLOURS, INK, LINE, SOFT
+from nbhelpers.tuning_space import CHOICES, LOGARITHMIC, WHOLE
+from nbhelpers.tuning_trials import SEARCHED, completed
+
+WORDS = {
+    "blocks": "blocks",
+    "first_width": "first channels",
+    "convolutions": "convolutions a block",
+    "dropout": "dropout",
+    "dense_units": "dense units",
+    "sex_units": "sex units",
+    "learning_rate": "learning rate",
+    "weight_decay": "weight decay",
+}
+FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
+PERMUTATIONS = 5000
+LOSS_COLOURS = LinearSegmentedColormap.from_list("loss", [COLOURS[0], "#8fb3c4", "#dedbd5"])
+
+
+def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials for the page, best first, those without a result last."""
+    ordered = trials.sort_values("tuning_loss", kind="stable", na_position="last")
+    rows = [
+        {
+            "trial": row.trial,
+            "tuning loss": "–" if pd.isna(row.tuning_loss) else f"{row.tuning_loss:.2f}",
+            "blocks": f"{row.blocks} from {row.first_width} channels",
+            "convolutions": row.convolutions,
+            "dense + sex units": f"{row.dense_units} + {row.sex_units}",
+            "dropout": f"{row.dropout:.2f}",
+            "learning rate": f"{row.learning_rate:.1e}",
+            "weight decay": f"{row.weight_decay:.1e}",
+            "weights": f"{row.weights:,}" if row.weights else "–",
+            "epochs": _epochs(row),
+            "minutes": f"{row.seconds / 60:.1f}",
+            "note": row.reason or (f"goes on from {row.goes_on_from}" if row.goes_on_from else ""),
+        }
+        for row in ordered.itertuples()
+    ]
+    table = pd.DataFrame(rows).set_index("trial")
+    return table if table["note"].any() else table.drop(columns="note")
+
+
+def _epochs(row) -> str:
+    if not row.epochs:
+        return "–"
+    before = f"{row.until_epoch - row.epochs} + " if row.goes_on_from else ""
+    return f"{before}{row.epochs}"
+
+
+def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
+    """A line a trial through its values and its tuning loss; the best one is emphasised.
+
+    The rates stand on logarithmic axes; values to choose from stand evenly. Lines that share a
+    value are drawn slightly apart.
+    """
+    shown = completed(trials).iloc[::-1]  # the best is drawn last
+    columns = [*SEARCHED, "tuning_loss"]
+    placed, ticks = zip(*(_axis(name, shown[name]) for name in columns), strict=True)
+    heights = np.column_stack(placed)
+    apart = np.linspace(-0.018, 0.018, len(shown)) if len(shown) > 1 else np.zeros(1)
+    discrete = [name in (*CHOICES, *WHOLE) for name in columns]
+    heights = heights + apart[np.random.default_rng(0).permutation(len(shown)), None] * discrete
+    loss = shown["tuning_loss"].to_numpy()
+    norm = Normalize(loss.min(), max(np.quantile(loss, 0.9), loss.min() + 1e-9))
+    figure, axes = plt.subplots(figsize=(7.5, 4.2))
+    for line, value in zip(heights[:-1], loss[:-1], strict=True):
+        axes.plot(line, color=LOSS_COLOURS(norm(value)), linewidth=1.3, alpha=0.9)
+    best = {"color": COLOURS[1], "linewidth": 2.6, "marker": "o", "markersize": 5, "zorder": 4}
+    axes.plot(heights[-1], label=f"best: trial {shown['trial'].iloc[-1]}", **best)
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    for place, marks in enumerate(ticks):
+        axes.axvline(place, color=SOFT, linewidth=0.8, zorder=2)
+        for height, text in marks:
+            axes.text(
+                place + 0.06, height, text, fontsize=8, va="center", path_effects=halo, zorder=5
+            )
+    names = [WORDS[name] for name in SEARCHED] + [f"tuning loss{unit and ', ' + unit}"]
+    two_lines = [f"{name} ".replace(" ", "\n", 1) for name in names]
+    axes.set_xticks(range(len(columns)), two_lines, fontsize=9)
+    axes.set(xlim=(-0.15, len(columns) - 0.45), ylim=(-0.06, 1.06), yticks=[])
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
+    axes.text(0, 1.11, "a line is a trial: the darker, the lower its loss", color=SOFT)
+    values = ", ".join(f"{WORDS[name]} {_short(shown[name].iloc[-1])}" for name in SEARCHED)
+    alt = f"{len(shown)} trials, a line each, the darker the lower the tuning loss. The best, "
+    return figure, f"{alt}{loss[-1]:.2f}{unit and ' ' + unit}: {values}."
+
+
+def _axis(name: str, values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Heights in [0, 1] of the values, and the axis' marks as (height, text)."""
+    present = np.unique(values)
+    if name in (*CHOICES, *WHOLE):
+        heights = np.linspace(0, 1, len(present)) if len(present) > 1 else np.array([0.5])
+        return np.interp(values, present, heights), list(
+            zip(heights, map(_short, present), strict=True)
+        )
+    scale = np.log if name in LOGARITHMIC else np.asarray
+    low, high = scale(present[0]), scale(present[-1])
+    span = (high - low) or 1.0
+    middle = np.exp((low + high) / 2) if name in LOGARITHMIC else (low + high) / 2
+    marks = [(float((scale(x) - low) / span), _short(x)) for x in (present[0], middle, present[-1])]
+    return (scale(values.to_numpy(float)) - low) / span, marks if high > low else marks[:1]
+
+
+def _short(value: float) -> str:
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    if abs(value) < 0.01:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
+
+
+def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
+    """Spearman's rank correlation of each hyperparameter with the tuning loss.
+
+    Compared are completed trials from random weights that were to end at the same epoch. The band
+    holds 95 % of the largest correlations, over all hyperparameters, that shuffled losses give:
+    what lies inside cannot be told from chance. A best value in the middle does not show.
+    """
+    fresh = completed(trials).query("goes_on_from == ''")
+    alike = fresh[fresh["until_epoch"] == fresh["until_epoch"].mode().iloc[0]]
+    names = [name for name in SEARCHED if alike[name].nunique() > 1]
+    n = len(alike)
+    if n < FEWEST_TRIALS or not names:
+        told = f"Too few trials to say what mattered: {n} comparable, {FEWEST_TRIALS} needed."
+        figure, axes = plt.subplots(figsize=(7.0, 0.8))
+        axes.text(0, 0.5, told, color=SOFT, va="center")
+        axes.axis("off")
+        return figure, told
+    ranks = stats.zscore(stats.rankdata(alike[[*names, "tuning_loss"]], axis=0), axis=0)
+    values, loss = ranks[:, :-1], ranks[:, -1]
+    shuffled = np.random.default_rng(0).permuted(np.tile(loss, (PERMUTATIONS, 1)), axis=1)
+    chance = float(np.quantile(np.abs(shuffled @ values / n).max(axis=1), 0.95))
+    found = pd.Series(values.T @ loss / n, index=names)
+    found = found.reindex(found.abs().sort_values().index)
+    clear = found.abs() > chance
+    figure, axes = plt.subplots(figsize=(7.0, 3.6))
+    axes.axvspan(-chance, chance, color=LINE, alpha=0.6, zorder=0, label="not told from chance")
+    colours = np.where(clear, COLOURS[0], COLOURS[7])
+    axes.hlines(range(len(found)), 0, found, color=colours, linewidth=3)
+    axes.scatter(found, range(len(found)), color=colours, s=45, zorder=3)
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    axes.set_yticks(range(len(found)), [WORDS[name] for name in found.index])
+    axes.tick_params(axis="y", labelcolor=INK, length=0)
+    axes.set(xlim=(-1, 1), ylim=(-0.6, len(found) - 0.4), title=f"What mattered, {n} trials")
+    axes.set_xlabel(
+        "rank correlation with the tuning loss\n← more is better   ·   less is better →"
+    )
+    axes.grid(axis="y", visible=False)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
+    told = ", ".join(f"{WORDS[name]} {found[name]:+.2f}" for name in found.index[::-1])
+    beyond = ", ".join(WORDS[name] for name in found.index[::-1] if clear[name]) or "none"
+    alt = f"Rank correlation with the tuning loss over {n} trials: {told}. Beyond chance: {beyond}."
+    return figure, alt
+
+
+def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
+    """Tuning loss by epoch of the best trials, as `tuning_trials.histories` gives them."""
+    figure, axes = plt.subplots(figsize=(7.0, 3.4))
+    lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
+    for (trial, loss), colour in zip(lowest.items(), COLOURS, strict=False):
+        part = curves[curves["trial"] == trial]
+        label = f"trial {trial}: {loss:.2f}"
+        axes.plot(part["epoch"], part["tuning_loss"], color=colour, label=label, marker=".")
+    axes.set(xlabel="epoch", ylabel=f"tuning loss{unit and ', ' + unit}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    told = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
+    return figure, f"Tuning loss by epoch of the best trials; their lowest: {told}."
