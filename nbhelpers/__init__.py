@@ -72,7 +72,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      plots_pictures    radiographs before and after each step
     7      score_tables      scores as tables and in words
     7      plots_scores      predicted against true, errors, confusion, learning
-    7      plots_tuning      trials, hyperparameters, the network as a diagram
+    7      plots_tuning      the trials of a search and what mattered in them
+    7      plots_networks    a network as a diagram
     7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML

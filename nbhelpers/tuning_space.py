@@ -14,10 +14,10 @@ KNOWN = {
     "blocks": 5,
     "first_width": 16,
     "convolutions": 2,
-    "dropout": 0.3,
+    "dropout": 0.2,
     "dense_units": 256,
     "sex_units": 32,
-    "learning_rate": 2e-3,
+    "learning_rate": 1.5e-3,
     "weight_decay": 1e-4,
 }
 
@@ -37,7 +37,7 @@ class Space:
     """
 
     blocks: tuple[int, int] = (3, 6)
-    first_width: tuple[int, ...] = (8, 16, 32, 64)
+    first_width: tuple[int, ...] = (8, 16, 24, 32)
     convolutions: tuple[int, int] = (1, 3)
     dropout: tuple[float, float] = (0.0, 0.6)
     dense_units: tuple[int, ...] = (64, 128, 256, 512)

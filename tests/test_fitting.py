@@ -113,5 +113,5 @@ def test_the_saved_mean_of_members_is_their_mean(material, tmp_path):
     together = prediction.predict_saved(tmp_path, "m", "age", *asked)
     np.testing.assert_allclose(together, np.mean(members, axis=0), rtol=1e-12)
     prediction.save(network, tmp_path / "models" / "m_fold0.age.keras")
-    with pytest.raises(fitting.workspace.InputError, match=r"m_fold0\.age\.keras is missing or was"):
+    with pytest.raises(fitting.workspace.InputError, match=r"m_fold0\.age\.keras is missing"):
         prediction.predict_saved(tmp_path, "m", "age", *asked)
