@@ -199,6 +199,13 @@ def test_a_cut_network_holds_the_first_stages_only():
     assert part[-1].output.shape[1] == 16
 
 
+def test_a_stage_ends_in_no_branch():
+    """Squeeze-and-excitation branches are one pixel wide, which is no down-sampling."""
+    for stages in (2, 3, 4):
+        model = network("MobileNetV3Small", side=64, stages=stages)
+        assert model.get_layer("picture_features").input.shape[1] == 64 // 2**stages
+
+
 def test_more_stages_than_there_are_is_an_error():
     for stages in (-1, 6):
         with pytest.raises(InputError, match=f"backbone_stages is {stages}; .* has 5"):
