@@ -12,19 +12,12 @@ FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6
 
 
 def gpus() -> list[str]:
-    """Names of the GPUs that the backend sees, such as `Tesla T4`; empty on a CPU.
-
-    A GPU that the machine has but the installed backend cannot use is not in the list.
-    """
+    """Names of the GPUs that the installed backend can use, such as `Tesla T4`; or none."""
     return [name for name, _ in _seen_gpus()]
 
 
 def require_gpu(wanted: bool) -> None:
-    """Stop at once when a GPU is wanted and there is none.
-
-    Raises:
-        InputError: `wanted`, and the backend sees no GPU.
-    """
+    """Raise InputError at once where a GPU is wanted and the backend sees none."""
     if wanted and not gpus():
         raise InputError(
             f"require_gpu is true and {keras.backend.backend()} sees no GPU. Choose a GPU in "
@@ -36,10 +29,10 @@ def require_gpu(wanted: bool) -> None:
 def set_precision(policy: str = "") -> str:
     """Set Keras's global dtype policy to what the slowest device does well; returns its name.
 
-    `mixed_bfloat16` from compute capability 8.0 (it has float32's range, so no loss scaling);
-    `mixed_float16` on older NVIDIA GPUs, where Keras scales the loss in `compile`; `float32` on a
-    CPU and on GPUs that tell no compute capability. On a P100 (6.0), which has no tensor cores,
-    float16 saves memory, half of the activations, rather than time. Weights are float32 under every
+    `mixed_bfloat16` from compute capability 8.0 (float32's range: no loss scaling). `mixed_float16`
+    on older NVIDIA GPUs; Keras scales the loss and skips a few first steps until the scale fits. On
+    a P100 (6.0), which has no tensor cores, it saves memory, half of the activations, rather than
+    time. `float32` on a CPU and on GPUs that tell no capability. Weights are float32 under every
     policy, and heads compute in float32 by their own dtype.
 
     Args:
@@ -94,11 +87,12 @@ def several_devices(device_type: str = "gpu") -> Iterator[int]:
 
     TensorFlow: MirroredStrategy (MultiWorkerMirroredStrategy fails under Keras 3, keras#20585).
     JAX: keras.distribution.DataParallel. Build, compile, restore and fit inside; the batch size is
-    that of all devices together. Inside, feed `fit` and `evaluate` through `whole_batches` and pass
-    the network through `synchronise`. A network from inside predicts and saves outside too.
+    that of all devices together. Inside, call `synchronise` and feed `fit` and `evaluate` through
+    `shared_batches.whole_batches`. Predict and save with the `float32_twin`: `predict` of a network
+    from inside fails on a last batch that leaves a device (TensorFlow) or a place (JAX) empty.
 
-    On TensorFlow both halves of a batch draw the same random numbers for dropout and augmentation,
-    since every device has a copy of the seed's state; on JAX they draw different ones.
+    On TensorFlow the shares of a batch draw the same random numbers for dropout and augmentation,
+    since every device has a copy of the seed's state; on JAX they draw what one device would.
 
     Args:
         device_type: `gpu`; tests ask for `cpu` and make virtual ones first.
@@ -106,11 +100,13 @@ def several_devices(device_type: str = "gpu") -> Iterator[int]:
     Yields:
         The number of devices that share a batch.
     """
-    names = _device_names(device_type)
+    # Asked for GPUs where there are none, JAX raises an error.
+    there = device_type == "cpu" or gpus()
+    names = keras.distribution.list_devices(device_type) if there else []
     if len(names) < 2:
         yield 1
     elif keras.backend.backend() == "tensorflow":
-        with _mirrored_strategy(tuple(names)).scope():
+        with _mirrored_strategy(tuple(names)).scope(), _overflow_anywhere_counts():
             yield len(names)
     else:
         with keras.distribution.DataParallel(devices=names).scope():
@@ -119,12 +115,34 @@ def several_devices(device_type: str = "gpu") -> Iterator[int]:
 
 @functools.cache
 def _mirrored_strategy(names: tuple[str, ...]):
-    """One strategy a process: a second one counts its collectives from the start again, and they
-    clash with those of the first ("Shape mismatch in the collective instance", tensorflow#62790).
+    # One a process: a second one numbers its collective operations from the start again, and they
+    # clash with those of the first ("Shape mismatch in the collective instance", tensorflow#62790).
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy([name.upper() for name in names])
+
+
+@contextlib.contextmanager
+def _overflow_anywhere_counts() -> Iterator[None]:
+    """Let Keras's loss scaling skip a step when the gradients of any device are not finite.
+
+    `LossScaleOptimizer._tf_apply` (Keras 3.15) asks the first device alone, as if gradients had
+    been summed before. They had not: an overflow on another device made weights NaN for good.
     """
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy(names)
+    scaler = keras.optimizers.LossScaleOptimizer
+    own_are_finite = scaler.check_finite
+
+    def all_are_finite(self, gradients):
+        overflow = tf.cast(tf.logical_not(own_are_finite(self, gradients)), tf.float32)
+        return tf.distribute.get_replica_context().all_reduce("SUM", overflow) == 0
+
+    scaler.check_finite = all_are_finite
+    try:
+        yield
+    finally:
+        scaler.check_finite = own_are_finite
 
 
 def sharing_devices() -> int:
@@ -156,8 +174,7 @@ def describe() -> str:
     kinds = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
     where = " and ".join(kinds) or f"CPU ({cores()} cores)"
     compiled = "compiled by XLA" if use_xla() else "without XLA"
-    policy = keras.config.dtype_policy().name
-    return f"{keras.backend.backend()} on {where}, {policy}, {compiled}"
+    return f"{keras.backend.backend()} on {where}, {keras.config.dtype_policy().name}, {compiled}"
 
 
 def _seen_gpus() -> list[tuple[str, tuple[int, int] | None]]:
@@ -165,12 +182,9 @@ def _seen_gpus() -> list[tuple[str, tuple[int, int] | None]]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        visible = tf.config.get_visible_devices("GPU")
-        told = [tf.config.experimental.get_device_details(device) for device in visible]
-        return [
-            (details.get("device_name", "GPU"), details.get("compute_capability"))
-            for details in told
-        ]
+        details = tf.config.experimental.get_device_details
+        told = [details(device) for device in tf.config.get_visible_devices("GPU")]
+        return [(gpu.get("device_name", "GPU"), gpu.get("compute_capability")) for gpu in told]
     import jax
 
     return [
@@ -184,16 +198,3 @@ def _as_capability(text: str) -> tuple[int, int] | None:
     """`7.5` as (7, 5); None for AMD's `gfx90a` and for nothing."""
     parts = str(text).split(".")
     return (int(parts[0]), int(parts[1])) if [p.isdigit() for p in parts] == [True, True] else None
-
-
-def _device_names(device_type: str) -> list[str]:
-    """What the backend calls its devices of a type, such as `GPU:0` or `gpu:0`; empty for none."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        names = [device.name for device in tf.config.list_logical_devices(device_type.upper())]
-        return [name.removeprefix("/device:") for name in names]
-    import jax
-
-    found = [device for device in jax.local_devices() if device.platform == device_type]
-    return [f"{device.platform}:{device.id}" for device in found]

@@ -188,7 +188,7 @@ def test_a_state_of_two_devices_goes_on_there_and_on_one(on_two_devices):
 @pytest.mark.slow
 def test_a_network_of_two_devices_predicts_outside_like_its_twin(on_two_devices):
     found = on_two_devices["all"]
-    assert found["predictions"] == 21 and found["twin_apart"] < 1e-3
+    assert found["predictions"] == 13 and found["twin_apart"] < 1e-3
 
 
 @pytest.mark.slow
@@ -196,4 +196,5 @@ def test_float16_with_loss_scaling_learns_on_two_devices(on_two_devices):
     found = on_two_devices["float16"]
     assert found["optimiser"] == "LossScaleOptimizer"
     assert found["losses"][-1][0] < found["losses"][0][0]
+    assert found["moved_by_failed_gradients"] == 0.0
     assert found["twin_apart"] < 2.0
