@@ -113,8 +113,8 @@ def _fit_head(network, task, material, schedule, state_path, views: int) -> pd.D
     )
     columns = (material.sex, material.target)
 
-    def of_epoch(epoch: int) -> features.FeatureBatches:
-        return features.FeatureBatches(
+    def of_epoch(epoch: int):
+        of_train = features.FeatureBatches(
             known,
             material.train,
             *columns,
@@ -123,6 +123,7 @@ def _fit_head(network, task, material, schedule, state_path, views: int) -> pd.D
             unknown_sex=material.unknown_sex,
             weights=material.weights,
         )
+        return whole_batches(of_train, training=True)
 
     tuning = features.FeatureBatches(
         known,
@@ -133,6 +134,7 @@ def _fit_head(network, task, material, schedule, state_path, views: int) -> pd.D
     )
     key = workspace.hash_of([known.key, _key(network, material, schedule)])
     head = features.head_network(network)
+    tuning = whole_batches(tuning, training=False)
     return training.fit(head, task, of_epoch, tuning, schedule, head_state(state_path), key)
 
 
