@@ -116,6 +116,17 @@ def confusion_matrix(run_folder: Path, model: str, task: str, split: str) -> pd.
     return pd.DataFrame(counts, index=names, columns=names)
 
 
+def score_under_cuts(run_folder: Path, model: str, split: str, stage_cuts: str) -> pd.DataFrame:
+    """Scores of the stages that months fall into under other cuts than the run's own: COLUMNS."""
+    part = case_errors(run_folder, model, "age", split)
+    told = [
+        stage_of(part[of], part["sex"], stage_cuts) for of in ("age_months", "predicted_months")
+    ]
+    known = ~(told[0].isna() | told[1].isna())
+    scores = metrics.score_stages(*(np.asarray(stages[known], int) for stages in told))
+    return scores.assign(model=f"{model} ({stage_cuts} cuts)", task="stage", split=split)[COLUMNS]
+
+
 def compare_models(
     run_folder: Path, model_a: str, model_b: str, task: str, split: str
 ) -> dict[str, float | int]:
