@@ -40,15 +40,14 @@ def search(
     completed. Sets the random seeds of Python, NumPy and Keras.
     """
     _check(settings)
-    space = space or Space()
-    told = {"settings": asdict(settings), "space": asdict(space), "task": recipe.task, "key": key}
-    told |= {"schedule": asdict(recipe.schedule), "backend": keras.backend.backend()}
+    searched = hyperparameters(space or Space())
+    told = {"settings": asdict(settings), "space": searched.get_config(), "key": key}
+    told |= {"task": recipe.task, "schedule": asdict(recipe.schedule)}
+    told |= {"backend": keras.backend.backend()}
     place = folder / f"{settings.strategy}-{workspace.hash_of(told)}"
     with workspace.explained_errors(place):
         place.mkdir(parents=True, exist_ok=True)
-    oracle = tuning_oracles.open_oracle(
-        settings.strategy, hyperparameters(space), settings.epochs, settings.seed
-    )
+    oracle = tuning_oracles.open_oracle(settings.strategy, searched, settings.epochs, settings.seed)
     if tuning_workers.role() == tuning_workers.WORKER:
         with tuning_workers.present(place):
             distant = tuning_workers.client(oracle, lambda: _is_over(place))

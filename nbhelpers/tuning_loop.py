@@ -6,6 +6,7 @@ even where nothing is logged to it, and it starts a trial that was killed from i
 
 import contextlib
 import gc
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ def work(oracle, place: Path, settings: SearchSettings, recipe: Recipe) -> None:
             if isinstance(error.__cause__, OSError):  # a full disk is no fault of the network
                 raise
             trial.status, metrics = "FAILED", {"seconds": time.monotonic() - started}
-            outcome["reason"] = told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+            outcome["reason"] = told = _reason(error)
         workspace.log(f"trial {trial.trial_id} {trial.status.lower()}: {told}")
         workspace.write_json(trial_folder(place, trial.trial_id) / OUTCOME, outcome)
         ask(oracle.update_trial, trial.trial_id, metrics)
@@ -132,6 +133,12 @@ def _train(trial, place: Path, settings: SearchSettings, recipe: Recipe) -> tupl
     seconds = float(history["seconds"].sum())
     counts = {"epochs": len(history), "until_epoch": last, "weights": network.count_params()}
     return rows, {OBJECTIVE: loss, "seconds": seconds, **counts}
+
+
+def _reason(error: Exception) -> str:
+    """An error on one line; Keras colours the part of its own that says most."""
+    plain = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error}")
+    return " ".join(plain.split())[:300]
 
 
 @contextlib.contextmanager

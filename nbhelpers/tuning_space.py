@@ -8,8 +8,8 @@ WIDEST = 256  # channels: doubling from block to block ends here
 CHOICES = ("first_width", "dense_units", "sex_units")
 WHOLE = ("blocks", "convolutions")
 LOGARITHMIC = ("learning_rate", "weight_decay")
-# The network that 02 trained before there was a search: the first trial, as far as the space
-# holds it, so that no search ends below it.
+# A network chosen by hand: the first trial, as far as the space holds it, so that no search ends
+# below it.
 KNOWN = {
     "blocks": 5,
     "first_width": 16,
