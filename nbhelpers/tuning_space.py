@@ -36,14 +36,14 @@ class Space:
         weight_decay: AdamW's; searched on a logarithmic scale.
     """
 
-    blocks: tuple[int, int] = (3, 6)
-    first_width: tuple[int, ...] = (8, 16, 24, 32)
-    convolutions: tuple[int, int] = (1, 3)
-    dropout: tuple[float, float] = (0.0, 0.6)
+    blocks: tuple[int, int] = (4, 6)
+    first_width: tuple[int, ...] = (12, 16, 24, 32)
+    convolutions: tuple[int, int] = (1, 2)
+    dropout: tuple[float, float] = (0.0, 0.5)
     dense_units: tuple[int, ...] = (64, 128, 256, 512)
     sex_units: tuple[int, ...] = (8, 16, 32, 64)
-    learning_rate: tuple[float, float] = (3e-4, 1e-2)
-    weight_decay: tuple[float, float] = (1e-6, 1e-2)
+    learning_rate: tuple[float, float] = (5e-4, 4e-3)
+    weight_decay: tuple[float, float] = (1e-5, 1e-2)
 
 
 def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
