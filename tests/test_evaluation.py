@@ -225,3 +225,16 @@ def test_how_often_test_was_looked_at_is_kept(run_folder, table):
     predictions.save_predictions(run_folder, "other", "age", part, noisy(part))
     evaluation.evaluate(run_folder, "other", "age")
     assert len(evaluation.tables_scored_on_test(run_folder)) == 2
+
+
+def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table):
+    months = noisy(table)
+    predictions.save_predictions(run_folder, "cnn", "age", table, months)
+    scores = evaluation.score_under_cuts(run_folder, "cnn", "test", "years")
+    rows = table["split"] == "test"
+    edges = [48, 96, 144, 180]  # of both sexes: unknown sex has a stage, too
+    same = np.digitize(months, edges) == np.digitize(table["age_months"], edges)
+    assert value(scores, metric="accuracy") == pytest.approx(same[rows].mean())
+    assert list(scores.columns) == evaluation.COLUMNS
+    assert scores["n"].max() == rows.sum()
+    assert set(scores["model"]) == {"cnn (years cuts)"}
