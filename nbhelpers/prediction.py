@@ -16,8 +16,11 @@ SUFFIXES = (".keras", ".ubj", ".json")
 
 def save(model: keras.Model, path: Path) -> None:
     """Write the model atomically as `.keras`, without the optimiser."""
+    # A compiled model would be saved with its optimiser: Keras 3 drops `include_optimizer`.
+    plain = model.__class__.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
     with workspace.atomic_path(path) as temporary:
-        model.save(temporary, include_optimizer=False)
+        plain.save(temporary)
 
 
 def load(path: Path) -> keras.Model:

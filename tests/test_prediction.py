@@ -1,0 +1,181 @@
+"""Saved models say elsewhere what they said here: in a clean process, on the other backend."""
+
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from nbhelpers import backbones, batches, networks, optimisers, prediction, training
+from nbhelpers.workspace import InputError
+from tests.test_features import liven
+
+pytestmark = pytest.mark.keras
+ROOT = Path(__file__).parents[1]
+SIDE, N = 32, 150  # more than a batch of prediction
+CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
+MODELS = ("cnn.age", "cnn.stage", "mobilenet.age", "mobilenet.stage")
+# What a user does who has the file and this module; nothing that made the model is there.
+CLEAN_PROCESS = """
+import sys
+import keras
+import numpy as np
+from nbhelpers import prediction
+
+given = np.load("given.npz")
+told = {}
+for name in sys.argv[2:]:
+    model = prediction.load(name + ".keras")
+    told[name] = prediction.predict(model, given["pictures"], given["sex"])
+assert not [name for name in sys.modules if name.startswith("tests")]
+np.savez(sys.argv[1], **told)
+"""
+OTHER_BACKEND = {"tensorflow": "jax", "jax": "tensorflow"}[keras.backend.backend()]
+
+
+def network(name="cnn.age", seed=0):
+    kind, task = name.split(".")
+    keras.utils.set_random_seed(seed)
+    if kind == "mobilenet":
+        options = {"weights_path": None, "dense_units": 8, "sex_units": 4, "stages": 3}
+        model = backbones.transfer_network("MobileNet0.25", SIDE, CARD, task=task, **options)
+        liven(model)
+        return model
+    return networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16, seed=seed)
+
+
+def trained(name, given, folder):
+    """A network after an epoch, as a notebook leaves it: compiled, with moved statistics."""
+    model = network(name)
+    rng = np.random.default_rng(3)
+    target = rng.integers(0, 5, N) if name.endswith("stage") else rng.uniform(1, 228, N)
+    fed = batches.Batches(given["pictures"], np.arange(64), given["sex"], target, 32)
+    schedule = optimisers.Schedule(epochs=1, batch_size=32, learning_rate=1e-3)
+    state = folder / f"{name}.npz"
+    training.fit(model, name.split(".")[1], lambda epoch: fed, fed, schedule, state, "k")
+    return model
+
+
+@pytest.fixture(scope="module")
+def given():
+    """Radiographs and sexes, some of them unknown."""
+    rng = np.random.default_rng(0)
+    light = rng.uniform(0.2, 1, (N, 1, 1))
+    shown = (light * rng.integers(0, 256, (N, SIDE, SIDE))).astype(np.uint8)
+    return {"pictures": shown, "sex": rng.choice([0.0, 1.0, np.nan], N)}
+
+
+@pytest.fixture(scope="module")
+def saved(given, tmp_path_factory):
+    """A folder with saved models, and what each predicted before it was saved."""
+    folder = tmp_path_factory.mktemp("saved")
+    np.savez(folder / "given.npz", **given)
+    before = {}
+    for name in MODELS:
+        model = trained(name, given, folder)
+        before[name] = prediction.predict(model, given["pictures"], given["sex"])
+        prediction.save(model, folder / f"{name}.keras")
+    return folder, before
+
+
+def in_a_clean_process(folder, backend):
+    told = folder / f"told.{backend}.npz"
+    done = subprocess.run(
+        [sys.executable, "-c", CLEAN_PROCESS, told.name, *MODELS],
+        cwd=folder,
+        env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return np.load(told)
+
+
+@pytest.mark.slow
+def test_a_clean_process_gets_the_same_bits(saved):
+    folder, before = saved
+    after = in_a_clean_process(folder, keras.backend.backend())
+    for name in MODELS:
+        assert np.ptp(before[name], axis=0).max() > 1e-3, name
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not importlib.util.find_spec(OTHER_BACKEND), reason=f"{OTHER_BACKEND} is not installed"
+)
+def test_both_backends_say_the_same(saved):
+    folder, before = saved
+    other = in_a_clean_process(folder, OTHER_BACKEND)
+    for name in MODELS:
+        close = 0.01 if name.endswith("age") else 1e-4  # months, probabilities
+        np.testing.assert_allclose(other[name], before[name], rtol=0, atol=close, err_msg=name)
+
+
+def test_flipping_averages_a_radiograph_and_its_mirror_image(given):
+    model = network()
+    known = {"sex": np.ones(N), "images": given["pictures"]}
+    plain = prediction.predict(model, **known, flip=False)
+    mirrored = given["pictures"][:, :, ::-1]
+    of_mirror = prediction.predict(model, mirrored, np.ones(N), flip=False)
+    assert np.abs(plain - of_mirror).max() > 0.01
+    np.testing.assert_allclose(prediction.predict(model, **known), (plain + of_mirror) / 2)
+
+
+def test_the_file_holds_no_optimiser_and_its_name_is_whole_or_not_there(
+    given, tmp_path, monkeypatch
+):
+    model = trained("cnn.age", given, tmp_path)
+    path = tmp_path / "models" / "cnn.age.keras"
+    prediction.save(model, path)
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
+        assert not [name for name in h5py.File(io.BytesIO(weights.read())) if "optimizer" in name]
+    kept = path.read_bytes()
+
+    def fail(self, path, **options):
+        Path(path).write_bytes(b"half a model")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        prediction.save(model, path)
+    assert path.read_bytes() == kept
+    assert [left.name for left in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_carries_code_is_refused(tmp_path):
+    shown = keras.Input((1,))
+    model = keras.Model(shown, keras.layers.Lambda(lambda x: x * 2)(shown))
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(ValueError, match="lambda"):
+        prediction.load(tmp_path / "code.keras")
+
+
+def test_a_mean_of_models_knows_its_members(given, tmp_path):
+    pictures, sex = given["pictures"][:20], given["sex"][:20]
+    for number in range(2):
+        path = tmp_path / "models" / f"cnn.fold{number}.age.keras"
+        prediction.save(network(seed=number), path)
+    members = ["cnn.fold0", "cnn.fold1"]
+    prediction.save_mean(tmp_path, "cnn", "age", members)
+    each = [prediction.predict_saved(tmp_path, m, "age", pictures, sex) for m in members]
+    mean = prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    np.testing.assert_allclose(mean, (each[0] + each[1]) / 2)
+
+    changed = tmp_path / "models" / "cnn.fold1.age.keras"
+    prediction.save(network(seed=2), changed)
+    with pytest.raises(InputError, match=r"cnn\.fold1\.age\.keras is missing or was changed"):
+        prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
+    changed.unlink()
+    with pytest.raises(InputError, match=r"cnn\.fold1\.age\.keras is missing or was changed"):
+        prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
+    with pytest.raises(InputError, match=r"nothing\.stage"):
+        prediction.predict_saved(tmp_path, "nothing", "stage", pictures, sex)
