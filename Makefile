@@ -38,7 +38,7 @@ report: $(INSTALLED)
 
 test: $(INSTALLED)
 	@exec $(if $(BACKEND),env KERAS_BACKEND="$$BACKEND") $(BIN)/python -m pytest -q \
-	  $(if $(BACKEND),-m keras) $$TESTS
+	  $(if $(BACKEND),-m "keras and not slow") $$TESTS
 
 lab: $(INSTALLED)
 	@exec $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks

@@ -15,6 +15,8 @@ from nbhelpers.batches import Batches
 from nbhelpers.shared_batches import whole_batches
 from nbhelpers.workspace import InputError
 
+pytestmark = pytest.mark.keras
+
 SCRIPT = Path(__file__).with_name("two_devices.py")
 T4, A100, P100 = ("Tesla T4", (7, 5)), ("NVIDIA A100", (8, 0)), ("Tesla P100", (6, 0))
 AMD = ("Instinct MI210", None)

@@ -14,6 +14,8 @@ from keras import layers
 from nbhelpers.sam import SharpnessAware
 from nbhelpers.workspace import InputError
 
+pytestmark = pytest.mark.keras
+
 ROOT = Path(__file__).parents[1]
 SIZE, N = 8, 12
 ON_JAX = keras.backend.backend() == "jax"
