@@ -117,7 +117,7 @@ def test_a_stopped_batch_ends_its_runs_and_says_so(project: Path):
     )
     wait_for(lambda: is_writing(folder) or batch.poll() is not None)
     os.kill(batch.pid, signal.SIGINT)
-    printed, _ = batch.communicate(timeout=30)
+    printed, _ = batch.communicate(timeout=300)
     assert batch.returncode == 1
     assert "NOT COMPLETE" in printed and "Traceback" not in printed
     assert not processes_of(project)
