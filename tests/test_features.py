@@ -284,7 +284,9 @@ def test_batches_keep_case_view_sex_target_and_weight_together(data, tmp_path):
     assert sorted(rows) == TRAIN.tolist()
     assert set(views) == {0, 1, 2}
     assert shown((3, 0)) == (rows, views)
-    assert shown((3, 1))[0] != rows
+    other_rows, other_views = shown((3, 1))
+    assert other_rows != rows
+    assert other_views != views
     by_case = [dict(zip(*shown((3, epoch)), strict=True)) for epoch in range(12)]
     assert all(len({epoch[case] for epoch in by_case}) > 1 for case in TRAIN.tolist())
     assert shown(None) == (TRAIN.tolist(), [0] * len(TRAIN))
