@@ -1,8 +1,8 @@
 """One network from the first step to the model that is saved: devices, precision, phases, resume.
 
 A frozen backbone's head is trained on features computed once. A pretrained backbone that is to be
-fine-tuned gets its head trained so first (Chollet: Deep Learning with Python, 2nd ed., 8.3.2: a
-random head's large gradients would wreck what the backbone knows), then everything is trained.
+fine-tuned gets its head trained so first, since a random head's large gradients would wreck what
+the backbone knows (Keras' guide to transfer learning); then everything is trained.
 """
 
 from collections.abc import Callable

@@ -83,32 +83,14 @@ def card(folder: Path, table: pd.DataFrame, material: Material, view: str, task:
 
 def training_batches(material: Material, batch_size: int, seed: int) -> Callable[[int], Batches]:
     """The training batches of an epoch, their order fixed by seed and epoch."""
-
-    def of_epoch(epoch: int) -> Batches:
-        return Batches(
-            material.images,
-            material.train,
-            material.sex,
-            material.target,
-            batch_size,
-            order=(seed, epoch),
-            unknown_sex=material.unknown_sex,
-            weights=material.weights,
-        )
-
-    return of_epoch
+    return lambda epoch: _batches(
+        material, material.train, batch_size, order=(seed, epoch), weights=material.weights
+    )
 
 
 def tuning_batches(material: Material) -> Batches:
     """The tuning split in its own order."""
-    return Batches(
-        material.images,
-        material.tuning,
-        material.sex,
-        material.target,
-        EVALUATION_BATCH,
-        unknown_sex=material.unknown_sex,
-    )
+    return _batches(material, material.tuning, EVALUATION_BATCH)
 
 
 def share_of_train(material: Material, share: float, seed: int) -> Material:
@@ -143,3 +125,9 @@ def out_of_fold(table: pd.DataFrame, predicted: list[np.ndarray]) -> np.ndarray:
     for fold, of_member in enumerate(predicted):
         together[folds == fold] = of_member[folds == fold]
     return together
+
+
+def _batches(material: Material, rows: np.ndarray, batch_size: int, **options) -> Batches:
+    columns = (material.sex, material.target)
+    options["unknown_sex"] = material.unknown_sex
+    return Batches(material.images, rows, *columns, batch_size, **options)

@@ -12,7 +12,6 @@ import pandas as pd
 from keras import layers
 
 from nbhelpers.augmentation import LightAugmentation
-from nbhelpers.workspace import InputError
 
 N_STAGES = 5
 SEX_UNITS = 32  # as in the winning entry of the 2017 challenge (16 Bit)
@@ -164,14 +163,6 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
         if not isinstance(layer, left_out)
     ]
     return pd.DataFrame(rows).set_index("layer")
-
-
-def parse_widths(text: str) -> tuple[int, ...]:
-    """Read channels as in `16,32,64`; raises InputError for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
-        raise InputError(f"widths is {text!r}; write channels from 1 to 4096, as in '16,32,64'.")
-    return tuple(int(part) for part in parts)
 
 
 def _convolution(x, width: int, name: str):

@@ -9,7 +9,7 @@ from nbhelpers.workspace import InputError
 
 OPTIMISERS = ("adamw", "adam", "sam")
 LOSSES = {"age": ("l1", "huber"), "stage": ("cross-entropy", "balanced cross-entropy")}
-HUBER_MONTHS = 12.0  # errors below count squared: a year, about what one reader's rounding allows
+HUBER_MONTHS = 12.0  # errors below count squared: a year, to which most labels are rounded
 
 
 @dataclass(frozen=True)

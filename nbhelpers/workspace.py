@@ -25,6 +25,8 @@ MAKERS = {
     "images.": "01_preprocessing",
     "geometry.": "01_preprocessing",
     "preparation.": "01_preprocessing",
+    "models/": "03_transfer_learning",
+    "predictions/": "03_transfer_learning",
     "models/cnn": "02_cnn_tuning",
     "predictions/cnn": "02_cnn_tuning",
     "models/hog": "04_hog_xgboost",

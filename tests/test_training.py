@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from nbhelpers import batches, networks, optimisers, prediction, training
-from nbhelpers.workspace import InputError
 
 pytestmark = pytest.mark.keras
 SIZE, N = 32, 96
@@ -176,13 +175,3 @@ def test_stages_are_learnt(data, tmp_path):
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-5)
     majority = (stage[64:] == np.bincount(stage[:64].astype(int)).argmax()).mean()
     assert (predicted.argmax(axis=1) == stage[64:]).mean() > majority
-
-
-@pytest.mark.parametrize("text", ["", "16,", "0,8", "a", "16;32", "-4", "5000"])
-def test_widths_that_are_none_are_named(text):
-    with pytest.raises(InputError, match="widths is"):
-        networks.parse_widths(text)
-
-
-def test_widths_are_read():
-    assert networks.parse_widths("16, 32,64") == (16, 32, 64)
