@@ -12,7 +12,7 @@ from typing import BinaryIO
 import keras
 import numpy as np
 
-from nbhelpers import augmentation, workspace
+from nbhelpers import augmentation, networks, workspace
 from nbhelpers.workspace import InputError
 
 NUMBER = np.dtype(np.float32)
@@ -35,7 +35,7 @@ def key_of(
     amounts = ("ROTATION_DEGREES", "SHIFT_SHARE", "SCALE_SHARE", "GREY_SHARE")
     return workspace.hash_of(
         {
-            "layers": [_settings(layer.get_config()) for layer in layers],
+            "layers": [networks.settings_of(layer, ("name", "trainable")) for layer in layers],
             "weights": _hash_of_arrays(weights),
             "pictures": _hash_of_arrays(images[row] for row in rows),
             "rows": _hash_of_arrays([rows, varied]),
@@ -106,11 +106,3 @@ def _hash_of_arrays(arrays) -> str:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(array)
     return digest.hexdigest()
-
-
-def _settings(config: object) -> object:
-    """A layer's settings without names: Keras numbers them through, so they change by the cell."""
-    if isinstance(config, dict):
-        left_out = ("name", "trainable")
-        return {key: _settings(value) for key, value in config.items() if key not in left_out}
-    return [_settings(value) for value in config] if isinstance(config, list | tuple) else config

@@ -165,6 +165,18 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("layer")
 
 
+def settings_of(layer: layers.Layer, left_out: Sequence[str] = ("name",)) -> object:
+    """A layer's settings for a hash, without names: Keras numbers them through, so they change by
+    the cell."""
+
+    def without(config: object) -> object:
+        if isinstance(config, dict):
+            return {key: without(value) for key, value in config.items() if key not in left_out}
+        return [without(value) for value in config] if isinstance(config, list | tuple) else config
+
+    return without(layer.get_config())
+
+
 def _convolution(x, width: int, name: str):
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
     # A hundred-odd steps an epoch: with the default of 0.99 the moving statistics lag behind.

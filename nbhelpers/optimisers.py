@@ -46,7 +46,10 @@ class Schedule:
 
 
 def check_schedule(schedule: Schedule, task: str) -> None:
-    """Raise InputError for a loss that is not of the task, or an unknown optimiser."""
+    """Raise InputError for a loss that is not of the task, an unknown optimiser, or no training."""
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if not getattr(schedule, name) > 0:
+            raise InputError(f"{name} is {getattr(schedule, name)}; write more than 0.")
     if schedule.loss not in ("", *LOSSES[task]):
         allowed = " or ".join(LOSSES[task])
         raise InputError(f"loss {schedule.loss!r}: write {allowed} for task {task}.")

@@ -99,6 +99,15 @@ def all_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
     return table
 
 
+def require_saved(run_folder: Path, model: str, task: str) -> None:
+    """Raise InputError, with the notebook to run, unless a named model has its prediction table.
+
+    To be asked before a training whose model is to be compared with it; "" asks nothing.
+    """
+    if model:
+        _find(run_folder, model, task)
+
+
 def saved_models(run_folder: Path, task: str) -> list[str]:
     """Names of the models that have a prediction table of `task` in this run folder, sorted."""
     paths = (run_folder / "predictions").glob(f"*.{task}.parquet")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from nbhelpers import sam, training_state, workspace
+from nbhelpers import networks, sam, training_state, workspace
 from nbhelpers.batches import Batches
 from nbhelpers.optimisers import Schedule, compile_model
 
@@ -63,7 +63,7 @@ def training_key(facts: dict, schedule: Schedule, rows: np.ndarray, network: ker
             "facts": facts,
             "schedule": asdict(schedule),
             "rows": workspace.hash_of(np.asarray(rows).tolist()),
-            "network": [_settings(layer.get_config()) for layer in network.layers],
+            "network": [networks.settings_of(layer) for layer in network.layers],
             "backend": keras.backend.backend(),
         }
     )
@@ -107,10 +107,3 @@ def _assign(variables, values: list[np.ndarray]) -> None:
 def _stalled(history: list[dict], patience: int) -> bool:
     losses = [row["tuning_loss"] for row in history]
     return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
-
-
-def _settings(config: object) -> object:
-    """A layer's settings without names: Keras numbers them through, so they change by the cell."""
-    if isinstance(config, dict):
-        return {key: _settings(value) for key, value in config.items() if key != "name"}
-    return [_settings(value) for value in config] if isinstance(config, list | tuple) else config

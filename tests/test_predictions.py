@@ -202,3 +202,9 @@ def test_every_valid_table_comes_back_valid(tmp_path_factory, n, seed, out_of_fo
     predictions.check_table(table, task)
     kept = predictions.fitting_rows(folder, "m", task)
     assert set(kept["split"]) <= ({"calibration", "train"} if out_of_fold else {"calibration"})
+
+
+def test_a_model_to_compare_with_is_missed_before_any_training(tmp_path):
+    predictions.require_saved(tmp_path, "", "age")
+    with pytest.raises(InputError, match=r"has no predictions/hog\.age\.parquet"):
+        predictions.require_saved(tmp_path, "hog", "age")

@@ -6,7 +6,7 @@ import pytest
 from batch_tools import PARAMETERS, ROOT, write_notebook, write_project
 from papermill import inspect_notebook
 
-from nbhelpers import parameters, profiles, run_order
+from nbhelpers import parameters, profiles, run_order, weight_files
 from nbhelpers.workspace import InputError
 
 RUNS = {"01_preprocessing": "steps: 2\n", "02_cnn_tuning.age": "model: cnn\nrate: 0.5\n"}
@@ -187,6 +187,12 @@ def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):
     assert waits_for() == expected
     (tmp_path / "params" / "demo" / "05_ensembling.yaml").unlink()
     assert waits_for()["07"] == ["02", "04"]
+
+
+def test_profiles_and_networks_call_weights_the_same():
+    """Twice, since profiles are read where nothing may import Keras."""
+    assert {*profiles.IMAGENET} == {weight_files.IMAGENET, weight_files.IMAGENET_IF_FOUND}
+    assert profiles.RANDOM_WEIGHTS == weight_files.NO_WEIGHTS
 
 
 def comparing(tmp_path: Path, *compared: str) -> tuple[profiles.Run, ...]:

@@ -1,10 +1,13 @@
 """The CNN learns, keeps its best epoch, goes on after a kill to the bit, and travels whole."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 
 from nbhelpers import batches, networks, optimisers, prediction, training
+from nbhelpers.workspace import InputError
 
 pytestmark = pytest.mark.keras
 SIZE, N = 32, 96
@@ -175,3 +178,18 @@ def test_stages_are_learnt(data, tmp_path):
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-5)
     majority = (stage[64:] == np.bincount(stage[:64].astype(int)).argmax()).mean()
     assert (predicted.argmax(axis=1) == stage[64:]).mean() > majority
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "said"),
+    [
+        ("age", {"loss": "cross-entropy"}, "loss 'cross-entropy': write l1 or huber"),
+        ("stage", {"loss": "l1"}, "loss 'l1': write cross-entropy"),
+        ("age", {"optimiser": "sgd"}, "optimiser 'sgd'"),
+        ("age", {"epochs": 0}, "epochs is 0"),
+        ("age", {"learning_rate": -0.1}, "learning_rate is -0.1"),
+    ],
+)
+def test_a_schedule_that_cannot_be_trained_is_refused_by_name(task, settings, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        optimisers.check_schedule(optimisers.Schedule(**{"epochs": 1, **settings}), task)
