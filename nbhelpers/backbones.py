@@ -87,6 +87,7 @@ def transfer_network(
     dense_units: int = 256,
     dropout: float = 0.2,
     stages: int = 0,
+    standardise: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """A network on a backbone: [radiographs uint8, sex] to months or stage probabilities.
@@ -102,6 +103,7 @@ def transfer_network(
             (`.h5`, `.weights.h5`); None starts from random weights.
         stages: ends the backbone before its down-sampling number `stages + 1`, for quick runs;
             0 takes the whole. A part takes smaller pictures too, where Keras can build the whole.
+        sex_input, sex_units, dense_units, dropout, standardise: see `networks.head`.
 
     Raises:
         InputError: an unknown backbone, pictures too small for it, more stages than it has, or a
@@ -122,8 +124,18 @@ def transfer_network(
     backbone_layers.fill(backbone_layers.after_stem(whole.layers), plain)
     maps = backbone_layers.end_of_stage(whole, stages) if stages else whole.output
     features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
-    options = {"sex_input": sex_input, "sex_units": sex_units, "dense_units": dense_units}
-    output = networks.head(features, sex, task, facts, dropout=dropout, seed=seed, **options)
+    output = networks.head(
+        features,
+        sex,
+        task,
+        facts,
+        sex_input=sex_input,
+        sex_units=sex_units,
+        dense_units=dense_units,
+        dropout=dropout,
+        standardise=standardise,
+        seed=seed,
+    )
     name = f"{backbone}_{task}".lower().replace(".", "_")
     network = keras.Model([radiograph, sex], output, name=name)
     assert_stem_range(network, backbone)

@@ -69,6 +69,7 @@ def head(
     sex_units: int = SEX_UNITS,
     dense_units: int = 256,
     dropout: float = 0.2,
+    standardise: bool = False,
     seed: int = 0,
 ):
     """Months, or five stage probabilities, from features `[n, k]` and sex `[n, 1]`.
@@ -77,12 +78,16 @@ def head(
         task: `age` or `stage`.
         facts: for age `mean_months` and `spread_months` of the training ages.
         sex_input: False leaves sex unused, for a comparison.
+        standardise: bring each feature to mean 0 and SD 1 first, for those of a frozen backbone:
+            nothing else adapts their size to the head, and those of random weights hardly differ.
         seed: of the dropout.
     """
     x = features
     if sex_input:
         known = layers.Dense(sex_units, activation="relu", name="sex_features")(sex)
         x = layers.Concatenate(name="features")([x, known])
+    if standardise:
+        x = layers.BatchNormalization(momentum=0.9, name="standard_features")(x)
     x = layers.Dense(dense_units, activation="relu", name="dense")(x)
     x = layers.Dropout(dropout, seed=seed + 6, name="dropout")(x)
     if task == "age":

@@ -37,10 +37,9 @@ def data():
 
 def network(backbone="MobileNet0.25", task="age", seed=0, card=CARD, **options):
     keras.utils.set_random_seed(seed)
-    options = {"dense_units": 8, "sex_units": 4, "dropout": 0.3, "stages": 2, **options}
-    model = backbones.transfer_network(
-        backbone, SIDE, card, task=task, weights_path=None, seed=seed, **options
-    )
+    options = {"dense_units": 8, "sex_units": 4, "dropout": 0.3, "stages": 2} | options
+    options = {"weights_path": None, "standardise": True} | options
+    model = backbones.transfer_network(backbone, SIDE, card, task=task, seed=seed, **options)
     liven(model)
     backbones.freeze(model)
     return model
@@ -327,7 +326,7 @@ def test_a_killed_training_of_the_head_ends_where_an_unbroken_one_ends(data, tmp
 
 def test_the_head_first_and_then_everything(data, tmp_path):
     pictures, sex, months = data
-    model = network()
+    model = network(standardise=False)
     seen = compute(model, data, tmp_path, views=1)
     _, first = train(model, seen, data, tmp_path / "head.npz")
     before = weights_of(model, backbone=True)

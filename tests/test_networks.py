@@ -101,6 +101,24 @@ def test_stages_are_the_softmax_of_the_logits():
     assert logits.shape == (N, networks.N_STAGES)
 
 
+def test_a_head_that_standardises_learns_from_features_that_hardly_differ():
+    """As those of random weights: SD 0.015 around 0.2."""
+    rng = np.random.default_rng(0)
+    told = rng.normal(size=(512, 4)).astype(np.float32)
+    months = 120 + 40 * told[:, :1]
+    losses = {}
+    for standardise in (False, True):
+        keras.utils.set_random_seed(0)
+        features, sex = keras.Input((4,)), keras.Input((1,))
+        output = networks.head(features, sex, "age", CARD, standardise=standardise)
+        head = keras.Model([features, sex], output)
+        head.compile(keras.optimizers.Adam(1e-2), "mae")
+        given = [0.2 + 0.015 * told, np.zeros((512, 1))]
+        head.fit(given, months, batch_size=64, epochs=15, verbose=0)
+        losses[standardise] = head.evaluate(given, months, verbose=0)
+    assert losses[True] < 0.5 * losses[False]
+
+
 def test_dropout_and_augmentation_work_in_training_only():
     model = network(dropout=0.5)
     np.testing.assert_array_equal(ask(model, 0.0), ask(model, 0.0))
