@@ -42,6 +42,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      phantom_sampling  who is on the radiographs, and the label a reader gives
     3      phantom_drawing   one synthetic radiograph
     3      phantom           synthetic radiographs as an RSNA folder
+    4      intervals         prediction intervals of ages, fitted on calibration
     4      evaluation        scores of prediction tables, the test split among them
     4      augmentation      light random changes of a radiograph, one warp for all
     4      networks          the custom CNN, inputs, heads
@@ -49,6 +50,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     4      backbone_layers   a backbone's layers, the ends of its stages, its weights
     4      backbones         networks of keras.applications, each with its range of grey levels
     4      sam               sharpness-aware minimisation
+    4      combinations      how the predictions of an ensemble's members become one
     4      hog               histograms of oriented gradients, gradient-boosted trees
     5      batches           batches that stream from the store
     5      devices           GPUs, precision, several devices
@@ -67,6 +69,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     6      tuning_workers    a chief and its workers
     6      tuning_loop       the trials, trained one after another
     6      tuning            Keras Tuner's search over custom CNNs
+    6      meta_models       the ways to fit an ensemble
+    6      ensembles         ensembles of saved models, cross-fitted where no member was trained
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
     7      plots_pictures    radiographs before and after each step

@@ -82,13 +82,9 @@ def transfer_network(
     *,
     task: str,
     weights_path: Path | None,
-    sex_input: bool = True,
-    sex_units: int = networks.SEX_UNITS,
-    dense_units: int = 256,
-    dropout: float = 0.2,
     stages: int = 0,
-    standardise: bool = False,
     seed: int = 0,
+    **of_head,
 ) -> keras.Model:
     """A network on a backbone: [radiographs uint8, sex] to months or stage probabilities.
 
@@ -103,7 +99,7 @@ def transfer_network(
             (`.h5`, `.weights.h5`); None starts from random weights.
         stages: ends the backbone before its down-sampling number `stages + 1`, for quick runs;
             0 takes the whole. A part takes smaller pictures too, where Keras can build the whole.
-        sex_input, sex_units, dense_units, dropout, standardise: see `networks.head`.
+        of_head: sex_input, sex_units, dense_units, dropout or standardise of `networks.head`.
 
     Raises:
         InputError: an unknown backbone, pictures too small for it, more stages than it has, or a
@@ -124,18 +120,7 @@ def transfer_network(
     backbone_layers.fill(backbone_layers.after_stem(whole.layers), plain)
     maps = backbone_layers.end_of_stage(whole, stages) if stages else whole.output
     features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
-    output = networks.head(
-        features,
-        sex,
-        task,
-        facts,
-        sex_input=sex_input,
-        sex_units=sex_units,
-        dense_units=dense_units,
-        dropout=dropout,
-        standardise=standardise,
-        seed=seed,
-    )
+    output = networks.head(features, sex, task, facts, seed=seed, **of_head)
     name = f"{backbone}_{task}".lower().replace(".", "_")
     network = keras.Model([radiograph, sex], output, name=name)
     assert_stem_range(network, backbone)

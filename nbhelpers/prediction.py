@@ -1,13 +1,15 @@
 """Saved models: written whole, read in safe mode, asked for months or stage probabilities."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from nbhelpers import hog, networks, workspace
+from nbhelpers import combinations, hog, networks, workspace
 from nbhelpers.batches import Batches
+from nbhelpers.combinations import Combination
 from nbhelpers.workspace import InputError, find_run_file, read_json, write_json
 
 BATCH_SIZE = 128
@@ -61,17 +63,38 @@ def _predict_views(model, images, sex, flip: bool) -> np.ndarray:
     return total / len(views)
 
 
-def save_mean(run_folder: Path, model: str, task: str, members: list[str]) -> Path:
-    """Save a model that is the mean of saved ones, as JSON with their files and SHA-256.
+def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Path:
+    """Save an ensemble of models of the run folder, as JSON with its members' files and SHA-256.
 
-    Args:
-        members: names of networks saved in the run folder for the same task.
+    Raises InputError where members want pictures prepared in different ways: one picture could not
+    be given to all of them.
     """
-    files = [f"{member}.{task}.keras" for member in members]
-    sums = {name: _sha256(run_folder / "models" / name) for name in files}
+    task = combination.task
+    paths = {member: find_model(run_folder, member, task) for member in combination.members}
+    preparations = {member: _facts(path).get("preparation") for member, path in paths.items()}
+    first = combination.members[0]
+    for member, preparation in preparations.items():
+        if preparation != preparations[first]:
+            raise InputError(
+                f"{member} wants pictures of preparation {preparation}, {first} of "
+                f"{preparations[first]}: an ensemble gives all its members the same. Leave one out."
+            )
+    content = combinations.as_json(combination) | {
+        "preparation": preparations[first],
+        "files": {path.name: _sha256(path) for path in paths.values()},
+    }
     path = run_folder / "models" / f"{model}.{task}.json"
-    write_json(path, {"kind": "mean", "task": task, "members": sums})
+    write_json(path, content)
     return path
+
+
+def find_model(run_folder: Path, model: str, task: str) -> Path:
+    """The file of a saved model of any kind; raises InputError where there is none."""
+    names = [f"models/{model}.{task}{suffix}" for suffix in SUFFIXES]
+    for name in names:
+        with contextlib.suppress(InputError):
+            return find_run_file(run_folder, name)
+    return find_run_file(run_folder, names[0])
 
 
 def predict_saved(
@@ -79,27 +102,40 @@ def predict_saved(
 ) -> np.ndarray:
     """What a saved model of any kind says of prepared radiographs: see `predict`.
 
-    Raises InputError where the model is not in the run folder, or a member of a mean is another
-    file than it was made of.
+    Raises InputError where the model is not in the run folder, or a member of an ensemble is
+    another file than it was made of.
     """
-    names = [f"models/{model}.{task}{suffix}" for suffix in SUFFIXES]
-    found = [name for name in names if (run_folder / name).exists()]
-    path = find_run_file(run_folder, found[0] if found else names[0])
+    path = find_model(run_folder, model, task)
     if path.suffix == ".keras":
         return predict(load(path), images, sex)
     if path.suffix == ".ubj":
         return hog.predict(hog.load(path), images, sex)
-    total = 0.0
-    members = read_json(path)["members"]
-    for name, recorded in members.items():
-        member = path.parent / Path(name).name
-        if not member.exists() or _sha256(member) != recorded:
-            raise InputError(
-                f"{path.name} is the mean of {', '.join(members)}, but {name} is missing or was "
-                "changed. Run the notebook that makes it again."
-            )
-        total = total + predict(load(member), images, sex)
-    return total / len(members)
+    content = read_json(path)
+    combination = combinations.from_json(content, path.name)
+    _require_same_members(run_folder, path, combination, content.get("files", {}))
+    said = [predict_saved(run_folder, member, task, images, sex) for member in combination.members]
+    return combinations.combine(combination, np.stack(said, axis=1), sex)
+
+
+def _require_same_members(run_folder: Path, path: Path, combination, files: dict) -> None:
+    for member in combination.members:
+        with contextlib.suppress(InputError):
+            found = find_model(run_folder, member, combination.task)
+            if files.get(found.name) == _sha256(found):
+                continue
+        raise InputError(
+            f"{path.name} is made of {', '.join(combination.members)}, but the file of {member} is "
+            "missing or was changed. Run the notebook that makes it again."
+        )
+
+
+def _facts(path: Path) -> dict:
+    """The facts that a saved model carries: preparation, view and more."""
+    if path.suffix == ".keras":
+        return networks.model_facts(load(path))
+    if path.suffix == ".ubj":
+        return hog.model_facts(hog.load(path))
+    return read_json(path)
 
 
 def _sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from nbhelpers import backbones, fitting, materials, optimisers, prediction, training_state
+from nbhelpers import backbones, fitting, materials, optimisers, training_state
 
 pytestmark = pytest.mark.keras
 SIZE, N = 32, 48
@@ -96,22 +96,3 @@ def test_stopped_in_either_phase_it_ends_where_an_unbroken_run_ends(
     np.testing.assert_array_equal(resumed[columns], history[columns])
     for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_the_saved_mean_of_members_is_their_mean(material, tmp_path):
-    for fold in range(2):
-        keras.utils.set_random_seed(fold)
-        network = backbones.transfer_network(
-            "MobileNet0.25", SIZE, FACTS, task="age", weights_path=None, stages=1, dense_units=8
-        )
-        prediction.save(network, tmp_path / "models" / f"m_fold{fold}.age.keras")
-    prediction.save_mean(tmp_path, "m", "age", ["m_fold0", "m_fold1"])
-    asked = (material.images[:6], material.sex[:6])
-    members = [
-        prediction.predict_saved(tmp_path, f"m_fold{fold}", "age", *asked) for fold in (0, 1)
-    ]
-    together = prediction.predict_saved(tmp_path, "m", "age", *asked)
-    np.testing.assert_allclose(together, np.mean(members, axis=0), rtol=1e-12)
-    prediction.save(network, tmp_path / "models" / "m_fold0.age.keras")
-    with pytest.raises(fitting.workspace.InputError, match=r"m_fold0\.age\.keras is missing"):
-        prediction.predict_saved(tmp_path, "m", "age", *asked)

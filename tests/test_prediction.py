@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from nbhelpers import backbones, batches, networks, optimisers, prediction, training
+from nbhelpers import backbones, batches, combinations, networks, optimisers, prediction, training
 from nbhelpers.workspace import InputError
 from tests.test_features import liven
 
@@ -40,7 +40,7 @@ np.savez(sys.argv[1], **told)
 OTHER_BACKEND = {"tensorflow": "jax", "jax": "tensorflow"}[keras.backend.backend()]
 
 
-def network(name="cnn.age", seed=0):
+def network(name="cnn.age", seed=0, card=CARD):
     kind, task = name.split(".")
     keras.utils.set_random_seed(seed)
     if kind == "mobilenet":
@@ -48,7 +48,7 @@ def network(name="cnn.age", seed=0):
         model = backbones.transfer_network("MobileNet0.25", SIDE, CARD, task=task, **options)
         liven(model)
         return model
-    return networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16, seed=seed)
+    return networks.custom_cnn(SIDE, card, task=task, widths=(4, 8), dense_units=16, seed=seed)
 
 
 def trained(name, given, folder):
@@ -158,24 +158,51 @@ def test_a_file_that_carries_code_is_refused(tmp_path):
         prediction.load(tmp_path / "code.keras")
 
 
-def test_a_mean_of_models_knows_its_members(given, tmp_path):
+def save_members(folder, count=2):
+    for number in range(count):
+        prediction.save(network(seed=number), folder / "models" / f"fold{number}.age.keras")
+    return tuple(f"fold{number}" for number in range(count))
+
+
+def test_an_ensemble_knows_its_members(given, tmp_path):
     pictures, sex = given["pictures"][:20], given["sex"][:20]
-    for number in range(2):
-        path = tmp_path / "models" / f"cnn.fold{number}.age.keras"
-        prediction.save(network(seed=number), path)
-    members = ["cnn.fold0", "cnn.fold1"]
-    prediction.save_mean(tmp_path, "cnn", "age", members)
+    members = save_members(tmp_path)
+    prediction.save_ensemble(tmp_path, "cnn", combinations.equal("age", members, 0.25))
     each = [prediction.predict_saved(tmp_path, m, "age", pictures, sex) for m in members]
     mean = prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
     assert np.abs(each[0] - each[1]).max() > 0.01
     np.testing.assert_allclose(mean, (each[0] + each[1]) / 2)
 
-    changed = tmp_path / "models" / "cnn.fold1.age.keras"
+    weighted = combinations.Combination(
+        "linear", "age", ("cnn", "fold1"), ((0.3, 0.5),), (7.0,), (4.0,), 0.25
+    )
+    prediction.save_ensemble(tmp_path, "of_ensembles", weighted)
+    said = prediction.predict_saved(tmp_path, "of_ensembles", "age", pictures, sex)
+    expected = 0.3 * mean + 0.5 * each[1] + 7 + 4 * np.nan_to_num(sex, nan=0.25)
+    np.testing.assert_allclose(said, expected)
+
+    changed = tmp_path / "models" / "fold1.age.keras"
     prediction.save(network(seed=2), changed)
-    with pytest.raises(InputError, match=r"cnn\.fold1\.age\.keras is missing or was changed"):
-        prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
-    changed.unlink()
-    with pytest.raises(InputError, match=r"cnn\.fold1\.age\.keras is missing or was changed"):
-        prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
+    for fault in ("changed", "missing"):
+        with pytest.raises(InputError, match=r"cnn\.age\.json .* fold1 is missing or was changed"):
+            prediction.predict_saved(tmp_path, "cnn", "age", pictures, sex)
+        changed.unlink(missing_ok=fault == "missing")
     with pytest.raises(InputError, match=r"nothing\.stage"):
         prediction.predict_saved(tmp_path, "nothing", "stage", pictures, sex)
+
+
+def test_members_that_want_other_pictures_are_refused(tmp_path):
+    (first,) = save_members(tmp_path, 1)
+    other = network(card=CARD | {"preparation": "another"})
+    prediction.save(other, tmp_path / "models" / "other.age.keras")
+    with pytest.raises(InputError, match="other wants pictures of preparation another, fold0 of"):
+        combination = combinations.equal("age", (first, "other"), 0.5)
+        prediction.save_ensemble(tmp_path, "both", combination)
+
+
+def test_an_ensemble_that_was_tampered_with_is_refused(given, tmp_path):
+    members = save_members(tmp_path)
+    path = prediction.save_ensemble(tmp_path, "cnn", combinations.equal("age", members, 0.5))
+    path.write_text(path.read_text().replace("0.5", '"half"'))
+    with pytest.raises(InputError, match=r"cnn\.age\.json is no ensemble"):
+        prediction.predict_saved(tmp_path, "cnn", "age", given["pictures"][:2], np.ones(2))
