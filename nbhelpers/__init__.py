@@ -7,7 +7,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     1      workspace         where data and outputs are, safe writes, clear errors, cores
     1      hardware          processor, memory, GPU, versions
     1      locks             locks on files of a run folder, freed with the process
-    1      metrics           scores of ages and stages with bootstrap intervals, paired comparison
+    1      metrics           scores of ages and stages with bootstrap intervals
+    1      paired            two models on the same cases: difference, interval, p value
     2      stages            five developmental stages cut out of bone age, by sex
     2      splits            train, tuning, calibration and test; folds; their manifest
     2      tables            a table of cases as text, with the line each row stands on

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold
 
-from nbhelpers import meta_models, metrics, predictions, splits
+from nbhelpers import meta_models, paired, predictions, splits
 from nbhelpers.combinations import Combination, combine
 from nbhelpers.workspace import InputError
 
@@ -113,7 +113,7 @@ def leave_one_out(kind: str, known: Known, male_share: float) -> pd.DataFrame:
         names = tuple(known.members[i] for i in others)
         less = replace(known, members=names, predicted=known.predicted[:, others])
         without = losses(known.task, cross_fitted(kind, less, male_share), known.truth)[chosen]
-        rows.append({"member": member, **metrics.compare_errors(without, whole)})
+        rows.append({"member": member, **paired.compare_errors(without, whole)})
     return pd.DataFrame(rows).set_index("member")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import metrics, predictions
+from nbhelpers import metrics, paired, predictions
 from nbhelpers.cases import load_cases, load_data_facts, stage_of
 from nbhelpers.workspace import InputError, explained_errors, hash_of
 
@@ -137,7 +137,7 @@ def compare_models(
     parts = [case_errors(run_folder, model, task, split) for model in (model_a, model_b)]
     errors = [_errors(part, task).rename(name) for part, name in zip(parts, "ab", strict=True)]
     both = pd.concat(errors, axis=1, join="inner")
-    return metrics.compare_errors(both["a"], both["b"])
+    return paired.compare_errors(both["a"], both["b"])
 
 
 def _errors(part: pd.DataFrame, task: str) -> pd.Series:

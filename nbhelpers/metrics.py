@@ -1,4 +1,4 @@
-"""Scores of ages and of stages, each with a bootstrap interval; paired comparison of two models.
+"""Scores of ages and of stages, each with a bootstrap interval.
 
 Intervals are 95 % percentile intervals over 2,000 resamples of the cases, seeded, so a score is the
 same in every file that quotes it. A resample is kept as the number of times it draws each case:
@@ -26,7 +26,7 @@ def score_ages(true_months: np.ndarray, predicted_months: np.ndarray) -> pd.Data
 
     Months, [n] each. Rows: metric, n, value, lower, upper. Predictions on a limit count as within.
     """
-    truth, predicted = _finite_pair(true_months, predicted_months)
+    truth, predicted = finite_pair(true_months, predicted_months)
     error = predicted - truth
     # Ages are centred, so that their variance is exact as a difference of moments.
     centred = truth - truth.mean()
@@ -36,7 +36,7 @@ def score_ages(true_months: np.ndarray, predicted_months: np.ndarray) -> pd.Data
     point = _age_scores(columns.mean(axis=0, keepdims=True), np.array([np.median(absolute)]))
     resampled = [
         _age_scores(draws @ columns / len(truth), np.median(absolute[chosen], axis=1))
-        for chosen, draws in _resamples(len(truth))
+        for chosen, draws in resamples(len(truth))
     ]
     return _table(point, resampled, len(truth))
 
@@ -57,20 +57,20 @@ def score_stages(true_stage: np.ndarray, predicted_stage: np.ndarray) -> pd.Data
     Macro means run over the classes that occur in truth or prediction, and a class that is never
     predicted counts there with precision 0, as in scikit-learn; its own row is null.
     """
-    truth, predicted = _stage_pair(true_stage, predicted_stage)
+    truth, predicted = stage_pair(true_stage, predicted_stage)
     cells = np.eye(STAGES**2)[truth * STAGES + predicted]
-    point = _stage_scores(cells.sum(axis=0, keepdims=True))
-    resampled = [_stage_scores(draws @ cells) for _, draws in _resamples(len(truth))]
+    point = stage_scores(cells.sum(axis=0, keepdims=True))
+    resampled = [stage_scores(draws @ cells) for _, draws in resamples(len(truth))]
     return _table(point, resampled, len(truth))
 
 
 def confusion(true_stage: np.ndarray, predicted_stage: np.ndarray) -> np.ndarray:
     """Counts [5, 5]: row the true stage, column the predicted one."""
-    truth, predicted = _stage_pair(true_stage, predicted_stage)
+    truth, predicted = stage_pair(true_stage, predicted_stage)
     return np.bincount(truth * STAGES + predicted, minlength=STAGES**2).reshape(STAGES, STAGES)
 
 
-def _stage_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
+def stage_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
     """Scores of many confusion matrices at once: counts [resamples, 25]."""
     counts = cells.reshape(-1, STAGES, STAGES)
     total = counts.sum(axis=(1, 2))
@@ -97,19 +97,7 @@ def _stage_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
     return scores
 
 
-def compare_errors(errors_a: np.ndarray, errors_b: np.ndarray) -> dict[str, float | int]:
-    """Paired difference of two mean errors on the same cases, a minus b: below 0, a is better.
-
-    Errors [n] each: absolute months, or 0 and 1 for right and wrong. Gives n, value, lower, upper.
-    """
-    a, b = _finite_pair(errors_a, errors_b)
-    difference = a - b
-    means = np.concatenate([draws @ difference / len(a) for _, draws in _resamples(len(a))])
-    lower, upper = _interval(means)
-    return {"n": len(a), "value": float(difference.mean()), "lower": lower, "upper": upper}
-
-
-def _resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of resamples: the rows drawn and how often each row was drawn, [block, n] each."""
     random = np.random.default_rng(SEED)
     for start in range(0, RESAMPLES, RESAMPLES_AT_ONCE):
@@ -122,14 +110,14 @@ def _resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:
     rows = []
     for metric, value in point.items():
-        lower, upper = _interval(np.concatenate([block[metric] for block in resampled]))
+        lower, upper = interval(np.concatenate([block[metric] for block in resampled]))
         if np.isnan(value[0]):
             lower = upper = np.nan
         rows.append((metric, n, float(value[0]), lower, upper))
     return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
     defined = values[~np.isnan(values)]
     if len(defined) < DEFINED * len(values):
         return np.nan, np.nan
@@ -137,7 +125,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(lower), float(upper)
 
 
-def _finite_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def finite_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise ValueError(f"Scores need two arrays of one length, not {a.shape} and {b.shape}.")
@@ -146,8 +134,8 @@ def _finite_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _stage_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = _finite_pair(a, b)
+def stage_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = finite_pair(a, b)
     for stages in (a, b):
         if not np.isin(stages, np.arange(STAGES)).all():
             raise ValueError(f"Stages are whole numbers 0 to {STAGES - 1}.")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nbhelpers import hog, metrics, phantom, workspace
+from nbhelpers import hog, paired, phantom, workspace
 from nbhelpers.images import Preparation, prepare_image
 
 CASES, TRAINING, TUNING = 2000, 1300, 200  # the rest, 500, is held out
@@ -69,8 +69,8 @@ def test_bones_carry_the_age_and_nothing_else_does():
 
     of_frozen = np.abs(predict_from_hog(draw_all(FROZEN_AT), boy, label) - held_out)
     of_drawn = np.abs(predict_from_hog(draw_all(None), boy, label) - held_out)
-    frozen = metrics.compare_errors(of_frozen, of_length)
-    drawn = metrics.compare_errors(of_drawn, of_length)
+    frozen = paired.compare_errors(of_frozen, of_length)
+    drawn = paired.compare_errors(of_drawn, of_length)
     print(
         f"MAE in months on {len(held_out)}: hand length and sex {of_length.mean():.1f}, HOG with "
         f"frozen bones {of_frozen.mean():.1f} (difference {frozen['lower']:.1f} to "
