@@ -44,7 +44,10 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      phantom_drawing   one synthetic radiograph
     3      phantom           synthetic radiographs as an RSNA folder
     4      intervals         prediction intervals of ages, fitted on calibration
+    4      interval_files    the intervals of a saved model
     4      evaluation        scores of prediction tables, the test split among them
+    4      coverage          how often intervals hold the true age, how wide they are
+    4      standings         all pairs of models, compared
     4      augmentation      light random changes of a radiograph, one warp for all
     4      networks          the custom CNN, inputs, heads
     4      weight_files      where pretrained weights lie

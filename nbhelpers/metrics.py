@@ -64,6 +64,13 @@ def score_stages(true_stage: np.ndarray, predicted_stage: np.ndarray) -> pd.Data
     return _table(point, resampled, len(truth))
 
 
+def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
+    """n, the share of cases [n] for which something is true, and its 95 % bootstrap interval."""
+    truth = np.asarray(happened, float)
+    drawn = np.concatenate([draws @ truth / len(truth) for _, draws in resamples(len(truth))])
+    return len(truth), float(truth.mean()), *interval(drawn)
+
+
 def confusion(true_stage: np.ndarray, predicted_stage: np.ndarray) -> np.ndarray:
     """Counts [5, 5]: row the true stage, column the predicted one."""
     truth, predicted = stage_pair(true_stage, predicted_stage)

@@ -1,0 +1,90 @@
+"""How often prediction intervals hold the true age, and how wide they are, by split and group."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nbhelpers import evaluation, interval_files, intervals, metrics
+from nbhelpers.cases import load_data_facts
+from nbhelpers.intervals import KINDS, LEVELS
+
+ALL = "all"
+BANDS_YEARS = (0, 5, 10, 15, 20)
+REDRAWS = 20
+SEED = 0
+COLUMNS = ["kind", "level", "group", "n", "coverage", "lower", "upper", "width_months"]
+
+
+def coverage(run_folder: Path, model: str, split: str) -> pd.DataFrame:
+    """COLUMNS, a row a kind, level and group: all, each sex, each band of true age.
+
+    `coverage` is a share with its 95 % bootstrap interval, `width_months` the mean width.
+    """
+    rows = evaluation.case_errors(run_folder, model, "age", split)
+    fitted = interval_files.load_intervals(run_folder, model)
+    told = []
+    for kind in KINDS:
+        for level in LEVELS:
+            ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
+            held = _held(rows, ends)
+            for group, chosen in groups(rows).items():
+                score = metrics.score_share(held[chosen])
+                width = float(np.ptp(ends[chosen], axis=1).mean())
+                told.append((kind, level, group, *score, width))
+    return pd.DataFrame(told, columns=COLUMNS)
+
+
+def groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which rows `[n]` are in each group; groups without a case are left out."""
+    years = rows["age_months"].to_numpy(float) / 12
+    found = {ALL: np.ones(len(rows), bool)}
+    found |= {sex: (rows["sex"] == sex).to_numpy() for sex in intervals.SEXES}
+    for first, last in itertools.pairwise(BANDS_YEARS):
+        found[f"{first} to {last} years"] = (first <= years) & (years < last)
+    return {name: chosen for name, chosen in found.items() if chosen.any()}
+
+
+def redrawn_coverage(
+    run_folder: Path, model: str, kind: str, level: float, redraws: int = REDRAWS
+) -> pd.DataFrame:
+    """Coverage where chance decides which held-out cases calibrate, a row a redraw and group.
+
+    Calibration and test are pooled and drawn anew, in the same numbers; predictions stay. One draw
+    of some hundred calibration cases moves the coverage by a percentage point or two; the mean over
+    redraws shows whether the method keeps its promise. Groups: all, each sex, and each sex and
+    predicted stage. Columns: redraw, group, n, coverage.
+    """
+    cuts = load_data_facts(run_folder)["stage_cuts"]
+    parts = [
+        evaluation.case_errors(run_folder, model, "age", split) for split in ("calibration", "test")
+    ]
+    pool = pd.concat(parts, ignore_index=True)
+    random, told = np.random.default_rng(SEED), []
+    for redraw in range(redraws):
+        order = random.permutation(len(pool))
+        drawn, rest = pool.iloc[order[: len(parts[0])]], pool.iloc[order[len(parts[0]) :]]
+        fitted = intervals.fit(drawn["predicted_months"], drawn["age_months"], drawn["sex"], cuts)
+        ends = intervals.ends(fitted, rest["predicted_months"], rest["sex"], kind, level)
+        for group, chosen in _redrawn_groups(rest).items():
+            share = float(_held(rest, ends)[chosen].mean())
+            told.append((redraw, group, int(chosen.sum()), share))
+    return pd.DataFrame(told, columns=["redraw", "group", "n", "coverage"])
+
+
+def _redrawn_groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    by_sex = {sex: (rows["sex"] == sex).to_numpy() for sex in intervals.SEXES}
+    stage = rows["predicted_stage"].to_numpy(float, na_value=np.nan)
+    by_stage = {
+        f"{sex} {int(number)}": chosen & (stage == number)
+        for sex, chosen in by_sex.items()
+        for number in np.unique(stage[np.isfinite(stage)])
+    }
+    every = {ALL: np.ones(len(rows), bool)} | by_sex | by_stage
+    return {name: chosen for name, chosen in every.items() if chosen.any()}
+
+
+def _held(rows: pd.DataFrame, ends: np.ndarray) -> np.ndarray:
+    truth = rows["age_months"].to_numpy(float)
+    return (ends[:, 0] <= truth) & (truth <= ends[:, 1])

@@ -1,0 +1,100 @@
+"""Coverage of intervals on any split, and all pairs of models, from a run folder's files."""
+
+import json
+
+import numpy as np
+import pytest
+from test_ensembles import case_table, months_of, probabilities_of
+
+from nbhelpers import coverage, interval_files, metrics, predictions, standings
+from nbhelpers.workspace import InputError, write_json
+
+FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde")}
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 200)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Two models of months and one of stages, 400 calibration and 200 test cases."""
+    table = case_table(n=1000)
+    table["image_path"], table["image_sha256"] = "/nowhere.png", ""
+    table.to_parquet(tmp_path / "cases.parquet", index=False)
+    write_json(tmp_path / "data.json", FACTS)
+    for seed, (name, spread) in enumerate({"good": 8.0, "fair": 16.0}.items()):
+        predictions.save_predictions(tmp_path, name, "age", table, months_of(table, spread, seed))
+    said = probabilities_of(table, 1.0, 3)
+    predictions.save_predictions(tmp_path, "stager", "stage", table, said)
+    return tmp_path
+
+
+def test_coverage_is_near_the_level_and_better_models_have_narrower_intervals(run_folder):
+    tables = {}
+    for model in ("good", "fair"):
+        interval_files.fit_intervals(run_folder, model)
+        tables[model] = coverage.coverage(run_folder, model, "test")
+    found = tables["good"].query("group == 'all'")
+    assert (abs(found["coverage"] - found["level"]) < 0.06).all()
+    assert ((found["lower"] <= found["coverage"]) & (found["coverage"] <= found["upper"])).all()
+    widths = [table["width_months"].to_numpy() for table in tables.values()]
+    assert (widths[0] < widths[1]).all()
+    by_band = tables["good"].query(
+        "kind == 'plain' and level == 0.9 and group.str.contains('years')"
+    )
+    assert by_band["n"].sum() == tables["good"]["n"].max()
+
+
+def test_intervals_follow_from_calibration_alone(run_folder):
+    interval_files.fit_intervals(run_folder, "good")
+    path = run_folder / "models" / "good.age.intervals.json"
+    before = path.read_bytes()
+    table = predictions.all_rows(run_folder, "good", "age")
+    elsewhere = table["split"] != "calibration"
+    table.loc[elsewhere, "age_months"] = 1.0
+    table.loc[elsewhere, "predicted_months"] += 50
+    table.to_parquet(run_folder / "predictions" / "good.age.parquet", index=False)
+    interval_files.fit_intervals(run_folder, "good")
+    assert path.read_bytes() == before
+    assert (
+        json.loads(before)["calibration_cases"] == (~elsewhere & table["age_months"].notna()).sum()
+    )
+
+
+def test_over_redraws_the_mean_is_the_level(run_folder):
+    found = coverage.redrawn_coverage(run_folder, "good", "plain", 0.9)
+    mean = found.query("group == 'all'")["coverage"].mean()
+    assert 0.88 < mean < 0.93
+    assert found["redraw"].nunique() == coverage.REDRAWS
+    assert found.query("group == 'all'")["n"].nunique() == 1
+
+
+def test_a_model_without_calibration_cases_has_no_intervals(run_folder):
+    table = case_table(n=50).query("split != 'calibration'")
+    predictions.save_predictions(run_folder, "few", "age", table, table["age_months"])
+    with pytest.raises(InputError, match=r"few\.age predicts no case of calibration"):
+        interval_files.fit_intervals(run_folder, "few")
+
+
+def test_all_pairs_of_ages(run_folder):
+    pairs = standings.all_pairs(run_folder, "age", "test")
+    assert pairs[["a", "b"]].to_numpy().tolist() == [["fair", "good"]]
+    assert pairs.loc[0, "lower"] > 0
+    assert pairs.loc[0, "p_holm"] == pairs.loc[0, "p"]
+
+
+def test_all_pairs_of_stages_hold_what_months_say_of_them(run_folder):
+    pairs = standings.all_pairs(run_folder, "stage", "test")
+    models = {*pairs["a"], *pairs["b"]}
+    assert models == {"good (derived)", "fair (derived)", "stager"}
+    assert (pairs["p_holm"] >= pairs["p"]).all()
+    value = pairs.set_index(["a", "b"]).loc[("fair (derived)", "good (derived)"), "value"]
+    assert value < 0
+    assert len(np.unique(pairs["n"])) == 1
+
+
+def test_one_model_has_no_pairs(run_folder):
+    (run_folder / "predictions" / "fair.age.parquet").unlink()
+    assert standings.all_pairs(run_folder, "age", "test").empty
