@@ -5,6 +5,7 @@ ensemble fitted on the other folds, so that one with many coefficients gains not
 test split is not read here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pandas as pd
 from sklearn.model_selection import KFold
 
 from nbhelpers import meta_models, paired, predictions, splits
+from nbhelpers.cases import load_cases
 from nbhelpers.combinations import Combination, combine
 from nbhelpers.workspace import InputError
 
@@ -41,7 +43,7 @@ class Known:
     @property
     def sex(self) -> np.ndarray:
         """`[n]`, 0 female, 1 male, NaN unknown."""
-        return splits.sex_codes(self.cases["sex"])
+        return _codes(self.cases)
 
     @property
     def calibration(self) -> np.ndarray:
@@ -52,24 +54,23 @@ class Known:
 def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
     """What all members say of the calibration split, and of train where all have folds.
 
-    Raises InputError for less than two members, or one that lacks cases which another has.
+    Raises InputError for less than two members, one that lacks cases which another has, or one
+    whose cases are of other splits than the run folder's: it was made from other data.
     """
     if len(set(members)) < 2 or len(set(members)) < len(members):
         raise InputError(f"members are {', '.join(members) or 'none'}; name two models or more.")
     tables = {m: predictions.fitting_rows(run_folder, m, task) for m in members}
+    _require_own_splits(run_folder, tables, task)
     tables = {m: table[_labelled(table, task)] for m, table in tables.items()}
     _require_same_calibration(tables, task)
     shared = set.intersection(*(set(table["case_id"]) for table in tables.values()))
     first = tables[members[0]]
     cases = first[first["case_id"].isin(shared)].set_index("case_id")
-    values = predictions.VALUE_COLUMNS[task]
-    said = [t.set_index("case_id").loc[cases.index, values].to_numpy() for t in tables.values()]
-    predicted = np.stack(said, axis=1)
     return Known(
         task,
         tuple(members),
         cases.reset_index()[["case_id", "split", "sex"]],
-        predicted[:, :, 0] if task == "age" else predicted,
+        _stacked(tables.values(), cases.index, task),
         cases["age_months" if task == "age" else "stage"].to_numpy(float),
     )
 
@@ -97,6 +98,28 @@ def losses(task: str, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     if task == "age":
         return np.abs(predicted - truth)
     return (predicted.argmax(axis=1) != truth).astype(float)
+
+
+def predict_all(
+    run_folder: Path, kind: str, known: Known, male_share: float
+) -> tuple[Combination, pd.DataFrame, np.ndarray]:
+    """The ensemble of a kind, and what it says of every case that all its members predict.
+
+    Returns:
+        The ensemble; the cases, a row each of `case_id, split, fold, sex`; and months `[n]` or
+        probabilities `[n, 5]`, those of the cases that it was fitted on cross-fitted.
+    """
+    made = fit(kind, known, male_share)
+    tables = [predictions.said_rows(run_folder, m, known.task) for m in known.members]
+    shared = set.intersection(*(set(table["case_id"]) for table in tables))
+    first = tables[0][tables[0]["case_id"].isin(shared)].set_index("case_id")
+    predicted = combine(made, _stacked(tables, first.index, known.task), _codes(first))
+    at = first.index.get_indexer(known.cases["case_id"])
+    predicted[at] = cross_fitted(kind, known, male_share)
+    fitted_on_train = (known.cases["split"] == "train").any()
+    if not fitted_on_train:
+        first["fold"] = pd.NA
+    return made, first.reset_index()[["case_id", "split", "fold", "sex"]], predicted
 
 
 def leave_one_out(kind: str, known: Known, male_share: float) -> pd.DataFrame:
@@ -133,8 +156,32 @@ def _rows(known: Known, rows: np.ndarray) -> Known:
     )
 
 
+def _stacked(tables: Iterable[pd.DataFrame], case_ids: pd.Index, task: str) -> np.ndarray:
+    """What the members say of these cases: months `[n, members]` or `[n, members, 5]`."""
+    values = predictions.VALUE_COLUMNS[task]
+    said = [table.set_index("case_id").loc[case_ids, values].to_numpy(float) for table in tables]
+    stacked = np.stack(said, axis=1)
+    return stacked[:, :, 0] if task == "age" else stacked
+
+
+def _codes(cases: pd.DataFrame) -> np.ndarray:
+    return splits.sex_codes(cases["sex"])
+
+
 def _labelled(table: pd.DataFrame, task: str) -> pd.Series:
     return table["age_months" if task == "age" else "stage"].notna()
+
+
+def _require_own_splits(run_folder: Path, tables: dict[str, pd.DataFrame], task: str) -> None:
+    split_of = load_cases(run_folder).set_index("case_id")["split"]
+    for member, table in tables.items():
+        other = table[table["case_id"].map(split_of) != table["split"]]
+        if len(other):
+            raise InputError(
+                f"{member}.{task} has {other.iloc[0]['case_id']} in the split "
+                f"{other.iloc[0]['split']}, as this run folder has not: it was made from other "
+                f"data. Run the notebook that makes {member} again."
+            )
 
 
 def _require_same_calibration(tables: dict[str, pd.DataFrame], task: str) -> None:

@@ -92,6 +92,12 @@ def fitting_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
     return table[kept].reset_index(drop=True)
 
 
+def said_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
+    """Every row without its label: what a model says, for an ensemble to combine."""
+    names = ["case_id", "split", "fold", "sex", *VALUE_COLUMNS[task]]
+    return pd.read_parquet(_find(run_folder, model, task), columns=names)
+
+
 def all_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
     """Every row, the test split among them: for the evaluator alone."""
     table = pd.read_parquet(_find(run_folder, model, task))

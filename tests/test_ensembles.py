@@ -47,9 +47,16 @@ def probabilities_of(table, spread, seed):
 SPREADS = {"good": 8.0, "fair": 12.0, "poor": 30.0}
 
 
+def save_table(folder, table):
+    folder.mkdir(exist_ok=True)
+    files = table.assign(image_path="/nowhere.png", image_sha256="")
+    files.to_parquet(folder / "cases.parquet", index=False)
+
+
 def saved(folder, task, out_of_fold=False, **options):
     """A run folder with predictions of three members, the errors of which are independent."""
     table = case_table(**options)
+    save_table(folder, table)
     make = months_of if task == "age" else probabilities_of
     for seed, (name, spread) in enumerate(SPREADS.items()):
         said = make(table, spread if task == "age" else spread / 8, seed)
@@ -96,6 +103,47 @@ def test_a_member_that_lacks_cases_is_named(tmp_path):
     predictions.save_predictions(tmp_path, "poor", "age", less, less["age_months"])
     with pytest.raises(InputError, match=rf"poor\.age lacks 1 cases .* such as {gone}"):
         ensembles.known_rows(tmp_path, tuple(SPREADS), "age")
+
+
+def test_a_member_made_from_other_data_is_named(tmp_path):
+    table = saved(tmp_path, "age")
+    moved = table.copy()
+    row = moved.index[moved["split"] == "test"][0]
+    moved.loc[row, "split"] = "calibration"
+    predictions.save_predictions(tmp_path, "fair", "age", moved, moved["age_months"])
+    wrong = rf"fair\.age has {moved.loc[row, 'case_id']} in the split calibration"
+    with pytest.raises(InputError, match=wrong):
+        ensembles.known_rows(tmp_path, tuple(SPREADS), "age")
+
+
+@pytest.mark.parametrize("task", ["age", "stage"])
+@pytest.mark.parametrize("out_of_fold", [False, True])
+def test_every_case_is_predicted_and_those_it_was_fitted_on_without_themselves(
+    tmp_path, task, out_of_fold
+):
+    table = saved(tmp_path, task, out_of_fold=out_of_fold)
+    found = ensembles.known_rows(tmp_path, tuple(SPREADS), task)
+    kind = "ridge" if task == "age" else "logistic"
+    made, cases, predicted = ensembles.predict_all(tmp_path, kind, found, 0.5)
+    assert cases["case_id"].tolist() == table["case_id"].tolist()
+    assert cases["fold"].notna().any() == out_of_fold
+    at = cases.set_index("case_id").index.get_indexer(found.cases["case_id"])
+    cross = ensembles.cross_fitted(kind, found, 0.5)
+    np.testing.assert_array_equal(predicted[at], cross)
+    assert not np.allclose(cross, combine(made, found.predicted, found.sex))
+    test = np.flatnonzero(cases["split"] == "test")
+    values = predictions.VALUE_COLUMNS[task]
+    said = [predictions.said_rows(tmp_path, m, task).iloc[test][values].to_numpy() for m in SPREADS]
+    stacked = np.stack(said, axis=1)
+    expected = combine(made, stacked[:, :, 0] if task == "age" else stacked, np.zeros(len(test)))
+    np.testing.assert_allclose(predicted[test], expected)
+
+
+def test_what_is_said_comes_without_labels(tmp_path):
+    saved(tmp_path, "age")
+    said = predictions.said_rows(tmp_path, "good", "age")
+    assert not {"age_months", "stage"} & set(said.columns)
+    assert (said["split"] == "test").any()
 
 
 @pytest.mark.parametrize("members", [(), ("good",), ("good", "good")])
@@ -150,6 +198,7 @@ def test_a_case_is_predicted_by_an_ensemble_that_did_not_see_it(tmp_path):
 
 def test_sex_is_used_where_it_tells_something(tmp_path):
     table = case_table()
+    save_table(tmp_path, table)
     shifted = months_of(table, 5, 0) + np.where(table["sex"] == "male", 20, -20)
     for name in ("one", "two"):
         predictions.save_predictions(tmp_path, name, "age", table, shifted)
@@ -180,6 +229,7 @@ def test_leaving_out_the_best_member_costs_most(tmp_path):
 
 def test_errors_correlate_where_members_share_them(tmp_path):
     table = case_table()
+    save_table(tmp_path, table)
     shared = months_of(table, 10, 0)
     for name, said in {"a": shared, "b": shared + 1, "c": months_of(table, 10, 5)}.items():
         predictions.save_predictions(tmp_path, name, "age", table, said)
