@@ -11,6 +11,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     1      paired            two models on the same cases: difference, interval, p value
     2      stages            five developmental stages cut out of bone age, by sex
     2      splits            train, tuning, calibration and test; folds; their manifest
+    2      label_floor       how small an error the labels allow
     2      tables            a table of cases as text, with the line each row stands on
     2      layouts           which files of a folder are the table and the images
     2      labels            id, image, sex and bone age of each row, checked
@@ -74,6 +75,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     6      tuning_loop       the trials, trained one after another
     6      tuning            Keras Tuner's search over custom CNNs
     6      meta_models       the ways to fit an ensemble
+    6      members           what the members of an ensemble say, case by case
     6      ensembles         ensembles of saved models, cross-fitted where no member was trained
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
@@ -82,6 +84,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      plots_scores      predicted against true, errors, confusion, learning
     7      plots_tuning      the trials of a search and what mattered in them
     7      plots_networks    a network as a diagram
+    7      plots_ensembles   members, pairs of models, coverage of intervals
     7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML

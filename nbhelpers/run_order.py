@@ -4,13 +4,14 @@ from nbhelpers.profiles import TRAINERS, Run
 from nbhelpers.workspace import InputError
 
 # Notebooks of a group wait for all runs of the nearest group before them that has runs.
+ENSEMBLES = 5
 GROUPS = ((1,), (2, 3, 4), (5,), (6, 7, 8))
 
 
 def upstream(runs: tuple[Run, ...], run: Run) -> list[Run]:
-    """The runs that `run` waits for: the nearest earlier group that has any, and what it compares
-    its model with."""
-    return [*_earlier_group(runs, run), *_compared(runs, run)]
+    """The runs that `run` waits for: the nearest earlier group that has any, what it compares its
+    model with, and ensembles of ages, whose months ensembles of stages are compared with."""
+    return [*_earlier_group(runs, run), *_compared(runs, run), *_ages_first(runs, run)]
 
 
 def check_comparisons(runs: tuple[Run, ...]) -> None:
@@ -41,6 +42,14 @@ def _earlier_group(runs: tuple[Run, ...], run: Run) -> list[Run]:
         if earlier:
             return earlier
     return []
+
+
+def _ages_first(runs: tuple[Run, ...], run: Run) -> list[Run]:
+    if run.number != ENSEMBLES or run.values.get("task") != "stage":
+        return []
+    return [
+        other for other in runs if other.number == ENSEMBLES and other.values.get("task") != "stage"
+    ]
 
 
 def _compared(runs: tuple[Run, ...], run: Run) -> list[Run]:

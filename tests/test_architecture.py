@@ -28,7 +28,7 @@ UNSAFE_CALLS = {"eval", "exec", "read_pickle", "to_pickle", "enable_unsafe_deser
 UNSAFE_KEYWORDS = {("allow_pickle", True), ("safe_mode", False), ("shell", True)}
 # Rooms that fit or choose something: they may not even import the evaluator.
 FITTING_ROOMS = {"hog", "networks", "sam", "training", "tuning"}
-FITTING_ROOMS |= {"ensembles", "meta_models", "intervals", "interval_files"}
+FITTING_ROOMS |= {"members", "ensembles", "meta_models", "intervals", "interval_files"}
 # The word "test", as a split, may stand here and on the floors that show finished scores.
 KNOW_THE_TEST_SPLIT = {"splits", "evaluation", "coverage"}
 FIRST_SHOWING_FLOOR = 7

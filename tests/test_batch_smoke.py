@@ -3,10 +3,16 @@
 The pages stay there, so that whoever ran the tests can read them.
 """
 
+import io
+import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
 from batch_tools import ROOT, execute, started
 from test_report import Links
@@ -77,3 +83,68 @@ def test_the_index_has_scores_of_age_and_stage_and_a_card_for_every_run(
 def test_a_second_call_runs_nothing(smoke: str):
     again = execute(ROOT, "profile", "smoke")
     assert again.returncode == 0 and not started(again.stdout)
+
+
+@pytest.fixture(scope="module")
+def corrupted(smoke: str, runs: list[str], tmp_path_factory) -> Path:
+    """The same runs in a folder whose test split has labels of chance, once it is split."""
+    folder = tmp_path_factory.mktemp("corrupted")
+    for path in FOLDER.iterdir():
+        if path.is_file() and path.suffix in (".parquet", ".json", ".npy"):
+            shutil.copy(path, folder / path.name)
+    table = pd.read_parquet(folder / "cases.parquet")
+    test = np.flatnonzero(table["split"] == "test")
+    table.loc[test, "age_months"] = np.random.default_rng(0).uniform(1, 228, len(test))
+    table.loc[test, "stage"] = (table.loc[test, "stage"] + 2) % 5
+    table.to_parquet(folder / "cases.parquet", index=False)
+    for run in (run for run in runs if not run.startswith("01")):
+        done = execute(ROOT, "run", "smoke", run, "--folder", str(folder), timeout=600)
+        assert done.returncode == 0, run + done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def contents(path: Path) -> dict:
+    """What a saved model is made of: its numbers by name."""
+    if path.suffix == ".keras":
+        found = {}
+        with zipfile.ZipFile(path) as archive:
+            weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+        weights.visititems(
+            lambda name, item: (
+                found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+        return found
+    if path.suffix == ".ubj":
+        return {"trees": path.read_bytes()}
+    content = json.loads(path.read_text())
+    content.pop("files", None)  # sums of files that carry the time they were written
+    return content
+
+
+def test_the_test_split_changes_nothing_but_its_own_figures(corrupted: Path, runs: list[str]):
+    """No weight, threshold, chosen trial, interval, ensemble, prediction or named best model."""
+    models = sorted(path.name for path in (FOLDER / "models").iterdir() if path.name[0] != ".")
+    assert [m for m in models if m.endswith(".intervals.json")]
+    assert {Path(name).suffix for name in models} == {".keras", ".ubj", ".json"}
+    for name in models:
+        assert contents(corrupted / "models" / name) == contents(FOLDER / "models" / name), name
+    for path in sorted((FOLDER / "predictions").glob("*.parquet")):
+        labels = ["age_months", "stage"]
+        one, other = (
+            pd.read_parquet(folder / "predictions" / path.name).drop(columns=labels)
+            for folder in (FOLDER, corrupted)
+        )
+        pd.testing.assert_frame_equal(one, other, check_exact=True, obj=path.name)
+    changed = 0
+    for run in (run for run in runs if not run.startswith("01")):
+        one, other = (read_json(states.results_path(folder, run)) for folder in (FOLDER, corrupted))
+        for before, after in zip(one["scores"], other["scores"], strict=True):
+            if before["split"] == "test":
+                changed += before["value"] != after["value"]
+            else:
+                assert before == after, run
+        for name, value in one["figures"].items():
+            if not name.startswith("against") and "year cuts" not in name:  # those are of test
+                assert other["figures"][name] == value, (run, name)
+    assert changed > 50

@@ -1,5 +1,6 @@
 """Ensembles: what is fitted, on which rows, and that what is saved says the same."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbhelpers import combinations, ensembles, meta_models, predictions
+from nbhelpers import combinations, ensembles, members, meta_models, predictions
 from nbhelpers.combinations import KINDS, combine
 from nbhelpers.workspace import InputError
 
@@ -66,33 +67,33 @@ def saved(folder, task, out_of_fold=False, **options):
 
 def known(folder, task="age", **options):
     saved(folder, task, **options)
-    return ensembles.known_rows(folder, tuple(SPREADS), task)
+    return members.known_rows(folder, tuple(SPREADS), task)
 
 
 def test_only_calibration_is_known_and_out_of_fold_rows_where_all_have_folds(tmp_path):
     table = saved(tmp_path / "plain", "age")
-    found = ensembles.known_rows(tmp_path / "plain", tuple(SPREADS), "age")
+    found = members.known_rows(tmp_path / "plain", tuple(SPREADS), "age")
     assert set(found.cases["case_id"]) == set(table.query("split == 'calibration'")["case_id"])
     assert found.calibration.all()
     saved(tmp_path / "folds", "age", out_of_fold=True)
-    found = ensembles.known_rows(tmp_path / "folds", tuple(SPREADS), "age")
+    found = members.known_rows(tmp_path / "folds", tuple(SPREADS), "age")
     wanted = table.query("split in ('calibration', 'train')")["case_id"]
     assert set(found.cases["case_id"]) == set(wanted)
     assert found.calibration.sum() == (table["split"] == "calibration").sum()
     predictions.save_predictions(
         tmp_path / "folds", "fair", "age", table, months_of(table, 12.0, 1), out_of_fold=False
     )
-    found = ensembles.known_rows(tmp_path / "folds", tuple(SPREADS), "age")
+    found = members.known_rows(tmp_path / "folds", tuple(SPREADS), "age")
     assert found.calibration.all()
 
 
 def test_rows_of_members_are_matched_by_case_and_not_by_place(tmp_path):
     table = saved(tmp_path, "age")
-    in_order = ensembles.known_rows(tmp_path, tuple(SPREADS), "age")
+    in_order = members.known_rows(tmp_path, tuple(SPREADS), "age")
     mixed = table.sample(frac=1, random_state=3)
     months = months_of(table, SPREADS["fair"], 1)[mixed.index]
     predictions.save_predictions(tmp_path, "fair", "age", mixed, months)
-    again = ensembles.known_rows(tmp_path, tuple(SPREADS), "age")
+    again = members.known_rows(tmp_path, tuple(SPREADS), "age")
     np.testing.assert_array_equal(again.predicted, in_order.predicted)
 
 
@@ -102,7 +103,7 @@ def test_a_member_that_lacks_cases_is_named(tmp_path):
     less = table[table["case_id"] != gone]
     predictions.save_predictions(tmp_path, "poor", "age", less, less["age_months"])
     with pytest.raises(InputError, match=rf"poor\.age lacks 1 cases .* such as {gone}"):
-        ensembles.known_rows(tmp_path, tuple(SPREADS), "age")
+        members.known_rows(tmp_path, tuple(SPREADS), "age")
 
 
 def test_a_member_made_from_other_data_is_named(tmp_path):
@@ -113,7 +114,7 @@ def test_a_member_made_from_other_data_is_named(tmp_path):
     predictions.save_predictions(tmp_path, "fair", "age", moved, moved["age_months"])
     wrong = rf"fair\.age has {moved.loc[row, 'case_id']} in the split calibration"
     with pytest.raises(InputError, match=wrong):
-        ensembles.known_rows(tmp_path, tuple(SPREADS), "age")
+        members.known_rows(tmp_path, tuple(SPREADS), "age")
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])
@@ -122,7 +123,7 @@ def test_every_case_is_predicted_and_those_it_was_fitted_on_without_themselves(
     tmp_path, task, out_of_fold
 ):
     table = saved(tmp_path, task, out_of_fold=out_of_fold)
-    found = ensembles.known_rows(tmp_path, tuple(SPREADS), task)
+    found = members.known_rows(tmp_path, tuple(SPREADS), task)
     kind = "ridge" if task == "age" else "logistic"
     made, cases, predicted = ensembles.predict_all(tmp_path, kind, found, 0.5)
     assert cases["case_id"].tolist() == table["case_id"].tolist()
@@ -146,10 +147,16 @@ def test_what_is_said_comes_without_labels(tmp_path):
     assert (said["split"] == "test").any()
 
 
-@pytest.mark.parametrize("members", [(), ("good",), ("good", "good")])
-def test_fewer_than_two_members_are_refused(tmp_path, members):
+@pytest.mark.parametrize("names", [(), ("good",), ("good", "good")])
+def test_fewer_than_two_members_are_refused(tmp_path, names):
     with pytest.raises(InputError, match="name two models or more"):
-        ensembles.known_rows(tmp_path, members, "age")
+        members.known_rows(tmp_path, names, "age")
+
+
+def test_too_few_cases_to_fit_on_are_said(tmp_path):
+    saved(tmp_path, "age", n=15)
+    with pytest.raises(InputError, match="labelled cases of calibration: an ensemble needs 10"):
+        members.known_rows(tmp_path, tuple(SPREADS), "age")
 
 
 def test_the_weighted_average_has_the_least_error_of_all_averages(tmp_path):
@@ -175,15 +182,15 @@ def test_weighted_stages_have_the_least_cross_entropy_of_all_averages(tmp_path):
 @pytest.mark.parametrize(("task", "kind"), ALL_KINDS)
 def test_an_ensemble_beats_its_members_on_cases_that_it_was_not_fitted_on(tmp_path, task, kind):
     saved(tmp_path, task, n=2000)
-    found = ensembles.known_rows(tmp_path, tuple(SPREADS), task)
+    found = members.known_rows(tmp_path, tuple(SPREADS), task)
     if kind == "equal":  # not with a member that is much worse
-        found = ensembles.known_rows(tmp_path, ("good", "fair"), task)
+        found = members.known_rows(tmp_path, ("good", "fair"), task)
     said = ensembles.cross_fitted(kind, found, 0.5)
-    members = [
+    alone = [
         ensembles.losses(task, found.predicted[:, place], found.truth).mean()
         for place in range(len(found.members))
     ]
-    assert ensembles.losses(task, said, found.truth).mean() < min(members)
+    assert ensembles.losses(task, said, found.truth).mean() < min(alone)
 
 
 def test_a_case_is_predicted_by_an_ensemble_that_did_not_see_it(tmp_path):
@@ -191,7 +198,7 @@ def test_a_case_is_predicted_by_an_ensemble_that_did_not_see_it(tmp_path):
     before = ensembles.cross_fitted("ridge", found, 0.5)
     truth = found.truth.copy()
     truth[7] += 500
-    after = ensembles.cross_fitted("ridge", ensembles.replace(found, truth=truth), 0.5)
+    after = ensembles.cross_fitted("ridge", dataclasses.replace(found, truth=truth), 0.5)
     assert after[7] == before[7]
     assert (after != before).sum() > 0.7 * len(before)
 
@@ -202,7 +209,7 @@ def test_sex_is_used_where_it_tells_something(tmp_path):
     shifted = months_of(table, 5, 0) + np.where(table["sex"] == "male", 20, -20)
     for name in ("one", "two"):
         predictions.save_predictions(tmp_path, name, "age", table, shifted)
-    found = ensembles.known_rows(tmp_path, ("one", "two"), "age")
+    found = members.known_rows(tmp_path, ("one", "two"), "age")
     without, using = (
         np.abs(ensembles.cross_fitted(kind, found, 0.5) - found.truth).mean()
         for kind in ("ridge", "ridge_sex")
@@ -233,7 +240,7 @@ def test_errors_correlate_where_members_share_them(tmp_path):
     shared = months_of(table, 10, 0)
     for name, said in {"a": shared, "b": shared + 1, "c": months_of(table, 10, 5)}.items():
         predictions.save_predictions(tmp_path, name, "age", table, said)
-    found = ensembles.error_correlation(ensembles.known_rows(tmp_path, ("a", "b", "c"), "age"))
+    found = ensembles.error_correlation(members.known_rows(tmp_path, ("a", "b", "c"), "age"))
     assert found.loc["a", "b"] == pytest.approx(1)
     assert abs(found.loc["a", "c"]) < 0.25
 
@@ -270,7 +277,7 @@ def test_stages_that_calibration_lacks_are_never_predicted(tmp_path):
     found = known(tmp_path, "stage")
     for kept in ((0, 1, 3), (1, 3), (3,)):
         rows = np.isin(found.truth, kept)
-        few = ensembles.replace(
+        few = dataclasses.replace(
             found, cases=found.cases[rows], predicted=found.predicted[rows], truth=found.truth[rows]
         )
         said = combine(ensembles.fit("logistic", few, 0.5), few.predicted, few.sex)
