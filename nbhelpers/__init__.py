@@ -30,6 +30,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      preparers         processes that prepare radiographs side by side
     3      geometry_table    the geometry of every case
     3      images            all radiographs, prepared, in one array
+    3      near_copies       radiographs that are nearly the same under two ids
     3      phantom_shapes    two kinds of bone and the path of X-rays through them
     3      phantom_profiles  outlines of long bones, compact and spongy
     3      phantom_growth    when centres show, cap and fuse; how long the hand is
