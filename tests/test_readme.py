@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MEASURED = ROOT / "reports" / "measured"
+STUDY = MEASURED / "study"
 FIGURE = re.compile(r"(-?\d+\.\d+) \((-?\d+\.\d+) to (-?\d+\.\d+)\)")
 METRICS = {"MAE, months": "mae", "RMSE, months": "rmse", "R²": "r2", "accuracy": "accuracy"}
 METRICS |= {"weighted kappa": "qwk", "within 12 months": "within_12"}
@@ -52,6 +53,19 @@ def test_every_figure_of_the_results_tables_stands_in_a_results_file():
                 assert row[1] == f"{score['n']:,}"
                 checked += 1
     assert checked >= 10
+
+
+def test_every_difference_of_the_study_stands_in_a_results_file():
+    found = [rows for header, rows in tables(README) if header[0] == "instead of `base`"]
+    (rows,) = found
+    for row in rows:
+        model = row[1].strip("`")
+        run = json.loads((STUDY / f"03_transfer_learning.{model}.json").read_text())
+        figures = {key.removeprefix("against base: "): v for key, v in run["figures"].items()}
+        value, lower, upper = (f"{figures[key]:+.2f}" for key in ("value", "lower", "upper"))
+        assert row[2] == f"{figures['n']:,}"
+        assert row[3] == f"{value} ({lower} to {upper})", model
+    assert len(rows) >= 3
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z]+)", README))))
