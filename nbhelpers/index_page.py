@@ -106,9 +106,11 @@ def card(run_folder: Path, run: str, results: dict) -> dict[str, object]:
 
 
 def key_figures(figures: dict) -> list[tuple[str, str]]:
-    """The first key figures of a results file as name and text."""
+    """The first key figures of a results file as name and text, comparisons last."""
     known = [
-        (name, value) for name, value in figures.items() if isinstance(value, int | float | str)
+        (name, figures[name])
+        for name in sorted(figures, key=lambda name: name.startswith("against "))
+        if isinstance(figures[name], int | float | str)
     ]
     return [(name.replace("_", " "), figure_text(value)) for name, value in known[:KEY_FIGURES]]
 

@@ -78,8 +78,8 @@ def head(
         task: `age` or `stage`.
         facts: for age `mean_months` and `spread_months` of the training ages.
         sex_input: False leaves sex unused, for a comparison.
-        standardise: bring each feature to mean 0 and SD 1 first, for those of a frozen backbone:
-            nothing else adapts their size to the head, and those of random weights hardly differ.
+        standardise: bring each feature to mean 0 and SD 1 first, for those of a frozen backbone
+            of random weights, which hardly differ. Those that were learnt do better as they are.
         seed: of the dropout.
     """
     x = features
