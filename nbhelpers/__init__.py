@@ -12,6 +12,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     2      stages            five developmental stages cut out of bone age, by sex
     2      splits            train, tuning, calibration and test; folds; their manifest
     2      label_floor       how small an error the labels allow
+    2      published         figures of others, with what they were measured on
     2      tables            a table of cases as text, with the line each row stands on
     2      layouts           which files of a folder are the table and the images
     2      labels            id, image, sex and bone age of each row, checked
@@ -45,9 +46,12 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      phantom_sampling  who is on the radiographs, and the label a reader gives
     3      phantom_drawing   one synthetic radiograph
     3      phantom           synthetic radiographs as an RSNA folder
+    4      conformal         quantiles of errors, groups of stages large enough
     4      intervals         prediction intervals of ages, fitted on calibration
-    4      interval_files    the intervals of a saved model
+    4      stage_sets        prediction sets of stages, fitted on calibration
+    4      interval_files    the intervals and sets of a saved model
     4      evaluation        scores of prediction tables, the test split among them
+    4      subgroups         scores by sex and age band
     4      coverage          how often intervals hold the true age, how wide they are
     4      standings         all pairs of models, compared
     4      augmentation      light random changes of a radiograph, one warp for all

@@ -1,4 +1,4 @@
-"""How often prediction intervals hold the true age, and how wide they are, by split and group."""
+"""How often intervals and sets hold the truth, and how wide they are, by split and group."""
 
 import itertools
 from pathlib import Path
@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import evaluation, interval_files, intervals, metrics
+from nbhelpers import evaluation, interval_files, intervals, metrics, predictions, stage_sets
 from nbhelpers.cases import load_data_facts
-from nbhelpers.intervals import KINDS, LEVELS
+from nbhelpers.conformal import LEVELS
+from nbhelpers.intervals import KINDS
+from nbhelpers.subgroups import ALL, groups
 
-ALL = "all"
-BANDS_YEARS = (0, 5, 10, 15, 20)
 REDRAWS = 20
 SEED = 0
+SET_COLUMNS = ["kind", "level", "group", "n", "coverage", "lower", "upper", "mean_stages"]
 COLUMNS = ["kind", "level", "group", "n", "coverage", "lower", "upper", "width_months"]
 
 
@@ -30,20 +31,31 @@ def coverage(run_folder: Path, model: str, split: str) -> pd.DataFrame:
             ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
             held = _held(rows, ends)
             for group, chosen in groups(rows).items():
-                score = metrics.score_share(held[chosen])
+                score = metrics.score_mean(held[chosen])
                 width = float(np.ptp(ends[chosen], axis=1).mean())
                 told.append((kind, level, group, *score, width))
     return pd.DataFrame(told, columns=COLUMNS)
 
 
-def groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which rows `[n]` are in each group; groups without a case are left out."""
-    years = rows["age_months"].to_numpy(float) / 12
-    found = {ALL: np.ones(len(rows), bool)}
-    found |= {sex: (rows["sex"] == sex).to_numpy() for sex in intervals.SEXES}
-    for first, last in itertools.pairwise(BANDS_YEARS):
-        found[f"{first} to {last} years"] = (first <= years) & (years < last)
-    return {name: chosen for name, chosen in found.items() if chosen.any()}
+def set_coverage(run_folder: Path, model: str, split: str) -> pd.DataFrame:
+    """SET_COLUMNS, as `coverage` for sets of stages, groups by true stage among them.
+
+    `mean_stages` is how many of the five stages a set holds on average.
+    """
+    rows = evaluation.case_errors(run_folder, model, "stage", split)
+    rows = rows[rows["stage"].notna()].reset_index(drop=True)
+    stage, names = rows["stage"].to_numpy(int), load_data_facts(run_folder)["stage_names"]
+    of_group = groups(rows) | {names[at]: stage == at for at in np.unique(stage)}
+    probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
+    fitted = interval_files.load_sets(run_folder, model)
+    told = []
+    for kind, level in itertools.product(stage_sets.KINDS, LEVELS):
+        held = stage_sets.held_stages(fitted, probabilities, kind, level)
+        inside = held[np.arange(len(stage)), stage]
+        for group, chosen in of_group.items():
+            size = float(held[chosen].sum(axis=1).mean())
+            told.append((kind, level, group, *metrics.score_mean(inside[chosen]), size))
+    return pd.DataFrame(told, columns=SET_COLUMNS)
 
 
 def redrawn_coverage(

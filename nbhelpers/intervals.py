@@ -6,7 +6,7 @@ The half-width is the smallest error that enough of the calibration errors do no
 - `plain`: one half-width for all;
 - `scaled`: in proportion to the error that is usual at this predicted age;
 - `mondrian`: one half-width for each sex and predicted stage; a group of fewer than
-  `SMALLEST_GROUP` cases joins its smaller neighbour stage.
+  `conformal.SMALLEST_GROUP` cases joins its smaller neighbour stage.
 """
 
 import math
@@ -15,13 +15,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from nbhelpers.conformal import LEVELS, quantiles, runs_of_stages
 from nbhelpers.stages import STAGES, stage_of
 from nbhelpers.workspace import InputError
 
-LEVELS = (0.8, 0.9, 0.95)
 KINDS = ("plain", "scaled", "mondrian")
 SEXES = ("female", "male")
-SMALLEST_GROUP = 40
 OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to here at most
 KNOTS = 8  # of the usual error as a function of predicted age
 SMALLEST_USUAL_ERROR = 1.0  # months
@@ -62,14 +61,14 @@ def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) 
     knots, usual = _usual_error(months, error)
     groups = {name: _groups(months[sex == name], name, stage_cuts) for name in SEXES}
     half_widths = {
-        "plain": {"": _quantiles(error)},
-        "scaled": {"": _quantiles(error / _usual_out_of_fold(months, error))},
+        "plain": {"": quantiles(error)},
+        "scaled": {"": quantiles(error / _usual_out_of_fold(months, error))},
         "mondrian": {},
     }
     for name, of_stage in groups.items():
         group = np.array(of_stage)[_stages(months, name, stage_cuts)]
         for one in sorted(set(of_stage)):
-            half_widths["mondrian"][one] = _quantiles(error[(sex == name) & (group == one)])
+            half_widths["mondrian"][one] = quantiles(error[(sex == name) & (group == one)])
     return Intervals(stage_cuts, knots, usual, groups, half_widths)
 
 
@@ -119,17 +118,6 @@ def from_json(content: dict, where: str) -> Intervals:
     return made
 
 
-def _quantiles(scores: np.ndarray) -> dict[str, float | None]:
-    """By level, the smallest score that ceil((n + 1) * level) of the scores do not exceed."""
-    ordered = np.sort(scores)
-    found = {}
-    for level in LEVELS:
-        # Rounded first: 0.95 times 20 must not become 20 by a bit.
-        rank = math.ceil(round((len(ordered) + 1) * level, 9))
-        found[str(level)] = float(ordered[rank - 1]) if rank <= len(ordered) else None
-    return found
-
-
 def _usual_error(months: np.ndarray, error: np.ndarray) -> tuple[tuple, tuple]:
     """Mean error of the cases around each of some knots, which split the cases evenly."""
     bins = np.array_split(np.argsort(months, kind="stable"), max(1, min(KNOTS, len(months) // 10)))
@@ -151,14 +139,7 @@ def _usual_out_of_fold(months: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 def _groups(months: np.ndarray, sex: str, stage_cuts: str) -> tuple[str, ...]:
     """The name of the group of each stage, out of the predicted months of the cases of one sex."""
-    parts = [[stage] for stage in range(STAGES)]
-    sizes = np.bincount(_stages(months, sex, stage_cuts), minlength=STAGES).tolist()
-    while len(parts) > 1 and min(sizes) < SMALLEST_GROUP:
-        small = sizes.index(min(sizes))
-        beside = [place for place in (small - 1, small + 1) if 0 <= place < len(parts)]
-        first, second = sorted((small, min(beside, key=lambda place: sizes[place])))
-        parts[first : second + 1] = [parts[first] + parts[second]]
-        sizes[first : second + 1] = [sizes[first] + sizes[second]]
+    parts = runs_of_stages(np.bincount(_stages(months, sex, stage_cuts), minlength=STAGES).tolist())
     names = {
         stage: f"{sex} {part[0]}" + (f" to {part[-1]}" if len(part) > 1 else "")
         for part in parts

@@ -64,11 +64,11 @@ def score_stages(true_stage: np.ndarray, predicted_stage: np.ndarray) -> pd.Data
     return _table(point, resampled, len(truth))
 
 
-def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
-    """n, the share of cases [n] for which something is true, and its 95 % bootstrap interval."""
-    truth = np.asarray(happened, float)
-    drawn = np.concatenate([draws @ truth / len(truth) for _, draws in resamples(len(truth))])
-    return len(truth), float(truth.mean()), *interval(drawn)
+def score_mean(values: np.ndarray) -> tuple[int, float, float, float]:
+    """n, the mean of values [n] (of true and false: the share), and its 95 % bootstrap interval."""
+    values = np.asarray(values, float)
+    drawn = np.concatenate([draws @ values / len(values) for _, draws in resamples(len(values))])
+    return len(values), float(values.mean()), *interval(drawn)
 
 
 def confusion(true_stage: np.ndarray, predicted_stage: np.ndarray) -> np.ndarray:

@@ -9,10 +9,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from nbhelpers.coverage import ALL
 from nbhelpers.figures import COLOURS
+from nbhelpers.subgroups import ALL
 
 KIND_WORDS = {"plain": "plain", "scaled": "scaled by difficulty", "mondrian": "by sex and stage"}
+SET_WORDS = {"plain": "one limit", "by stage": "a limit for each stage"}
 CLEAR = 0.05  # below this corrected p a difference is called clear
 
 
@@ -95,18 +96,23 @@ def all_pairs(pairs: pd.DataFrame, unit: str, scale: float = 1.0) -> tuple[Figur
     )
 
 
-def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
-    """Coverage of the intervals of one level, by group and kind, with the promise as a line."""
+def coverage_by_group(
+    table: pd.DataFrame, level: float, words: dict[str, str] = KIND_WORDS
+) -> tuple[Figure, str]:
+    """Coverage of the intervals or sets of one level, by group and kind; the promise as a line.
+
+    `words` are those of the kinds: `KIND_WORDS` or `SET_WORDS`.
+    """
     part = table[np.isclose(table["level"], level)]
     groups = list(dict.fromkeys(part["group"]))
     figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.42 * len(groups)))
-    for number, (kind, words) in enumerate(KIND_WORDS.items()):
+    for number, (kind, label) in enumerate(words.items()):
         rows = part[part["kind"] == kind].set_index("group").loc[groups]
         value, lower, upper = (100 * rows[key].to_numpy() for key in ("coverage", "lower", "upper"))
         lower, upper = np.fmin(value, lower), np.fmax(value, upper)
         places = np.arange(len(groups)) + 0.22 * (number - 1)
         bars = [value - lower, upper - value]
-        axes.errorbar(value, places, xerr=bars, fmt="o", markersize=4, capsize=2, label=words)
+        axes.errorbar(value, places, xerr=bars, fmt="o", markersize=4, capsize=2, label=label)
     axes.axvline(100 * level, color=COLOURS[7], linewidth=1)
     sizes = part.drop_duplicates("group").set_index("group")["n"]
     labels = [f"{group}, n = {sizes[group]:,}" for group in groups]
@@ -114,5 +120,5 @@ def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.12), ncols=3)
     every = part[part["group"] == ALL].set_index("kind")["coverage"]
-    told = ", ".join(f"{KIND_WORDS[kind]} {100 * share:.1f} %" for kind, share in every.items())
-    return figure, f"Share of cases inside their {100 * level:.0f} % interval: {told}."
+    told = ", ".join(f"{words[kind]} {100 * share:.1f} %" for kind, share in every.items())
+    return figure, f"Share of cases held by their {100 * level:.0f} % interval or set: {told}."

@@ -39,6 +39,7 @@ KEYS = (
     "figures",
     "notes",
     "marks",
+    "tables",
 )
 
 
@@ -55,13 +56,16 @@ def save_results(
     figures: dict[str, float | int | str | None] | None = None,
     notes: tuple[str, ...] = (),
     marks: tuple[str, ...] = (),
+    tables: dict[str, pd.DataFrame] | None = None,
     fingerprint: dict[str, object] | None = None,
 ) -> Path:
     """Write the results file of `run` (`<notebook>` or `<notebook>.<name>`); returns its path.
 
     `scores` is what `evaluation.evaluate` gives; NaN becomes null, infinity is refused. `figures`
     are key figures by name, `marks` short labels that stand beside the model wherever it is shown
-    ("random weights"). Fingerprint, split manifest, versions, hardware and the time are added.
+    ("random weights"), `tables` what the index and the model card show beside the scores, by name;
+    their rows become lists of objects, without their index. Fingerprint, split manifest, versions,
+    hardware and the time are added.
     Raises InputError where the run folder's data are not those of `fingerprint` (as read at the
     start of the run, where given), or where other results there come from other data.
     """
@@ -89,6 +93,7 @@ def save_results(
         "figures": {name: _plain(value, name) for name, value in (figures or {}).items()},
         "notes": [str(note) for note in notes],
         "marks": [str(mark) for mark in marks],
+        "tables": {name: _records(table) for name, table in (tables or {}).items()},
     }
     path = run_folder / "results" / f"{run}.json"
     write_json(path, content)
@@ -125,7 +130,8 @@ def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> Non
 def _read(path: Path) -> dict[str, object]:
     content = read_json(path)
     if isinstance(content, dict):
-        content.setdefault("marks", [])  # files written before there were marks have none
+        for key, empty in (("marks", []), ("tables", {})):  # older files have none
+            content.setdefault(key, empty)
     lacking = [key for key in KEYS if key not in content] if isinstance(content, dict) else KEYS
     if lacking:
         raise InputError(f"{path} has no {lacking[0]!r}. Delete it and run the notebook again.")
@@ -145,8 +151,12 @@ def _score_records(scores: pd.DataFrame | None) -> list[dict[str, object]]:
     lacking = [key for key in SCORE_KEYS if key not in scores.columns]
     if lacking:
         raise ValueError(f"scores have no column {lacking[0]!r}; they need {SCORE_KEYS}.")
-    rows = scores[list(SCORE_KEYS)].to_dict("records")
-    return [{key: _plain(value, key) for key, value in row.items()} for row in rows]
+    return _records(scores[list(SCORE_KEYS)])
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    rows = table.to_dict("records")
+    return [{str(key): _plain(value, str(key)) for key, value in row.items()} for row in rows]
 
 
 def _plain(value: object, name: str) -> object:

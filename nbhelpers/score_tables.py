@@ -2,7 +2,13 @@
 
 import pandas as pd
 
-IN_MONTHS = ("mae", "rmse", "median_error")
+IN_MONTHS = ("mae", "rmse", "median_error", "signed_error")
+GROUP_METRICS = {
+    "mae": "mean absolute error, months",
+    "signed_error": "predicted minus true, months",
+    "accuracy": "accuracy",
+    "qwk": "quadratic weighted kappa",
+}
 SHOWN_METRICS = {
     "age": {
         "mae": "mean absolute error, months",
@@ -47,6 +53,15 @@ def class_table(scores: pd.DataFrame, model: str, split: str, names: list[str]) 
         for stage, name in enumerate(names)
     }
     return pd.DataFrame(rows).T
+
+
+def group_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Of `subgroups.scores_by_group`: one row a group, n and the metrics with 95 % intervals."""
+    told = scores.assign(text=[_with_interval(row, row.metric) for row in scores.itertuples()])
+    table = told.pivot(index="group", columns="metric", values="text")
+    table = table.reindex(index=scores["group"].unique(), columns=scores["metric"].unique())
+    table.insert(0, "n", scores.drop_duplicates("group").set_index("group")["n"])
+    return table.rename(columns=GROUP_METRICS).rename_axis(index=None, columns=None)
 
 
 def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:

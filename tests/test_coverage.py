@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from test_ensembles import case_table, months_of, probabilities_of
 
-from nbhelpers import coverage, interval_files, metrics, predictions, standings
+from nbhelpers import (
+    coverage,
+    evaluation,
+    interval_files,
+    metrics,
+    predictions,
+    standings,
+    subgroups,
+)
 from nbhelpers.workspace import InputError, write_json
 
 FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde")}
@@ -98,3 +106,47 @@ def test_all_pairs_of_stages_hold_what_months_say_of_them(run_folder):
 def test_one_model_has_no_pairs(run_folder):
     (run_folder / "predictions" / "fair.age.parquet").unlink()
     assert standings.all_pairs(run_folder, "age", "test").empty
+
+
+def test_sets_hold_the_true_stage_as_often_as_promised(run_folder):
+    interval_files.fit_sets(run_folder, "stager")
+    table = coverage.set_coverage(run_folder, "stager", "test")
+    whole = table.query("group == 'all'")
+    # Above the level where the most likely stage alone is right more often than promised.
+    assert (whole["coverage"] > whole["level"] - 0.06).all()
+    assert whole["mean_stages"].between(1, 5).all()
+    by_stage = table.query("kind == 'plain' and level == 0.9 and group in @FACTS['stage_names']")
+    assert by_stage["n"].sum() == table["n"].max()
+
+
+def test_sets_follow_from_calibration_alone(run_folder):
+    interval_files.fit_sets(run_folder, "stager")
+    path = run_folder / "models" / "stager.stage.sets.json"
+    before = path.read_bytes()
+    table = predictions.all_rows(run_folder, "stager", "stage")
+    elsewhere = table["split"] != "calibration"
+    table.loc[elsewhere, "stage"] = 0
+    table.loc[elsewhere, predictions.STAGE_COLUMNS] = 0.2
+    table.to_parquet(run_folder / "predictions" / "stager.stage.parquet", index=False)
+    interval_files.fit_sets(run_folder, "stager")
+    assert path.read_bytes() == before
+
+
+def test_scores_by_group_are_those_of_the_group_alone(run_folder):
+    table = subgroups.scores_by_group(run_folder, "good", "age", "test")
+    rows = evaluation.case_errors(run_folder, "good", "age", "test")
+    girls = rows[rows["sex"] == "female"]["error_months"]
+    told = table[table["group"] == "female"].set_index("metric")
+    assert told.loc["mae", "value"] == pytest.approx(girls.abs().mean())
+    assert told.loc["signed_error", "value"] == pytest.approx(girls.mean())
+    assert (told["n"] == len(girls)).all()
+    bands = table[table["group"].str.contains("years") & (table["metric"] == "mae")]
+    assert bands["n"].sum() == len(rows)
+
+
+def test_scores_by_group_of_stages_have_accuracy_and_kappa(run_folder):
+    table = subgroups.scores_by_group(run_folder, "stager", "stage", "test")
+    assert set(table["metric"]) == {"accuracy", "qwk"}
+    rows = evaluation.case_errors(run_folder, "stager", "stage", "test")
+    told = table.query("group == 'all' and metric == 'accuracy'")["value"].item()
+    assert told == pytest.approx(rows["correct"].mean())

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbhelpers import intervals
-from nbhelpers.intervals import KINDS, LEVELS
+from nbhelpers.conformal import LEVELS, SMALLEST_GROUP
+from nbhelpers.intervals import KINDS
 from nbhelpers.stages import stage_of
 from nbhelpers.workspace import InputError
 
@@ -134,7 +135,7 @@ def test_every_stage_has_a_group_that_is_large_enough_or_the_only_one(n, seed):
         stage = np.asarray(stage_of(months, np.full(n, name, object), CUTS), int)
         group = np.array(made.groups[name])[stage]
         for one in set(made.groups[name]):
-            assert (mine & (group == one)).sum() >= intervals.SMALLEST_GROUP or (
+            assert (mine & (group == one)).sum() >= SMALLEST_GROUP or (
                 len(set(made.groups[name])) == 1
             )
             stages = [at for at in range(5) if made.groups[name][at] == one]
