@@ -13,13 +13,15 @@ BIN := .venv/bin
 INSTALLED := .venv/installed.lock
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help report test lab bench lint lock clean again
+.PHONY: help report score test lab bench lint lock clean again
 
 help: ## Show this list.
 	@echo 'make report   run the notebooks of a profile and write reports/<run>/index.html'
 	@echo '              PROFILE=$(PROFILE)  DATA=folder of radiographs  RUN=name of the run folder'
 	@echo '              BACKEND=tensorflow or jax (what Keras runs on)'
 	@echo '              WEIGHTS=none (random weights in place of those of ImageNet)'
+	@echo 'make score    score or predict another folder with the models of a finished run'
+	@echo '              RUN=name of the run folder  DATA=folder of radiographs'
 	@echo 'make test     run every test (TESTS=tests/test_x.py for some)'
 	@echo '              BACKEND=jax: the tests of the networks alone, on that backend'
 	@echo 'make lab      open the notebooks in JupyterLab'
@@ -35,6 +37,10 @@ help: ## Show this list.
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.execute profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
 	  --backend "$$BACKEND" --weights "$$WEIGHTS" --bound $$PPID
+
+score: $(INSTALLED)
+	@exec $(BIN)/python -m nbhelpers.execute score --run "$$RUN" --data "$$DATA" \
+	  --backend "$$BACKEND" --bound $$PPID
 
 test: $(INSTALLED)
 	@exec $(if $(BACKEND),env KERAS_BACKEND="$$BACKEND") $(BIN)/python -m pytest -q \

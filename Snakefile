@@ -1,4 +1,4 @@
-"""The runs of a profile as a graph: 01, then 02 to 04, then 05, then 06 to 08.
+"""The runs of a profile as a graph: 01, then 02 to 04, then 05, then 06 to 09.
 
 `make report` calls it; so can any Snakemake, with an executor plugin for Slurm or Kubernetes:
 

@@ -7,6 +7,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     1      workspace         where data and outputs are, safe writes, clear errors, cores
     1      hardware          processor, memory, GPU, versions
     1      locks             locks on files of a run folder, freed with the process
+    1      external_names    what another folder of radiographs is called
     1      metrics           scores of ages and stages with bootstrap intervals
     1      paired            two models on the same cases: difference, interval, p value
     2      stages            five developmental stages cut out of bone age, by sex
@@ -19,6 +20,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     2      fingerprints      which tables and images a run folder was made from
     2      results           the results file of a run
     2      cases             the case table
+    2      other_cases       cases of another folder, to be scored or predicted
     3      predictions       the prediction table
     3      radiograph        one radiograph file as grey levels
     3      geometry          where a pixel of the radiograph lies in the prepared picture
@@ -31,6 +33,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      preparers         processes that prepare radiographs side by side
     3      geometry_table    the geometry of every case
     3      images            all radiographs, prepared, in one array
+    3      shift             how far other radiographs lie from those of training
     3      near_copies       radiographs that are nearly the same under two ids
     3      phantom_shapes    two kinds of bone and the path of X-rays through them
     3      phantom_profiles  outlines of long bones, compact and spongy
@@ -73,6 +76,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     5      feature_files     files of features that a killed computation goes on with
     5      features          what a frozen backbone sees, computed once
     6      fitting           one network from its first step to the model that is saved
+    6      external_sets     another folder, prepared and predicted as a run's own
     6      tuning_space      which custom CNNs and rates a search looks at
     6      tuning_oracles    Keras Tuner's oracles with a budget, on disk
     6      tuning_trials     the trials of a search as a table
@@ -90,11 +94,15 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      plots_tuning      the trials of a search and what mattered in them
     7      plots_networks    a network as a diagram
     7      plots_ensembles   members, pairs of models, coverage of intervals
+    7      plots_external    radiographs from elsewhere beside those of training
     7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML
     7      report            executed notebooks as pages
     7      scoreboard        every model's scores beside the trivial predictors
+    7      interval_board    how many cases intervals and sets hold, for the index
+    7      card_tables       the tables of a model card
+    7      model_card        the model card of a run folder
     7      index_page        the index of a run folder
     8      parameters        a notebook's parameters and the files that set them
     8      profiles          folders of papermill parameter files, checked
@@ -103,6 +111,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     8      keeper            one command that ends with its owner
     8      kernels           Jupyter kernels that end with their run
     8      batch             all runs of a profile, through Snakemake
+    8      scoring           the run that scores another folder of radiographs
     8      options           the command line
     8      execute           one run, through papermill
 """

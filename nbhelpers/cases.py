@@ -35,6 +35,7 @@ __all__ = [
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
 TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256"]
 OLDEST_IN_YEARS = 20
+SCORED = "external"  # the split of another folder's cases
 
 
 def read_cases(
@@ -57,22 +58,23 @@ def read_cases(
         )
     table, to_predict = find_tables(data_folder)
     others = [] if to_predict is None else [to_predict]
-    parts = [_with_splits(_read_labelled(table, find_images(data_folder, table, others, skip)))]
+    parts = [_with_splits(read_labelled(table, find_images(data_folder, table, others, skip)))]
     if to_predict is not None:
         images = find_images(data_folder, to_predict, [table], skip)
-        parts.append(_beside(read_labels(to_predict, images), "unlabelled"))
+        parts.append(_renamed(beside(read_labels(to_predict, images), "unlabelled")))
     if external_folder is not None:
         table, to_predict = find_tables(skip[0])
         others = [] if to_predict is None else [to_predict]
         images = find_images(skip[0], table, others, [data_folder])
-        parts.append(_beside(_read_labelled(table, images), "external"))
+        parts.append(_renamed(beside(read_labelled(table, images), SCORED)))
     cases = pd.concat(parts, ignore_index=True)
     _require_distinct(cases["case_id"])
     cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
-    return _plain_text(cases[COLUMNS])
+    return plain_text(cases[COLUMNS])
 
 
-def _read_labelled(table: Table, images: Images) -> pd.DataFrame:
+def read_labelled(table: Table, images: Images) -> pd.DataFrame:
+    """The rows of a table with ages (see `labels.read_labels`), which must be months."""
     lacking = missing_columns(table, ("id", "age", "sex"))
     if lacking:
         raise InputError(lacking)
@@ -93,9 +95,14 @@ def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
     return cases.assign(split=split, fold=fold.reindex(cases.index))
 
 
-def _beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
-    no_fold = pd.array([None] * len(cases), dtype="Int8")
-    return cases.assign(case_id=f"{split}-" + cases["case_id"], split=split, fold=no_fold)
+def beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The cases in a split that is not trained on, without a fold."""
+    return cases.assign(split=split, fold=pd.array([None] * len(cases), dtype="Int8"))
+
+
+def _renamed(cases: pd.DataFrame) -> pd.DataFrame:
+    """Ids that begin with the split, so that they are none of the data folder's."""
+    return cases.assign(case_id=cases["split"] + "-" + cases["case_id"])
 
 
 def _require_distinct(case_id: pd.Series) -> None:
@@ -171,10 +178,10 @@ def save_cases(
 
 def load_cases(run_folder: Path) -> pd.DataFrame:
     """The case table of a run folder; raises InputError where notebook 01 has not made it."""
-    return _plain_text(pd.read_parquet(find_run_file(run_folder, "cases.parquet")))
+    return plain_text(pd.read_parquet(find_run_file(run_folder, "cases.parquet")))
 
 
-def _plain_text(cases: pd.DataFrame) -> pd.DataFrame:
+def plain_text(cases: pd.DataFrame) -> pd.DataFrame:
     """Text as Python objects with None for null, whichever pandas read it."""
     texts = [name for name in TEXT_COLUMNS if name in cases.columns]
     objects = {name: cases[name].astype(object) for name in texts}

@@ -18,26 +18,31 @@ SET_COLUMNS = ["kind", "level", "group", "n", "coverage", "lower", "upper", "mea
 COLUMNS = ["kind", "level", "group", "n", "coverage", "lower", "upper", "width_months"]
 
 
-def coverage(run_folder: Path, model: str, split: str) -> pd.DataFrame:
+def coverage(
+    run_folder: Path, model: str, split: str, fitted_in: Path | None = None
+) -> pd.DataFrame:
     """COLUMNS, a row a kind, level and group: all, each sex, each band of true age.
 
-    `coverage` is a share with its 95 % bootstrap interval, `width_months` the mean width.
+    `coverage` is a share with its 95 % interval, `width_months` the mean width.
+    `fitted_in` is the run folder that holds the intervals, if it is another.
     """
     rows = evaluation.case_errors(run_folder, model, "age", split)
-    fitted = interval_files.load_intervals(run_folder, model)
+    fitted = interval_files.load_intervals(fitted_in or run_folder, model)
     told = []
     for kind in KINDS:
         for level in LEVELS:
             ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
             held = _held(rows, ends)
             for group, chosen in groups(rows).items():
-                score = metrics.score_mean(held[chosen])
+                score = metrics.score_share(held[chosen])
                 width = float(np.ptp(ends[chosen], axis=1).mean())
                 told.append((kind, level, group, *score, width))
     return pd.DataFrame(told, columns=COLUMNS)
 
 
-def set_coverage(run_folder: Path, model: str, split: str) -> pd.DataFrame:
+def set_coverage(
+    run_folder: Path, model: str, split: str, fitted_in: Path | None = None
+) -> pd.DataFrame:
     """SET_COLUMNS, as `coverage` for sets of stages, groups by true stage among them.
 
     `mean_stages` is how many of the five stages a set holds on average.
@@ -47,14 +52,14 @@ def set_coverage(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     stage, names = rows["stage"].to_numpy(int), load_data_facts(run_folder)["stage_names"]
     of_group = groups(rows) | {names[at]: stage == at for at in np.unique(stage)}
     probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
-    fitted = interval_files.load_sets(run_folder, model)
+    fitted = interval_files.load_sets(fitted_in or run_folder, model)
     told = []
     for kind, level in itertools.product(stage_sets.KINDS, LEVELS):
         held = stage_sets.held_stages(fitted, probabilities, kind, level)
         inside = held[np.arange(len(stage)), stage]
         for group, chosen in of_group.items():
             size = float(held[chosen].sum(axis=1).mean())
-            told.append((kind, level, group, *metrics.score_mean(inside[chosen]), size))
+            told.append((kind, level, group, *metrics.score_share(inside[chosen]), size))
     return pd.DataFrame(told, columns=SET_COLUMNS)
 
 

@@ -27,14 +27,16 @@ COLUMNS = ["model", "task", "split", "metric", "n", "value", "lower", "upper"]
 TEST_LIST = "test_scored.jsonl"
 
 
-def evaluate(run_folder: Path, model: str, task: str) -> pd.DataFrame:
+def evaluate(
+    run_folder: Path, model: str, task: str, learnt_in: Path | None = None
+) -> pd.DataFrame:
     """Scores of a model and of the trivial predictors: COLUMNS, a row a split and metric.
 
-    `value`, `lower` and `upper` are NaN where a metric is not defined. A split that the model did
-    not predict is left out; one that it predicted in part raises InputError.
+    `value`, `lower` and `upper` are NaN where a metric is not defined. A split without predictions
+    is left out, one with some raises InputError. `learnt_in`: the run folder of train, if another.
     """
     rows, cuts = _scored_rows(run_folder, model, task)
-    train = load_cases(run_folder).query("split == 'train'")
+    train = load_cases(learnt_in or run_folder).query("split == 'train'")
     blocks = []
     for split in SCORED_SPLITS:
         part = rows[rows["split"] == split]

@@ -2,6 +2,7 @@
 
     python -m nbhelpers.execute profile demo --data path/to/rsna-bone-age
     python -m nbhelpers.execute run demo 04_hog_xgboost.age
+    python -m nbhelpers.execute score --run demo --data path/to/other/radiographs
 
 Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 """
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from nbhelpers import keeper, locks, options, profiles, states
+from nbhelpers import keeper, locks, options, profiles, scoring, states
 from nbhelpers.workspace import InputError, atomic_path, cores, explained_errors, log
 
 COMPLETE, FAILED, UNUSABLE = 0, 1, 2
@@ -34,9 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
         project = options.find_project(chosen.project)
         folder = options.find_run_folder(project, chosen)
         data = options.find_data(chosen.data)
+        if chosen.command == "score":
+            profile, run = scoring.scoring_run(project, folder, data)
+            return run_alone(project, folder, profile, run, "", chosen)
         options.find_weights(chosen.weights)
         if chosen.command == "run":
-            return run_alone(project, folder, data, chosen)
+            profile = profiles.read_profile(project, chosen.profile, chosen.weights)
+            run = profiles.find_run(profile, chosen.name)
+            return run_alone(project, folder, profile, run, data, chosen)
         from nbhelpers import batch
 
         return batch.run_profile(project, folder, data, chosen)
@@ -47,19 +53,24 @@ def main(arguments: list[str] | None = None) -> int:
         return UNUSABLE
 
 
-def run_alone(project: Path, folder: Path, data: str, chosen: argparse.Namespace) -> int:
+def run_alone(
+    project: Path,
+    folder: Path,
+    profile: profiles.Profile,
+    run: profiles.Run,
+    data: str,
+    chosen: argparse.Namespace,
+) -> int:
     """One run, refused while something else works on it or on the whole folder."""
-    profile = profiles.read_profile(project, chosen.profile, chosen.weights)
-    run = profiles.find_run(profile, chosen.name)
-    busy = IN_USE.format(folder=folder)
+    busy, inside = IN_USE.format(folder=folder), getattr(chosen, "inside", False)
     with contextlib.ExitStack() as held:
-        if not chosen.inside:
+        if not inside:
             from nbhelpers import kernels
 
             kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
             held.enter_context(locks.hold(states.lock_path(folder, "folder"), busy, shared=True))
         lock = states.lock_path(folder, run.name)
-        held.enter_context(locks.hold(lock, busy, wait=locks.PATIENCE if chosen.inside else 0.0))
+        held.enter_context(locks.hold(lock, busy, wait=locks.PATIENCE if inside else 0.0))
         status = execute_run(project, folder, profile, run, data, chosen.cores)
     from nbhelpers import index_page
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nbhelpers.layouts import find_tables
+from nbhelpers.layouts import find_any_tables
 from nbhelpers.workspace import InputError, hash_of, read_json
 
 
@@ -27,7 +27,7 @@ def fingerprint(
         folders["external"] = Path(external_folder).resolve()
     tables = {}
     for label, folder in folders.items():
-        for table in find_tables(folder):
+        for table in find_any_tables(folder):
             if table is not None:
                 name = f"{label}/{table.path.relative_to(folder).as_posix()}"
                 tables[name] = hashlib.sha256(table.path.read_bytes()).hexdigest()

@@ -5,11 +5,20 @@ import io
 import json
 from pathlib import Path
 
-from nbhelpers import report, scoreboard, states, transcript
+from nbhelpers import (
+    external_names,
+    interval_board,
+    model_card,
+    report,
+    scoreboard,
+    states,
+    transcript,
+)
 from nbhelpers.workspace import atomic_path
 
 PICTURE_TAG = "picture"
 PICTURE_WIDTH = 720  # pixels of a card's picture, twice what it is shown with
+OUTDATED = "of earlier models: score it again"
 KEY_FIGURES = 3  # of a page on its card
 # State of a run -> what its card says. A run without a state was not reached.
 WORDS = {
@@ -32,6 +41,7 @@ def write_index(run_folder: Path, profile_name: str, runs: list[str]) -> Path:
         lstrip_blocks=True,
     )
     facts = index_facts(run_folder, profile_name, runs)
+    facts["card"] = model_card.write_card(environment, run_folder, facts)
     page = environment.get_template("index.html.j2").render(page=facts)
     path = run_folder / "index.html"
     with atomic_path(path) as temporary:
@@ -41,7 +51,9 @@ def write_index(run_folder: Path, profile_name: str, runs: list[str]) -> Path:
 
 def index_facts(run_folder: Path, profile_name: str, runs: list[str]) -> dict[str, object]:
     """Everything the template shows."""
+    runs = [*runs, *external_names.scored_runs(run_folder, runs)]
     results = {run: report.read_optional(states.results_path(run_folder, run)) for run in runs}
+    mark_outdated(results)
     finished = [content for content in results.values() if content]
     cards = [card(run_folder, run, results[run]) for run in runs]
     data = report.read_optional(run_folder / "data.json")
@@ -50,9 +62,11 @@ def index_facts(run_folder: Path, profile_name: str, runs: list[str]) -> dict[st
     return {
         "title": "Bone age from hand radiographs",
         "profile": profile_name,
+        "results": finished,
         "cards": cards,
         "open": [one for one in cards if one["status"] != states.DONE],
         "boards": scoreboard.boards(finished),
+        "intervals": interval_board.boards(finished),
         "data": data_text(run_folder, data.get("fingerprint", {})),
         "fingerprint": data.get("fingerprint", {}).get("hash", ""),
         "splits": split_bar(counts),
@@ -65,6 +79,15 @@ def index_facts(run_folder: Path, profile_name: str, runs: list[str]) -> dict[st
         "css": report.style_sheet(),
         "disclaimer": report.DISCLAIMER,
     }
+
+
+def mark_outdated(results: dict[str, dict]) -> None:
+    """Mark scores on other folders that were made before a model of the run was made anew."""
+    made = [content.get("finished", "") for run, content in results.items() if run[:2] < "06"]
+    for run, content in results.items():
+        old = content.get("finished", "") < max(made, default="")
+        if content and run.startswith(external_names.NOTEBOOK) and old:
+            content["marks"] = [*content.get("marks", []), OUTDATED]
 
 
 def data_text(run_folder: Path, fingerprint: dict) -> str:

@@ -11,7 +11,7 @@ from nbhelpers import intervals, predictions, stage_sets
 from nbhelpers.cases import load_data_facts
 from nbhelpers.intervals import Intervals
 from nbhelpers.stage_sets import StageSets
-from nbhelpers.workspace import InputError, find_run_file, read_json, write_json
+from nbhelpers.workspace import InputError, find_run_file, find_run_files, read_json, write_json
 
 NAMES = {"age": "models/{}.age.intervals.json", "stage": "models/{}.stage.sets.json"}
 
@@ -45,6 +45,11 @@ def load_intervals(run_folder: Path, model: str) -> Intervals:
     """The intervals of a model; raises InputError where they were not made, or are damaged."""
     path = find_run_file(run_folder, NAMES["age"].format(model))
     return intervals.from_json(read_json(path), path.name)
+
+
+def has_intervals(run_folder: Path, model: str, task: str) -> bool:
+    """Whether intervals or sets were fitted for a model: notebook 05 does it."""
+    return bool(find_run_files(run_folder, NAMES[task].format(model)))
 
 
 def load_sets(run_folder: Path, model: str) -> StageSets:

@@ -76,7 +76,7 @@ def _read_row(table: Table, cells: list[str], images: Images, lines: dict[str, i
         wrong = f"the id {case!r} stands on line {lines[case]} too"
         raise _Fault("id", wrong, "Keep one of the two rows")
     path = _image_path(case, images)
-    sex = _sex(table.cell(cells, "sex"), table.column_name("sex"))
+    sex = _sex(table, cells)
     age = _age(table.cell(cells, "age")) if "age" in table.columns else None
     return case, str(path), sex, age
 
@@ -108,7 +108,10 @@ def _image_path(case: str, images: Images) -> Path:
     return path
 
 
-def _sex(text: str, column: str) -> str | None:
+def _sex(table: Table, cells: list[str]) -> str | None:
+    if "sex" not in table.columns:
+        return None
+    text, column = table.cell(cells, "sex"), table.column_name("sex")
     word = text.lower()
     words = SEX_WORDS | MALE_WORDS if column.lower() == "male" else SEX_WORDS
     if word not in words:

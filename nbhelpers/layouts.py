@@ -29,6 +29,22 @@ Images = dict[str, list[tuple[Path, bool]]]
 
 def find_tables(folder: Path) -> tuple[Table, Table | None]:
     """The table with ages, and the one without them or None; InputError where that is not clear."""
+    labelled, to_predict = find_any_tables(folder, ("id", "age", "sex"))
+    if labelled is None:
+        raise InputError(
+            f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
+            "Name the folder that holds the table and the images."
+        )
+    return labelled, to_predict
+
+
+def find_any_tables(
+    folder: Path, needed: tuple[str, ...] = ("id",)
+) -> tuple[Table | None, Table | None]:
+    """The table with ages and the one without, each or both None where the folder has none.
+
+    Raises InputError for two of a kind, and for tables of which none has the columns `needed`.
+    """
     for pattern in ("*", "*/*", "*/*/*"):
         paths = sorted(
             path
@@ -38,14 +54,13 @@ def find_tables(folder: Path) -> tuple[Table, Table | None]:
             and path.is_file()
         )
         if paths:
-            return _choose(folder, paths)
-    raise InputError(
-        f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
-        "Name the folder that holds the table and the images."
-    )
+            return _choose(folder, paths, needed)
+    return None, None
 
 
-def _choose(folder: Path, paths: list[Path]) -> tuple[Table, Table | None]:
+def _choose(
+    folder: Path, paths: list[Path], needed: tuple[str, ...]
+) -> tuple[Table | None, Table | None]:
     tables, errors = [], []
     for path in paths:
         try:
@@ -61,20 +76,29 @@ def _choose(folder: Path, paths: list[Path]) -> tuple[Table, Table | None]:
                 f"{folder} holds two layouts: {both} are both tables with {kind}. "
                 "Keep one, or name the folder of one."
             )
-    if labelled:
-        return labelled[0], to_predict[0] if to_predict else None
+    if labelled or (to_predict and "age" not in needed):
+        return labelled[0] if labelled else None, to_predict[0] if to_predict else None
     if errors:
         raise InputError(errors[0])
     table = max(tables, key=lambda table: len(table.columns))
-    raise InputError(missing_columns(table, ("id", "age", "sex")))
+    raise InputError(missing_columns(table, needed) or _no_known_table(table))
 
 
-def find_images(folder: Path, table: Table, others: list[Table], skip: list[Path]) -> Images:
+def _no_known_table(table: Table) -> str:
+    return (
+        f"{table.path} has ids but neither ages nor sexes. Add a column, such as sex, or take the "
+        "table away: a folder of images alone is predicted too."
+    )
+
+
+def find_images(folder: Path, table: Table | None, others: list[Table], skip: list[Path]) -> Images:
     """Every image that may belong to `table`: name without suffix -> where it was found.
+
+    Without a table, every image of the folder.
 
     Folders named like one of the `others`, and the folders in `skip`, are passed over.
     """
-    own = table.path.with_suffix("")
+    own = table.path.with_suffix("") if table else folder
     inside = folder.resolve()
     passed = {path.resolve() for path in skip}
     passed |= {other.path.with_suffix("").resolve() for other in others}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 RESAMPLES = 2000
 RESAMPLES_AT_ONCE = 200
@@ -65,10 +66,20 @@ def score_stages(true_stage: np.ndarray, predicted_stage: np.ndarray) -> pd.Data
 
 
 def score_mean(values: np.ndarray) -> tuple[int, float, float, float]:
-    """n, the mean of values [n] (of true and false: the share), and its 95 % bootstrap interval."""
+    """n, the mean of values [n] and its 95 % bootstrap interval."""
     values = np.asarray(values, float)
     drawn = np.concatenate([draws @ values / len(values) for _, draws in resamples(len(values))])
     return len(values), float(values.mean()), *interval(drawn)
+
+
+def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
+    """n, the share of cases [n] for which something is true, and its 95 % interval.
+
+    Wilson's (J Am Stat Assoc 1927;22:209-212): a share may be 0 or 1, where resampling sees none.
+    """
+    n, count = len(happened), int(np.sum(happened))
+    found = binomtest(count, n).proportion_ci(LEVEL, "wilson")
+    return n, count / n, float(found.low), float(found.high)
 
 
 def confusion(true_stage: np.ndarray, predicted_stage: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ small copy clearly darker than the next?); what decides is the correlation of th
 saved as JPEG, smaller or brighter correlate above 0.98 with their originals.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -20,13 +20,13 @@ SAME = 0.9  # correlation of edges from which two radiographs are called copies
 COLUMNS = ["case_id", "split", "other_case_id", "other_split", "correlation"]
 
 
-def find(images: np.ndarray, cases: pd.DataFrame) -> pd.DataFrame:
+def find(images: Sequence[np.ndarray], cases: pd.DataFrame) -> pd.DataFrame:
     """Pairs of near copies, the closest first: COLUMNS.
 
     Exact copies are among them.
 
     Args:
-        images: uint8 `[case, height, width]`, memory-mapped.
+        images: uint8 `[height, width]` each; an array `[case, height, width]` or a list.
         cases: the case table, a row an image.
     """
     rows = []
@@ -39,7 +39,7 @@ def find(images: np.ndarray, cases: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("correlation", ascending=False, ignore_index=True)
 
 
-def candidates(images: np.ndarray) -> Iterator[tuple[int, int]]:
+def candidates(images: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Row numbers of pairs whose hashes differ in at most `MOST_BITS` bits."""
     hashes = np.stack([_hash(np.asarray(image)) for image in images]).view(np.uint64)
     for row in range(len(hashes) - 1):

@@ -11,16 +11,19 @@ from nbhelpers.workspace import InputError
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m nbhelpers.execute")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("profile", "all runs of a profile"), ("run", "one run of a profile")):
+    score = "another folder of radiographs, by the models of a finished run"
+    texts = {"profile": "all runs of a profile", "run": "one run of a profile", "score": score}
+    for name, text in texts.items():
         command = commands.add_parser(name, help=text)
-        command.add_argument("profile", help="a folder of params/")
+        if name != "score":
+            command.add_argument("profile", help="a folder of params/")
+            command.add_argument("--weights", default="", help="none: random ones, not ImageNet's")
         if name == "run":
             command.add_argument("name", help="a file of that folder, without .yaml")
             command.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
         command.add_argument("--run", default="", help="name of the run folder below reports/")
         command.add_argument("--folder", default="", help="the run folder itself, instead of --run")
         command.add_argument("--data", default="", help="folder of radiographs")
-        command.add_argument("--weights", default="", help="none: random weights, not ImageNet's")
         command.add_argument("--backend", default="", help="tensorflow or jax")
         command.add_argument("--cores", type=int, default=0, help="cores to use (default: all)")
         command.add_argument("--project", default="", help="folder with notebooks/ and params/")
@@ -42,7 +45,7 @@ def find_project(named: str) -> Path:
 def find_run_folder(project: Path, options: argparse.Namespace) -> Path:
     if options.folder:
         return Path(options.folder).expanduser().resolve()
-    name = options.run or options.profile
+    name = options.run or getattr(options, "profile", "")
     if not re.fullmatch(r"[\w-][\w.-]*", name):
         raise InputError(f"RUN={name!r} must be a plain name: letters, digits, points and dashes.")
     return project / "reports" / name

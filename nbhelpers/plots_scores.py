@@ -15,21 +15,23 @@ from nbhelpers.figures import COLOURS
 from nbhelpers.images import read_image
 from nbhelpers.plots_data import SEX_COLOURS, SEX_WORDS, year_axis
 
+FEW_POINTS = 200  # up to so many, points are drawn large and hardly transparent
+
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
     """Predicted over true months, a point a case, with the line where both are equal."""
     figure, axes = plt.subplots(figsize=(6.2, 5.4))
     axes.plot([0, 240], [0, 240], color=COLOURS[7], linewidth=1, zorder=0)
-    for sex, word in SEX_WORDS.items():
-        part = errors[errors["sex"] == sex]
+    words, colours = {**SEX_WORDS, "unknown": "sex unknown"}, {**SEX_COLOURS, "unknown": COLOURS[7]}
+    for sex, part in errors.groupby(errors["sex"].fillna("unknown")):
         axes.scatter(
             part["age_months"],
             part["predicted_months"],
-            s=10,
-            alpha=0.4,
+            s=10 if len(errors) > FEW_POINTS else 30,
+            alpha=0.4 if len(errors) > FEW_POINTS else 0.8,
             linewidths=0,
-            color=SEX_COLOURS[sex],
-            label=f"{word}, n = {len(part):,}",
+            color=colours[sex],
+            label=f"{words[sex]}, n = {len(part):,}",
         )
     year_axis(axes)
     axes.set(ylim=(0, 240), yticks=np.arange(0, 241, 24), ylabel="predicted, months", title=title)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -107,16 +108,59 @@ def predict_saved(
     Raises InputError where the model is not in the run folder, or a member of an ensemble is
     another file than it was made of.
     """
+    return predict_each(run_folder, [model], task, lambda view: images, sex)[model]
+
+
+def predict_each(
+    run_folder: Path,
+    models: list[str],
+    task: str,
+    images_of: Callable[[str], np.ndarray],
+    sex: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """What each of some saved models says; a member of several ensembles is asked once.
+
+    Args:
+        images_of: the prepared radiographs of a view, uint8 `[n, height, width]`.
+        sex: `[n]`, 0 female, 1 male, NaN unknown.
+    """
+    said: dict[str, np.ndarray] = {}
+
+    def ask(model: str) -> np.ndarray:
+        if model not in said:
+            path = find_model(run_folder, model, task)
+            if path.suffix == ".json":
+                combination = _load_ensemble(run_folder, path)
+                of_members = [ask(member) for member in combination.members]
+                said[model] = combinations.combine(combination, np.stack(of_members, axis=1), sex)
+            elif path.suffix == ".keras":
+                network = load(path)
+                said[model] = predict(
+                    network, images_of(networks.model_facts(network)["view"]), sex
+                )
+            else:
+                booster = hog.load(path)
+                said[model] = hog.predict(booster, images_of(hog.model_facts(booster)["view"]), sex)
+        return said[model]
+
+    return {model: ask(model) for model in models}
+
+
+def model_views(run_folder: Path, model: str, task: str) -> list[tuple[str, str]]:
+    """The views that a saved model, or its members, take, each with its preparation's hash."""
     path = find_model(run_folder, model, task)
-    if path.suffix == ".keras":
-        return predict(load(path), images, sex)
-    if path.suffix == ".ubj":
-        return hog.predict(hog.load(path), images, sex)
+    if path.suffix == ".json":
+        members = combinations.from_json(read_json(path), path.name).members
+        return [view for member in members for view in model_views(run_folder, member, task)]
+    facts = _facts(path)
+    return [(facts["view"], facts["preparation"])]
+
+
+def _load_ensemble(run_folder: Path, path: Path) -> Combination:
     content = read_json(path)
     combination = combinations.from_json(content, path.name)
     _require_same_members(run_folder, path, combination, content.get("files", {}))
-    said = [predict_saved(run_folder, member, task, images, sex) for member in combination.members]
-    return combinations.combine(combination, np.stack(said, axis=1), sex)
+    return combination
 
 
 def _require_same_members(run_folder: Path, path: Path, combination, files: dict) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers.workspace import InputError, atomic_path, find_run_file
+from nbhelpers.workspace import InputError, atomic_path, find_run_file, find_run_files
 
 TASKS = ("age", "stage")
 CASE_COLUMNS = ["case_id", "split", "fold", "sex", "age_months", "stage"]
@@ -115,9 +115,9 @@ def require_saved(run_folder: Path, model: str, task: str) -> None:
 
 
 def saved_models(run_folder: Path, task: str) -> list[str]:
-    """Names of the models that have a prediction table of `task` in this run folder, sorted."""
-    paths = (run_folder / "predictions").glob(f"*.{task}.parquet")
-    return sorted(p.name.split(".")[0] for p in paths if not p.name.startswith("."))
+    """Names of the models that have a prediction table of `task`, sorted."""
+    paths = find_run_files(run_folder, f"predictions/*.{task}.parquet")
+    return sorted(path.name.split(".")[0] for path in paths)
 
 
 def _find(run_folder: Path, model: str, task: str) -> Path:

@@ -9,6 +9,11 @@ GROUP_METRICS = {
     "accuracy": "accuracy",
     "qwk": "quadratic weighted kappa",
 }
+CALIBRATION = {
+    "signed_error": "predicted minus true, months",
+    "slope": "slope of true on predicted months",
+    "coverage": "share of labels inside their interval",
+}
 SHOWN_METRICS = {
     "age": {
         "mae": "mean absolute error, months",
@@ -71,6 +76,34 @@ def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
     value, lower, upper = (_digits(row[key], metric) for key in ("value", "lower", "upper"))
     unit = f" months or {row['value'] / 12:.2f} years" if metric in IN_MONTHS else ""
     return f"{value}{unit} (95 % interval {lower} to {upper}, n = {row['n']:,})"
+
+
+def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
+    """Of `shift.calibration` at some places: one row a measure, one column a place, intervals."""
+    told = calibration.assign(
+        text=[_with_interval(row, row.metric) for row in calibration.itertuples()]
+    )
+    sizes = calibration.groupby("place", sort=False)["n"].max()
+    table = told.pivot(index="metric", columns="place", values="text")
+    table = table.reindex(index=calibration["metric"].unique(), columns=sizes.index)
+    names = {place: f"{place}, n = {n:,}" for place, n in sizes.items()}
+    return table.rename(index=CALIBRATION, columns=names).rename_axis(index=None, columns=None)
+
+
+def calibration_words(calibration: pd.DataFrame, level: float) -> list[str]:
+    """What the table says of the last place, as sentences of a list; `level` of its intervals."""
+    last = calibration[calibration["place"] == calibration["place"].iloc[-1]].set_index("metric")
+    aims = {"signed_error": 0.0, "slope": 1.0, "coverage": level}
+    said = []
+    for metric in last.index:
+        row, aim = last.loc[metric], aims[metric]
+        clear = row["lower"] > aim or row["upper"] < aim
+        verdict = "clearly not" if clear else "not clearly different from"
+        said.append(
+            f"- {CALIBRATION[metric].capitalize()}: {_with_interval(row, metric)}, {verdict} "
+            f"{_digits(aim, metric)} (n = {row['n']:,})."
+        )
+    return said
 
 
 def comparison_words(model: str, other: str, task: str, difference: dict) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 TRIVIAL = "trivial: "
 CHOOSING_SPLIT = "calibration"
 SHOWN_SPLIT = "test"
+EXTERNAL = "external"  # the first word of the splits of other folders
 # Task, its heading, and its metrics: the first orders the models and gets a bar.
 TASKS = {
     "age": (
@@ -84,8 +85,9 @@ def collect(results: list[dict], task: str) -> dict[tuple[str, str], dict[str, d
 
 def in_order(splits: set[str]) -> list[str]:
     """The test split first, then what was not used in training, then the rest."""
-    order = [SHOWN_SPLIT, "external", CHOOSING_SPLIT, "tuning", "train"]
-    return sorted(splits, key=lambda split: (order.index(split) if split in order else 9, split))
+    order = [SHOWN_SPLIT, EXTERNAL, CHOOSING_SPLIT, "tuning", "train"]
+    first = {split: split.split()[0] for split in splits}
+    return sorted(splits, key=lambda split: ([*order, first[split]].index(first[split]), split))
 
 
 def headline(scores: dict, task: str) -> dict[str, str] | None:
@@ -114,7 +116,7 @@ def split_table(scores: dict, task: str, split: str) -> dict:
     """The rows of one split: real models by their calibration score, trivial ones below."""
     metrics = TASKS[task][1]
     here = {model: by_metric for (model, at), by_metric in scores.items() if at == split}
-    models = sorted(here, key=lambda model: rank(scores, model, metrics[0]))
+    models = [model for model in in_order_of_rank(scores, metrics[0]) if model in here]
     best = best_model(scores, metrics[0])
     scale = widest(here, metrics[0])
     rows = [
@@ -142,23 +144,26 @@ def marks_of(model: str, by_metric: dict[str, dict]) -> list[str]:
 
 def rank(scores: dict, model: str, metric: str) -> tuple[bool, float, str]:
     """What the rows are sorted by."""
-    score = scores.get((model, CHOOSING_SPLIT), {}).get(metric, {})
-    value = score.get("value")
-    worst = float("inf")
-    signed = worst if value is None else value if metric in LOWER_IS_BETTER else -value
-    return model.startswith(TRIVIAL), signed, model
+    value = scores.get((model, CHOOSING_SPLIT), {}).get(metric, {}).get("value")
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    return model.startswith(TRIVIAL), float("inf") if value is None else sign * value, model
+
+
+def in_order_of_rank(scores: dict, metric: str) -> list[str]:
+    """All models by their score on calibration, the best first; trivial ones last."""
+    return sorted({model for model, _ in scores}, key=lambda model: rank(scores, model, metric))
 
 
 def best_model(scores: dict, metric: str) -> str | None:
     """The model with the best score on calibration, or None where none was scored there."""
-    scored = [
-        model
-        for (model, split), by_metric in scores.items()
-        if split == CHOOSING_SPLIT
-        and not model.startswith(TRIVIAL)
+    scored = {
+        place: by_metric
+        for place, by_metric in scores.items()
+        if place[1] == CHOOSING_SPLIT
+        and not place[0].startswith(TRIVIAL)
         and by_metric.get(metric, {}).get("value") is not None
-    ]
-    return min(scored, key=lambda model: rank(scores, model, metric), default=None)
+    }
+    return next(iter(in_order_of_rank(scored, metric)), None)
 
 
 def widest(by_model: dict[str, dict], metric: str) -> float:
@@ -190,8 +195,6 @@ def number(value: float, metric: str) -> str:
     """One decimal for months, per cent for shares, two or three decimals for the rest."""
     if metric in SHARES:
         return f"{100 * value:.1f} %"
-    return (
-        f"{value:.1f}"
-        if metric in LOWER_IS_BETTER
-        else f"{value + 0.0:.3f}".replace("-0.000", "0.000")
-    )
+    if metric in LOWER_IS_BETTER:
+        return f"{value:.1f}"
+    return f"{value + 0.0:.3f}".replace("-0.000", "0.000")

@@ -82,15 +82,24 @@ def find_run_file(run_folder: Path, name: str) -> Path:
 
     Raises InputError with the notebook that makes the file when it is in neither.
     """
-    own = run_folder / name
-    if own.exists():
-        return own
-    for depth in ("*", "*/*", "*/*/*", "*/*/*/*", "*/*/*/*/*"):
-        for attached in sorted(KAGGLE_INPUT.glob(f"{depth}/{name}")):
-            return attached
+    for found in _run_files(run_folder, name):
+        return found
     makers = [maker for beginning, maker in MAKERS.items() if name.startswith(beginning)]
     remedy = f"Run notebook {makers[-1]} into this folder first" if makers else "Run it first"
     raise InputError(f"{run_folder} has no {name}. {remedy}.")
+
+
+def find_run_files(run_folder: Path, pattern: str) -> list[Path]:
+    """Files of the run folder, and of run folders attached on Kaggle, one of each name, sorted."""
+    paths = [path for path in _run_files(run_folder, pattern) if path.name[0] != "."]
+    found = {path.name: path for path in reversed(paths)}
+    return [found[name] for name in sorted(found)]
+
+
+def _run_files(run_folder: Path, pattern: str) -> Iterator[Path]:
+    yield from sorted(run_folder.glob(pattern))
+    for depth in ("*", "*/*", "*/*/*", "*/*/*/*", "*/*/*/*/*"):
+        yield from sorted(KAGGLE_INPUT.glob(f"{depth}/{pattern}"))
 
 
 @contextlib.contextmanager

@@ -17,15 +17,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: with all bootstrap resamples")
 
 
-def write_image(path: Path, seed: int = 0) -> None:
-    """A grey 8 by 8 picture of its own."""
+def write_image(path: Path, seed: int = 0, side: int = 8) -> None:
+    """A square grey picture of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 
 
-def write_radiographs(folder: Path, cases: int = 40, first_id: int = 1377) -> Path:
-    """A folder as Kaggle lays it out, with `cases` radiographs of 8 by 8 pixels; returns it.
+def write_radiographs(folder: Path, cases: int = 40, first_id: int = 1377, side: int = 8) -> Path:
+    """A folder as Kaggle lays it out, with `cases` radiographs of some pixels; returns it.
 
     Girls and boys in turn, ages spread over 6 to 228 months.
     """
@@ -34,7 +34,7 @@ def write_radiographs(folder: Path, cases: int = 40, first_id: int = 1377) -> Pa
     for index in range(cases):
         age = 6 + 6 * ((index * 17) % 38)
         lines.append(f"{first_id + index},{age},{bool(index % 2)}")
-        write_image(images / f"{first_id + index}.png", seed=index)
+        write_image(images / f"{first_id + index}.png", seed=index, side=side)
     (folder / "boneage-training-dataset.csv").write_text("\n".join(lines) + "\n")
     return folder
 
