@@ -85,6 +85,11 @@ def test_a_second_call_runs_nothing(smoke: str):
     assert again.returncode == 0 and not started(again.stdout)
 
 
+def learning(runs: list[str]) -> list[str]:
+    """Those that fit or choose something."""
+    return [run for run in runs if not run.startswith(("01", "09"))]
+
+
 @pytest.fixture(scope="module")
 def corrupted(smoke: str, runs: list[str], tmp_path_factory) -> Path:
     """The same runs in a folder whose test split has labels of chance, once it is split."""
@@ -97,7 +102,7 @@ def corrupted(smoke: str, runs: list[str], tmp_path_factory) -> Path:
     table.loc[test, "age_months"] = np.random.default_rng(0).uniform(1, 228, len(test))
     table.loc[test, "stage"] = (table.loc[test, "stage"] + 2) % 5
     table.to_parquet(folder / "cases.parquet", index=False)
-    for run in (run for run in runs if not run.startswith("01")):
+    for run in learning(runs):
         done = execute(ROOT, "run", "smoke", run, "--folder", str(folder), timeout=600)
         assert done.returncode == 0, run + done.stdout[-3000:] + done.stderr[-3000:]
     return folder
@@ -137,7 +142,7 @@ def test_the_test_split_changes_nothing_but_its_own_figures(corrupted: Path, run
         )
         pd.testing.assert_frame_equal(one, other, check_exact=True, obj=path.name)
     changed = 0
-    for run in (run for run in runs if not run.startswith("01")):
+    for run in learning(runs):
         one, other = (read_json(states.results_path(folder, run)) for folder in (FOLDER, corrupted))
         for before, after in zip(one["scores"], other["scores"], strict=True):
             if before["split"] == "test":
@@ -148,3 +153,32 @@ def test_the_test_split_changes_nothing_but_its_own_figures(corrupted: Path, run
             if not name.startswith("against") and "year cuts" not in name:  # those are of test
                 assert other["figures"][name] == value, (run, name)
     assert changed > 50
+
+
+def test_a_part_of_the_test_split_scores_as_in_the_run(smoke: str, runs: list[str], tmp_path):
+    """`make score` on a copy of the run folder: every figure of every model, to the last digit."""
+    folder = shutil.copytree(FOLDER, tmp_path / "run")
+    table = pd.read_parquet(folder / "cases.parquet").query("split == 'test'")
+    part = tmp_path / "A part"
+    part.mkdir()
+    for path in table["image_path"]:
+        shutil.copy(path, part)
+    named = {"id": table["case_id"], "boneage": table["age_months"], "sex": table["sex"]}
+    pd.DataFrame(named).to_csv(part / "table.csv", index=False)
+    done = execute(ROOT, "score", "--folder", str(folder), "--data", str(part), timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = read_json(states.results_path(folder, "09_external.a-part"))
+    after = {(s["model"], s["task"], s["metric"]): s for s in found["scores"]}
+    compared = 0
+    for run in learning(runs):
+        for score in read_json(states.results_path(folder, run))["scores"]:
+            key = (score["model"], score["task"], score["metric"])
+            if score["split"] == "test" and "cuts" not in score["model"]:
+                told = {name: after[key][name] for name in ("n", "value", "lower", "upper")}
+                assert told == {name: score[name] for name in told}, key
+                compared += 1
+    assert compared > 100
+    assert {s["split"] for s in found["scores"]} == {"external a-part"}
+    assert len(pd.read_csv(folder / "external" / "a-part" / "predictions.csv")) == len(table)
+    page = (folder / "index.html").read_text()
+    assert "External a-part" in page and "09_external.a-part.html" in page

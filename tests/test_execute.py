@@ -110,6 +110,9 @@ def test_a_results_file_of_another_run_does_not_count(project: Path):
         (("run", "demo", RUN, "--weights", "a.h5"), "WEIGHTS=none starts from random weights"),
         (("profile", "demo", "--weights", "imagenet"), "WEIGHTS=imagenet is not known"),
         (("profile", "demo", "--run", ".hidden"), "must be a plain name"),
+        (("score", "--run", "demo"), "DATA is empty. Name the folder"),
+        (("score", "--run", "demo", "--data", "nowhere"), "DATA=nowhere is not a folder"),
+        (("score", "--run", "demo", "--data", "."), "demo holds no finished run"),
     ],
 )
 def test_a_wrong_command_is_one_line(project: Path, arguments: tuple, said: str):
@@ -117,6 +120,26 @@ def test_a_wrong_command_is_one_line(project: Path, arguments: tuple, said: str)
     assert done.returncode == 2
     assert said in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (project / "reports").exists()
+
+
+def test_another_folder_is_scored_under_its_name_with_the_folder_as_parameter(project: Path):
+    set_code(project, SAVE)
+    assert execute(project, "run", "demo", RUN).returncode == 0
+    folder = project / "reports" / "demo"
+    first = {"run": "01_preprocessing", "profile": "demo"}
+    (folder / "results" / "01_preprocessing.json").write_text(json.dumps(first))
+    parameters = 'run = ""\nrun_folder = ""\nprofile = ""\nscore_folder = ""\nname = ""\nmodel = ""'
+    save = SAVE.replace('"steps": steps', '"seen": [score_folder, name, profile]')
+    save = save.replace('"scores": []', '"scores": [], "notes": [], "figures": {}')
+    notebook = project / "notebooks" / "09_external.ipynb"
+    write_notebook(notebook, save, parameters=parameters)
+    data = project / "Other Hospital"
+    data.mkdir()
+    done = execute(project, "score", "--run", "demo", "--data", str(data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((folder / "results" / "09_external.other-hospital.json").read_text())
+    assert found["seen"] == [str(data), "other-hospital", "demo"]
+    assert "09_external.other-hospital.html" in (folder / "index.html").read_text()
 
 
 @pytest.mark.parametrize("what", ["run", "profile"])

@@ -206,3 +206,21 @@ def test_all_scores_of_a_test_split_take_under_two_seconds():
     metrics.score_ages(truth, predicted)
     metrics.score_stages(np.digitize(truth, edges), np.digitize(predicted, edges))
     assert time.process_time() - started < 2
+
+
+def test_a_share_has_an_interval_even_where_all_or_none_is_true():
+    n, share, lower, upper = metrics.score_share(np.zeros(25, bool))
+    assert (n, share, lower) == (25, 0, 0) and 0.1 < upper < 0.2
+    _, share, lower, upper = metrics.score_share(np.ones(25, bool))
+    assert (share, upper) == (1, 1) and 0.8 < lower < 0.9
+    _, share, lower, upper = metrics.score_share(np.arange(1000) < 900)
+    # Near the normal approximation where cases are many.
+    assert lower == pytest.approx(0.9 - 1.96 * np.sqrt(0.09 / 1000), abs=0.002)
+    assert share == 0.9 < upper < 0.92
+
+
+def test_a_mean_has_the_interval_of_its_standard_error():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    n, mean, lower, upper = metrics.score_mean(values)
+    assert (n, mean) == (400, pytest.approx(values.mean()))
+    assert upper - lower == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.2)

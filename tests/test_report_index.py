@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_report import PIXEL, Links, picture
 
-from nbhelpers import index_page, scoreboard, states
+from nbhelpers import index_page, interval_board, scoreboard, states
 from nbhelpers.workspace import write_json
 
 
@@ -198,3 +198,60 @@ def test_a_large_picture_is_made_small():
     image = Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2])))
     assert image.size == (index_page.PICTURE_WIDTH, index_page.PICTURE_WIDTH // 2)
     assert index_page.shrink([PIXEL[:20], PIXEL[20:]]).startswith("data:image/png")
+
+
+def finished(run: str, when: str, *scores: dict, **more: object) -> dict:
+    return results(run, *scores, finished=when, **more)
+
+
+EXTERNAL = "09_external.clinic"
+
+
+def test_another_folder_stands_right_after_test_and_keeps_the_order(tmp_path):
+    clinic = [score(model, "external clinic", value) for model, value in (("cnn", 9), ("hog", 14))]
+    board = scoreboard.boards([CNN, HOG, results(EXTERNAL, *clinic)])[0]
+    assert [split["split"] for split in board["splits"]] == [
+        "test",
+        "external clinic",
+        "calibration",
+    ]
+    assert [row["model"] for row in board["splits"][1]["rows"]] == ["hog", "cnn"]
+
+
+@pytest.mark.parametrize(("when", "outdated"), [("2026-01-03", False), ("2026-01-01", True)])
+def test_scores_from_before_the_models_are_marked(tmp_path, when, outdated):
+    model = finished("04_hog", "2026-01-02", *HOG["scores"])
+    later = finished("07_bias", "2026-01-09")
+    other = finished(EXTERNAL, when, score("hog", "external clinic", 14))
+    for content in (model, later, other):
+        write_json(states.results_path(tmp_path, content["run"]), content)
+    index_page.write_index(tmp_path, "demo", ["04_hog", "07_bias"])
+    page = (tmp_path / "index.html").read_text()
+    assert "External clinic, 150 cases" in page
+    assert (index_page.OUTDATED in page) == outdated
+
+
+def held(model: str, share: float, split: str = "test", **more: object) -> dict:
+    facts = {"model": model, "kind": "mondrian", "level": 0.9, "group": "all", "n": 150}
+    ends = {"coverage": share, "lower": share - 0.02, "upper": share + 0.02, "width_months": 38.25}
+    return {**facts, **ends, "split": split, **more}
+
+
+def test_intervals_stand_in_the_order_of_the_scoreboard(tmp_path):
+    rows = [
+        held("cnn", 0.912),
+        held("hog", 0.887),
+        held("cnn", 0.5, kind="plain"),
+        held("cnn", 0.5, level=0.8),
+        held("cnn", 0.5, group="female"),
+    ]
+    here = results(EXTERNAL, tables={"intervals": [held("hog", 0.7, "external clinic")]})
+    made = results("05_ensembling", tables={"intervals": rows})
+    (board,) = interval_board.boards([CNN, HOG, made, here])
+    assert board["splits"] == ["test", "external clinic"]
+    assert [row["model"] for row in board["rows"]] == ["hog", "cnn"]
+    hog, cnn = (row["cells"] for row in board["rows"])
+    assert (hog[0]["share"], hog[0]["interval"]) == ("88.7 %", "86.7 to 90.7, n = 150")
+    assert hog[0]["size"] == "38.2 months wide"
+    assert hog[1]["share"] == "70.0 %" and cnn[1] is None
+    assert interval_board.boards([CNN, HOG]) == []
