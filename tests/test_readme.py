@@ -68,6 +68,26 @@ def test_every_difference_of_the_study_stands_in_a_results_file():
     assert len(rows) >= 3
 
 
+def test_what_is_said_of_the_ensemble_and_its_intervals_stands_in_its_results_file():
+    run = json.loads((MEASURED / "05_ensembling.age.json").read_text())
+    figures, drawn = run["figures"], run["tables"]["redrawn"]
+    against = {key.rpartition(": ")[2]: v for key, v in figures.items() if "against" in key}
+    value, lower, upper = (f"{abs(against[key]):.2f}" for key in ("value", "upper", "lower"))
+    assert f"{value} months ({lower} to {upper}, paired, n = {against['n']:,}) better" in README
+    assert f"`{figures['best on calibration']}`, is" in README
+    (found,) = [(header, rows) for header, rows in tables(README) if header[0] == "group"]
+    header, rows = found
+    shares = [
+        [f"{round(row['n']):,}", *(f"{100 * one['coverage']:.1f} %" for one in of_kinds)]
+        for group in dict.fromkeys(row["group"] for row in drawn)
+        if (of_kinds := [row for row in drawn if row["group"] == group])
+        for row in of_kinds[:1]
+        if row["n"] >= 50
+    ]
+    assert header[2:] == list(dict.fromkeys(row["kind"] for row in drawn))
+    assert [row[1:] for row in rows] == shares
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z]+)", README))))
 def test_every_make_target_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
