@@ -73,7 +73,8 @@ def redrawn_coverage(
     redraws shows whether the method keeps its promise. Groups: all, each sex, and each sex and
     predicted stage. Columns: redraw, group, n, coverage.
     """
-    cuts = load_data_facts(run_folder)["stage_cuts"]
+    facts = load_data_facts(run_folder)
+    cuts = facts["stage_cuts"]
     parts = [
         evaluation.case_errors(run_folder, model, "age", split) for split in ("calibration", "test")
     ]
@@ -84,17 +85,17 @@ def redrawn_coverage(
         drawn, rest = pool.iloc[order[: len(parts[0])]], pool.iloc[order[len(parts[0]) :]]
         fitted = intervals.fit(drawn["predicted_months"], drawn["age_months"], drawn["sex"], cuts)
         ends = intervals.ends(fitted, rest["predicted_months"], rest["sex"], kind, level)
-        for group, chosen in _redrawn_groups(rest).items():
+        for group, chosen in _redrawn_groups(rest, facts["stage_names"]).items():
             share = float(_held(rest, ends)[chosen].mean())
             told.append((redraw, group, int(chosen.sum()), share))
     return pd.DataFrame(told, columns=["redraw", "group", "n", "coverage"])
 
 
-def _redrawn_groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+def _redrawn_groups(rows: pd.DataFrame, stage_names: list[str]) -> dict[str, np.ndarray]:
     by_sex = {sex: (rows["sex"] == sex).to_numpy() for sex in intervals.SEXES}
     stage = rows["predicted_stage"].to_numpy(float, na_value=np.nan)
     by_stage = {
-        f"{sex} {int(number)}": chosen & (stage == number)
+        f"{sex}, {stage_names[int(number)]}": chosen & (stage == number)
         for sex, chosen in by_sex.items()
         for number in np.unique(stage[np.isfinite(stage)])
     }

@@ -34,10 +34,19 @@ SHOWN_METRICS = {
     },
 }
 
+# Of many models side by side.
+MAIN_METRICS = {"age": ("mae", "rmse", "r2"), "stage": ("qwk", "accuracy", "macro_f1")}
 
-def score_table(scores: pd.DataFrame, task: str, split: str) -> pd.DataFrame:
-    """One row a metric, one column a model: the value and its 95 % interval on a split."""
-    words = SHOWN_METRICS[task]
+
+def score_table(
+    scores: pd.DataFrame, task: str, split: str, metrics: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """One row a metric, one column a model: the value and its 95 % interval on a split.
+
+    `metrics` are those to show; empty: all of `SHOWN_METRICS`.
+    """
+    words = {name: words for name, words in SHOWN_METRICS[task].items() if name in metrics}
+    words = words or SHOWN_METRICS[task]
     part = scores[(scores["task"] == task) & (scores["split"] == split)]
     part = part[part["metric"].isin(list(words))]
     told = part.assign(text=[_with_interval(row, row.metric) for row in part.itertuples()])
