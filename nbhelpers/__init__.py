@@ -54,7 +54,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     4      stage_sets        prediction sets of stages, fitted on calibration
     4      interval_files    the intervals and sets of a saved model
     4      evaluation        scores of prediction tables, the test split among them
-    4      subgroups         scores by sex and age band
+    4      subgroups         scores and errors by sex, age band and stage
     4      coverage          how often intervals hold the true age, how wide they are
     4      standings         all pairs of models, compared
     4      augmentation      light random changes of a radiograph, one warp for all
@@ -99,6 +99,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML
     7      report            executed notebooks as pages
+    7      score_cells       a score as the index shows it
     7      scoreboard        every model's scores beside the trivial predictors
     7      interval_board    how many cases intervals and sets hold, for the index
     7      card_tables       the tables of a model card

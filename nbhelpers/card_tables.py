@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from nbhelpers import scoreboard
-from nbhelpers.scoreboard import SHOWN_SPLIT, Cell
+from nbhelpers import score_cells, scoreboard
+from nbhelpers.score_cells import Cell
+from nbhelpers.scoreboard import SHOWN_SPLIT
 
 COMBINING = "05_"  # how the names of the runs begin that tell of coverage and groups
 EVERYONE = "all"  # the group of all cases
@@ -66,7 +67,7 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
 
 def coverage_cell(row: dict | None, size: str, words: str) -> Cell | None:
     """A coverage as a share with its interval, and in the place of years the mean width."""
-    cell = scoreboard.cell(row and {**row, "value": row["coverage"]}, "accuracy", 0.0)
+    cell = score_cells.cell(row and {**row, "value": row["coverage"]}, "accuracy", 0.0)
     if cell is None or row.get(size) is None:
         return cell
     return replace(cell, years=words.format(row[size]))
@@ -96,7 +97,7 @@ def group_tables(results: list[dict], task: str, model: str) -> list[dict[str, o
 def group_cell(row: dict | None, metric: str) -> Cell | None:
     """A score of a group; a signed error keeps its sign, plus too."""
     if metric != "signed_error" or row is None or row["value"] is None:
-        return scoreboard.cell(row, metric, 0.0)
+        return score_cells.cell(row, metric, 0.0)
     ends = (row["lower"], row["upper"])
     interval = "" if None in ends else f"{ends[0]:+z.1f} to {ends[1]:+z.1f}"
     return Cell(f"{row['value']:+z.1f}", interval, "", None)

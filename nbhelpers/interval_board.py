@@ -20,7 +20,11 @@ def boards(results: list[dict]) -> list[dict]:
         order = scoreboard.in_order_of_rank(ranked, scoreboard.TASKS[task][1][0])
         splits = scoreboard.in_order({split for _, split in held})
         rows = [
-            {"model": model, "cells": [cell(held.get((model, at)), size, unit) for at in splits]}
+            {
+                "model": model,
+                "marks": scoreboard.marks_of(ranked, model, scoreboard.SHOWN_SPLIT),
+                "cells": [cell(held.get((model, at)), size, unit) for at in splits],
+            }
             for model in order
             if any((model, split) in held for split in splits)
         ]

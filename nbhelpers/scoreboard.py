@@ -4,7 +4,7 @@ Models stand in the order of their score on `calibration`, and the best is named
 a winner taken from the test split would make the test scores of that model too good.
 """
 
-from dataclasses import dataclass
+from nbhelpers.score_cells import LOWER_IS_BETTER, cell, widest
 
 TRIVIAL = "trivial: "
 CHOOSING_SPLIT = "calibration"
@@ -21,8 +21,6 @@ TASKS = {
         ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
     ),
 }
-LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
-MONTHS = ("mae", "rmse", "median_error")
 HEADLINES = {"age": "mean absolute error, months", "stage": "quadratic weighted kappa"}
 LABELS = {
     "mae": "Mean absolute error",
@@ -38,17 +36,6 @@ LABELS = {
     "macro_precision": "Precision",
     "macro_recall": "Recall",
 }
-SHARES = ("within_6", "within_12", "within_24", "accuracy")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A score as the table shows it."""
-
-    text: str  # "11.3"
-    interval: str  # "10.9 to 11.8", or ""
-    years: str  # "0.94 years" for the error that has a bar, or ""
-    bar: dict[str, float] | None  # left, width and point in percent of the column's scale
 
 
 def boards(results: list[dict]) -> list[dict]:
@@ -125,7 +112,7 @@ def split_table(scores: dict, task: str, split: str) -> dict:
             "trivial": model.startswith(TRIVIAL),
             "best": model == best,
             "run": next(iter(here[model].values()))["run"],
-            "marks": marks_of(model, here[model]),
+            "marks": marks_of(scores, model, split),
             "cells": [
                 cell(here[model].get(metric), metric, scale if metric == metrics[0] else 0.0)
                 for metric in metrics
@@ -137,9 +124,16 @@ def split_table(scores: dict, task: str, split: str) -> dict:
     return {"split": split, "n": max(sizes, default=0), "rows": rows}
 
 
-def marks_of(model: str, by_metric: dict[str, dict]) -> list[str]:
-    """The marks of the run that made a model; trivial predictors are no networks."""
-    return [] if model.startswith(TRIVIAL) else next(iter(by_metric.values()))["marks"]
+def marks_of(scores: dict, model: str, split: str) -> list[str]:
+    """The marks of the runs that made a model and that scored it here; trivial ones have none."""
+    places = [(model, SHOWN_SPLIT), (model, CHOOSING_SPLIT), (model, split)]
+    marks = [
+        mark
+        for place in places
+        if place in scores and not model.startswith(TRIVIAL)
+        for mark in next(iter(scores[place].values()))["marks"]
+    ]
+    return list(dict.fromkeys(marks))
 
 
 def rank(scores: dict, model: str, metric: str) -> tuple[bool, float, str]:
@@ -164,37 +158,3 @@ def best_model(scores: dict, metric: str) -> str | None:
         and by_metric.get(metric, {}).get("value") is not None
     }
     return next(iter(in_order_of_rank(scored, metric)), None)
-
-
-def widest(by_model: dict[str, dict], metric: str) -> float:
-    """The end of the bars' scale: 1 for shares and kappa, else the largest upper end."""
-    if metric not in LOWER_IS_BETTER:
-        return 1.0
-    scores = [by_metric[metric] for by_metric in by_model.values() if metric in by_metric]
-    ends = [score["upper"] or score["value"] or 0.0 for score in scores]
-    return max(ends, default=0.0) * 1.02
-
-
-def cell(score: dict | None, metric: str, scale: float) -> Cell | None:
-    """A score as text, its 95 % interval beside it, and a bar where `scale` is not 0."""
-    if score is None or score["value"] is None:
-        return None
-    value, lower, upper = score["value"], score["lower"], score["upper"]
-    known = lower is not None and upper is not None
-    interval = f"{number(lower, metric)} to {number(upper, metric)}" if known else ""
-    years = f"{value / 12:.2f} years" if metric in MONTHS and scale > 0 else ""
-    bar = None
-    if scale > 0:
-        left, right = (lower, upper) if known else (value, value)
-        left, point, right = (100 * min(max(at / scale, 0.0), 1.0) for at in (left, value, right))
-        bar = {"left": round(left, 2), "width": round(right - left, 2), "point": round(point, 2)}
-    return Cell(number(value, metric), interval, years, bar)
-
-
-def number(value: float, metric: str) -> str:
-    """One decimal for months, per cent for shares, two or three decimals for the rest."""
-    if metric in SHARES:
-        return f"{100 * value:.1f} %"
-    if metric in LOWER_IS_BETTER:
-        return f"{value:.1f}"
-    return f"{value + 0.0:.3f}".replace("-0.000", "0.000")

@@ -113,6 +113,18 @@ def test_another_rendering_is_found_by_id_sex_and_age(radiographs, tmp_path):
     assert other_cases.learnt_copies(here.assign(sex=None), own).empty
 
 
+def test_ids_that_agree_by_chance_are_no_copies(radiographs):
+    own = with_hash(cases.read_cases(radiographs))
+    here = own.assign(split="external", image_sha256="new")
+    learnt = own.index[own["split"] != "test"]
+    here.loc[learnt[: len(learnt) * 3 // 4], "age_months"] += 1
+    assert other_cases.learnt_copies(here, own).empty
+    here = own.assign(split="external", image_sha256="new")
+    here.loc[learnt[:3], "age_months"] += 1
+    found = other_cases.learnt_copies(here, own)
+    assert set(found["case_id"]) == set(own.loc[learnt[3:], "case_id"])
+
+
 def test_a_case_without_its_label_is_not_scored(radiographs):
     table = read(radiographs)
     chosen = table["case_id"].iloc[[0, 3]]

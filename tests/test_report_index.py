@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_report import PIXEL, Links, picture
 
-from nbhelpers import index_page, interval_board, scoreboard, states
+from nbhelpers import index_page, interval_board, score_cells, scoreboard, states
 from nbhelpers.workspace import write_json
 
 
@@ -104,15 +104,15 @@ def test_a_marked_model_is_marked_on_board_headline_and_card(run_folder: Path):
     ],
 )
 def test_numbers_read_well(metric: str, value: float, text: str):
-    assert scoreboard.number(value, metric) == text
+    assert score_cells.number(value, metric) == text
 
 
 def test_a_score_shows_interval_years_and_a_bar_inside_its_scale():
-    cell = scoreboard.cell({"value": 12.0, "lower": 10.0, "upper": 15.0}, "mae", 30.0)
+    cell = score_cells.cell({"value": 12.0, "lower": 10.0, "upper": 15.0}, "mae", 30.0)
     assert (cell.text, cell.interval, cell.years) == ("12.0", "10.0 to 15.0", "1.00 years")
     assert cell.bar == {"left": 33.33, "width": 16.67, "point": 40.0}
-    assert scoreboard.cell({"value": None, "lower": None, "upper": None}, "mae", 30.0) is None
-    bare = scoreboard.cell({"value": 0.2, "lower": None, "upper": None}, "r2", 0.0)
+    assert score_cells.cell({"value": None, "lower": None, "upper": None}, "mae", 30.0) is None
+    bare = score_cells.cell({"value": 0.2, "lower": None, "upper": None}, "r2", 0.0)
     assert (bare.interval, bare.bar) == ("", None)
 
 
@@ -216,6 +216,20 @@ def test_another_folder_stands_right_after_test_and_keeps_the_order(tmp_path):
         "calibration",
     ]
     assert [row["model"] for row in board["splits"][1]["rows"]] == ["hog", "cnn"]
+
+
+def test_the_marks_of_a_model_stand_wherever_it_is_shown():
+    marked = {**CNN, "marks": ["random weights"]}
+    clinic = results(EXTERNAL, score("cnn", "external clinic", 9), marks=["old"])
+    board = scoreboard.boards([marked, HOG, clinic])[0]
+    marks = {split["split"]: split["rows"][-1]["marks"] for split in board["splits"]}
+    assert marks["external clinic"] == ["random weights", "old"]
+    of_cnn = [row["marks"] for row in board["splits"][0]["rows"] if row["model"] == "cnn"]
+    assert of_cnn == [["random weights"]]
+    assert all(row["marks"] == [] for row in board["splits"][0]["rows"] if row["trivial"])
+    tables = {"intervals": [held("cnn", 0.9), held("hog", 0.9)]}
+    (intervals,) = interval_board.boards([marked, HOG, results("05", tables=tables)])
+    assert [row["marks"] for row in intervals["rows"]] == [[], ["random weights"]]
 
 
 @pytest.mark.parametrize(("when", "outdated"), [("2026-01-03", False), ("2026-01-01", True)])
