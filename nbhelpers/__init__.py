@@ -86,6 +86,9 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     6      meta_models       the ways to fit an ensemble
     6      members           what the members of an ensemble say, case by case
     6      ensembles         ensembles of saved models, cross-fitted where no member was trained
+    6      grad_cam          where a network looks, by its last feature map's gradient
+    6      occlusion         what changes when a part of the picture is covered
+    6      map_sanity        whether a heat map depends on what the network learnt
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
     7      plots_pictures    radiographs before and after each step

@@ -20,7 +20,7 @@ FLOORS = {
 TABLE = "the table in nbhelpers/__init__.py"
 LONGEST_ROOM, WIDEST_LINE = 200, 100
 # Rooms that must name a backend: they import it inside the function that needs it.
-BACKEND_ROOMS = {"sam", "devices"}
+BACKEND_ROOMS = {"sam", "devices", "grad_cam"}
 NOTEBOOK_TOOLS = {"nbconvert", "nbclient", "nbformat", "papermill"}
 NOTEBOOK_ROOMS = {"report", "execute"}
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
