@@ -28,11 +28,14 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     3      hand_outline      the outline of the hand
     3      hand_finding      where the hand lies and which way it points
     3      preparation       how one radiograph is prepared
+    3      disturbances      ways in which a radiograph may be unlike those of training
     3      store             a store of pictures that survives being killed
     3      sources           the files that pictures are made from
     3      preparers         processes that prepare radiographs side by side
     3      geometry_table    the geometry of every case
     3      images            all radiographs, prepared, in one array
+    3      voc_files         boxes of one radiograph, from a Pascal VOC file
+    3      regions           ossification regions, as boxes and as masks
     3      shift             how far other radiographs lie from those of training
     3      near_copies       radiographs that are nearly the same under two ids
     3      phantom_shapes    two kinds of bone and the path of X-rays through them
@@ -55,6 +58,9 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     4      interval_files    the intervals and sets of a saved model
     4      evaluation        scores of prediction tables, the test split among them
     4      subgroups         scores and errors by sex, age band and stage
+    4      error_groups      groups against all others, and how many of each are in train
+    4      sex_gap           girls against boys: standardised for age, equivalence
+    4      agreement         limits of agreement, regression to the mean
     4      coverage          how often intervals hold the true age, how wide they are
     4      standings         all pairs of models, compared
     4      augmentation      light random changes of a radiograph, one warp for all
@@ -77,6 +83,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     5      features          what a frozen backbone sees, computed once
     6      fitting           one network from its first step to the model that is saved
     6      external_sets     another folder, prepared and predicted as a run's own
+    6      stress            how models do on disturbed radiographs
+    6      localisation      how much of a heat map lies on the ossification regions
     6      tuning_space      which custom CNNs and rates a search looks at
     6      tuning_oracles    Keras Tuner's oracles with a budget, on disk
     6      tuning_trials     the trials of a search as a table
@@ -97,6 +105,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      plots_tuning      the trials of a search and what mattered in them
     7      plots_networks    a network as a diagram
     7      plots_ensembles   members, pairs of models, coverage of intervals
+    7      plots_maps        heat maps over radiographs, and how far to trust them
+    7      plots_bias        groups, agreement, disturbed radiographs
     7      plots_external    radiographs from elsewhere beside those of training
     7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands

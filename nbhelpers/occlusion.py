@@ -8,6 +8,7 @@ BMVC 2018).
 from collections.abc import Callable
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 
@@ -15,9 +16,32 @@ from nbhelpers import metrics
 
 CELLS = 8  # squares a side of the grid
 STEPS = 10  # of a deletion or insertion curve
+BATCH = 64
 BLUR = 0.1  # of the side: what insertion starts from
 SEED = 0
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def network_score(network: keras.Model, stage: np.ndarray | None = None) -> Score:
+    """A function from pictures uint8 `[n, h, w]` and sex `[n]` to scores `[n]`, for what follows.
+
+    Months, or the probability of the stage of each picture, `stage` `[n]`; of the pictures as they
+    are, without their mirror images.
+    """
+    share = network.get_layer("card").facts.get("male_share", 0.5)
+
+    def score(images: np.ndarray, sex: np.ndarray) -> np.ndarray:
+        fed = np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
+        said = [
+            network.predict_on_batch(
+                [images[start : start + BATCH, :, :, None], fed[start : start + BATCH]]
+            )
+            for start in range(0, len(images), BATCH)
+        ]
+        together = np.concatenate(said).astype(float)
+        return together[:, 0] if stage is None else together[np.arange(len(images)), stage]
+
+    return score
 
 
 def occlusion_maps(
@@ -45,6 +69,16 @@ def occlusion_maps(
             covered[(slice(None), *square)] = grey
             found[:, row, column] = whole - score(covered, sex)
     return found
+
+
+def on_grid(maps: np.ndarray, cells: int = CELLS) -> np.ndarray:
+    """Maps `[n, height, width]` as the means of a grid's squares, `[n, cells, cells]`."""
+    return np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_AREA) for one in maps])
+
+
+def to_pictures(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps of a grid at the size of pictures, `[n, side, side]`."""
+    return np.stack([cv2.resize(one, (side, side)) for one in maps])
 
 
 def curves(

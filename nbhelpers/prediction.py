@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nbhelpers import combinations, hog, networks, workspace
+from nbhelpers import combinations, hog, networks, predictions, workspace
 from nbhelpers.batches import Batches
 from nbhelpers.combinations import Combination
 from nbhelpers.workspace import InputError, find_run_file, read_json, write_json
@@ -89,6 +89,13 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Pat
     path = run_folder / "models" / f"{model}.{task}.json"
     write_json(path, content)
     return path
+
+
+def saved_networks(run_folder: Path) -> list[tuple[str, str]]:
+    """Name and task of every saved network that has a prediction table, sorted."""
+    paths = workspace.find_run_files(run_folder, "models/*.keras")
+    named = [path.name.split(".")[:2] for path in paths]
+    return [(n, task) for n, task in named if n in predictions.saved_models(run_folder, task)]
 
 
 def find_model(run_folder: Path, model: str, task: str) -> Path:

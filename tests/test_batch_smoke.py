@@ -87,7 +87,7 @@ def test_a_second_call_runs_nothing(smoke: str):
 
 def learning(runs: list[str]) -> list[str]:
     """Those that fit or choose something."""
-    return [run for run in runs if not run.startswith(("01", "09"))]
+    return [run for run in runs if run.startswith(("02", "03", "04", "05"))]
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nbhelpers import occlusion
+from nbhelpers import networks, occlusion, prediction
 
+pytestmark = pytest.mark.keras
 SIDE, N = 32, 30
 
 
@@ -103,3 +104,25 @@ def test_the_table_of_curves_has_every_step(given):
     assert len(table) == occlusion.STEPS + 1 and (table["n"] == N).all()
     assert table["share"].tolist()[:3] == [0, 0.1, 0.2]
     np.testing.assert_allclose(table["value"], told["right"].mean(axis=0))
+
+
+def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are():
+    card = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
+    rng = np.random.default_rng(1)
+    shown = rng.integers(0, 256, (70, SIDE, SIDE)).astype(np.uint8)
+    sex = rng.choice([0.0, 1.0], 70)
+    made = networks.custom_cnn(SIDE, card, widths=(4, 8), dense_units=8)
+    said = prediction.predict(made, shown, sex, flip=False)
+    np.testing.assert_allclose(occlusion.network_score(made)(shown, sex), said, rtol=1e-4)
+    stager = networks.custom_cnn(SIDE, card, task="stage", widths=(4, 8), dense_units=8)
+    stage = np.arange(70) % 5
+    said = prediction.predict(stager, shown, sex, flip=False)[np.arange(70), stage]
+    np.testing.assert_allclose(occlusion.network_score(stager, stage)(shown, sex), said, rtol=1e-4)
+
+
+def test_a_map_on_the_grid_keeps_its_mean():
+    maps = np.random.default_rng(0).random((3, SIDE, SIDE)).astype(np.float32)
+    grid = occlusion.on_grid(maps)
+    assert grid.shape == (3, 8, 8)
+    np.testing.assert_allclose(grid.mean(axis=(1, 2)), maps.mean(axis=(1, 2)), rtol=1e-5)
+    assert occlusion.to_pictures(grid, SIDE).shape == maps.shape

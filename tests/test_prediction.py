@@ -206,3 +206,12 @@ def test_an_ensemble_that_was_tampered_with_is_refused(given, tmp_path):
     path.write_text(path.read_text().replace("0.5", '"half"'))
     with pytest.raises(InputError, match=r"cnn\.age\.json is no ensemble"):
         prediction.predict_saved(tmp_path, "cnn", "age", given["pictures"][:2], np.ones(2))
+
+
+def test_saved_networks_are_those_with_predictions(tmp_path):
+    save_members(tmp_path)
+    (tmp_path / "predictions").mkdir()
+    assert prediction.saved_networks(tmp_path) == []
+    for name in ("fold1.age", "trees.age", "fold0.stage"):
+        (tmp_path / "predictions" / f"{name}.parquet").touch()
+    assert prediction.saved_networks(tmp_path) == [("fold1", "age")]

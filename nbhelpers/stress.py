@@ -1,0 +1,190 @@
+"""How far models can be trusted on radiographs unlike those they learnt on: a stress test.
+
+The original radiograph is disturbed and then prepared as the model's own were, so finding the hand
+and stretching meet the disturbed film, as they would in life. A kind at a time is prepared and
+predicted, so a model is read once a kind and only one kind's pictures are in memory.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nbhelpers import disturbances, evaluation, images, metrics, paired, prediction, splits
+from nbhelpers.images import Preparation
+from nbhelpers.workspace import InputError, cores, hash_of, progress
+
+SALT = "hand radiographs, stressed"
+CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
+GROWTH = 0.10  # of the MAE, beyond which a disturbance is no longer harmless
+SCORE_COLUMNS = ["n", "mae", "lower", "upper", "difference", "difference_lower", "difference_upper"]
+COLUMNS = ["kind", "strength", "unit", "model", *SCORE_COLUMNS]
+TIPPING_COLUMNS = ["model", "kind", "unit", "strongest", "strength"]
+
+
+def draw_cases(cases: pd.DataFrame, count: int = CASES) -> pd.DataFrame:
+    """At most `count` of the labelled cases, in the order of a salted hash of their id.
+
+    Whether a case comes before another depends on nothing but the two ids. So neither the order of
+    rows nor a seed matters, and cases that are added only push some out at the end.
+    """
+    labelled = cases[cases["age_months"].notna()]
+    keys = [hashlib.sha256(f"{SALT}\0{case}".encode()).hexdigest() for case in labelled["case_id"]]
+    return labelled.iloc[np.argsort(keys)[:count]].reset_index(drop=True)
+
+
+def stressed_pictures(
+    paths: Sequence[str | Path], preparation: Preparation, kind: str, strength: float
+) -> np.ndarray:
+    """Radiographs disturbed and then prepared, on all cores: uint8 `[n, side, side]`.
+
+    Raises InputError naming a radiograph that cannot be read.
+    """
+    return _pictures_of(paths, preparation, kind, (strength,))[0]
+
+
+def _pictures_of(
+    paths: Sequence[str | Path], preparation: Preparation, kind: str, strengths: Sequence[float]
+) -> np.ndarray:
+    """`stressed_pictures` at several strengths, each file read once: `[strengths, n, side, side]`.
+
+    The file's name without its ending stands for the case.
+    """
+
+    def of_file(path: str | Path) -> list[np.ndarray]:
+        pixels, case = images.read_image(path), Path(path).stem
+        disturbed = (disturbances.disturb(pixels, kind, strength, case) for strength in strengths)
+        return [images.prepare_image(one, preparation)[0] for one in disturbed]
+
+    side = preparation.image_size
+    pictures = np.empty((len(strengths), len(paths), side, side), np.uint8)
+    with ThreadPoolExecutor(cores()) as pool:
+        made = progress(pool.map(of_file, paths), len(paths), f"radiographs, {kind}")
+        for row, of_row in enumerate(made):
+            pictures[:, row] = of_row
+    return pictures
+
+
+def stress(
+    run_folder: Path,
+    models: Sequence[str],
+    split: str,
+    count: int = CASES,
+    kinds: Sequence[str] = tuple(disturbances.DISTURBANCES),
+) -> pd.DataFrame:
+    """Scores of models of ages on disturbed radiographs of a split: COLUMNS.
+
+    A row a kind, strength and model, the undisturbed radiographs first in each kind, under its
+    `identity`. `mae` is in months with its 95 % bootstrap interval, `difference` what the
+    disturbance adds to it on the same cases, with its paired interval.
+
+    Args:
+        models: of the run folder, ensembles among them.
+        count: cases drawn at most (see `draw_cases`).
+
+    Raises InputError for a model without predictions of the split, a radiograph that cannot be read
+    any more, and where this version of the suite prepares radiographs in another way than the run.
+    """
+    run_folder = Path(run_folder)
+    strengths = {kind: _from_identity(kind) for kind in kinds}
+    preparations = _preparations(run_folder, models)
+    cases = [evaluation.case_errors(run_folder, model, "age", split) for model in models]
+    drawn = draw_cases(cases[0], count)
+    rows = []
+    for kind, tried in strengths.items():
+        errors = _errors(run_folder, models, preparations, drawn, kind, tried)
+        for index, strength in enumerate(tried):
+            for model in models:
+                scores = _scores(errors[model][index], errors[model][0])
+                unit = disturbances.named(kind).unit
+                rows.append((kind, float(strength), unit, model, *scores))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _from_identity(kind: str) -> tuple[float, ...]:
+    disturbance = disturbances.named(kind)
+    return disturbance.identity, *disturbance.strengths
+
+
+def _errors(
+    run_folder: Path,
+    models: Sequence[str],
+    preparations: dict[str, Preparation],
+    drawn: pd.DataFrame,
+    kind: str,
+    strengths: Sequence[float],
+) -> dict[str, np.ndarray]:
+    """Absolute errors of each model, months `[strengths, n]`."""
+    pictures = {
+        view: _pictures_of(drawn["image_path"], preparation, kind, strengths)
+        for view, preparation in preparations.items()
+    }
+    flat = {view: shown.reshape(-1, *shown.shape[2:]) for view, shown in pictures.items()}
+    sex = np.tile(splits.sex_codes(drawn["sex"]), len(strengths))
+    said = prediction.predict_each(run_folder, list(models), "age", flat.__getitem__, sex)
+    truth = drawn["age_months"].to_numpy(float)
+    return {
+        model: abs(months.reshape(len(strengths), -1) - truth) for model, months in said.items()
+    }
+
+
+def _scores(errors: np.ndarray, undisturbed: np.ndarray) -> tuple:
+    """SCORE_COLUMNS of absolute errors `[n]`."""
+    added = paired.compare_errors(errors, undisturbed)
+    return *metrics.score_mean(errors), added["value"], added["lower"], added["upper"]
+
+
+def _preparations(run_folder: Path, models: Sequence[str]) -> dict[str, Preparation]:
+    """How the pictures of every view that the models take are prepared."""
+    if not models:
+        raise InputError("models is empty. Name the models to stress.")
+    views = {view for model in models for view in prediction.model_views(run_folder, model, "age")}
+    found = {}
+    for view, wanted in sorted(views):
+        found[view] = images.load_preparation(run_folder, view)
+        here = hash_of({"settings": asdict(found[view]), "code_version": images.code_version()})
+        if here != wanted:
+            raise InputError(
+                f"A model of {run_folder.name} was made with pictures of preparation {wanted}; "
+                f"this version of the suite prepares the view {view} differently ({here}). Run the "
+                "profile again, or stress it with the version that made the model."
+            )
+    return found
+
+
+def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
+    """The strength at which each model's MAE has grown by `GROWTH`: TIPPING_COLUMNS.
+
+    A row a model, kind and direction (darker and brighter are two). `strength` lies on the straight
+    line between the two strengths tried around it, and is NaN where the MAE has not grown so far up
+    to `strongest`, the last one tried. A kind that is on or off tips where it is on.
+
+    table: as `stress` gives it.
+    """
+    rows = []
+    for (model, kind), part in table.groupby(["model", "kind"], sort=False):
+        disturbance = disturbances.named(kind)
+        for direction in (-1, 1):
+            away = (part["strength"] - disturbance.identity) * direction
+            tried = part.loc[away[away >= 0].sort_values().index]
+            if len(tried) > 1:
+                strengths = tried["strength"].to_numpy(float)
+                tips = _tips_at(strengths, tried["mae"].to_numpy(float), disturbance.is_switch)
+                rows.append((model, kind, disturbance.unit, strengths[-1], tips))
+    return pd.DataFrame(rows, columns=TIPPING_COLUMNS)
+
+
+def _tips_at(strengths: np.ndarray, mae: np.ndarray, is_switch: bool) -> float:
+    """Where the MAE first reaches its limit; the first of both arrays is undisturbed."""
+    limit = (1 + GROWTH) * mae[0]
+    reached = np.flatnonzero(mae[1:] >= limit) + 1
+    if not len(reached):
+        return np.nan
+    first = reached[0]
+    if is_switch:
+        return float(strengths[first])
+    return float(np.interp(limit, mae[first - 1 : first + 1], strengths[first - 1 : first + 1]))
