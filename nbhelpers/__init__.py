@@ -79,6 +79,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     5      training_state    the one file that a training goes on from
     5      training          fit, resumed after a kill
     5      prediction        saved models, flip averaging, unknown sex
+    5      model_views       which prepared pictures saved models take
     5      feature_files     files of features that a killed computation goes on with
     5      features          what a frozen backbone sees, computed once
     6      fitting           one network from its first step to the model that is saved

@@ -32,7 +32,7 @@ def coverage(
     for kind in KINDS:
         for level in LEVELS:
             ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
-            held = _held(rows, ends)
+            held = intervals.inside(ends, rows["age_months"])
             for group, chosen in groups(rows).items():
                 score = metrics.score_share(held[chosen])
                 width = float(np.ptp(ends[chosen], axis=1).mean())
@@ -86,7 +86,7 @@ def redrawn_coverage(
         fitted = intervals.fit(drawn["predicted_months"], drawn["age_months"], drawn["sex"], cuts)
         ends = intervals.ends(fitted, rest["predicted_months"], rest["sex"], kind, level)
         for group, chosen in _redrawn_groups(rest, facts["stage_names"]).items():
-            share = float(_held(rest, ends)[chosen].mean())
+            share = float(intervals.inside(ends, rest["age_months"])[chosen].mean())
             told.append((redraw, group, int(chosen.sum()), share))
     return pd.DataFrame(told, columns=["redraw", "group", "n", "coverage"])
 
@@ -101,8 +101,3 @@ def _redrawn_groups(rows: pd.DataFrame, stage_names: list[str]) -> dict[str, np.
     }
     every = {ALL: np.ones(len(rows), bool)} | by_sex | by_stage
     return {name: chosen for name, chosen in every.items() if chosen.any()}
-
-
-def _held(rows: pd.DataFrame, ends: np.ndarray) -> np.ndarray:
-    truth = rows["age_months"].to_numpy(float)
-    return (ends[:, 0] <= truth) & (truth <= ends[:, 1])

@@ -74,7 +74,7 @@ def permutation_p(values: np.ndarray, members: np.ndarray) -> np.ndarray:
     total = centred @ centred
     observed = _studentised(inside @ centred, inside @ centred**2, sizes, total, n)
     random, beyond = np.random.default_rng(metrics.SEED), np.zeros(len(sizes))
-    for block in _blocks():
+    for block in metrics.blocks():
         # Its first rows are a random group of any size, so one permutation serves all groups.
         shuffled = random.permuted(np.tile(centred, (block, 1)), axis=1)
         sums = np.cumsum(shuffled, axis=1)[:, sizes - 1]
@@ -92,8 +92,8 @@ def independent_resamples(*sizes: int) -> Iterator[tuple[np.ndarray, ...]]:
     same seed, and groups of like sizes would draw the same rows.
     """
     random = np.random.default_rng(metrics.SEED)
-    for block in _blocks():
-        yield tuple(_counts(random, block, n) for n in sizes)
+    for block in metrics.blocks():
+        yield tuple(metrics.draw(random, block, n)[1] for n in sizes)
 
 
 def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
@@ -169,13 +169,3 @@ def _balance(cases: pd.DataFrame, errors: pd.DataFrame, grouping: Callable) -> p
             score = metrics.score_mean(of_group)
         told.append((group, count, count / max(1, len(train)), *score))
     return pd.DataFrame(told, columns=BALANCE_COLUMNS)
-
-
-def _blocks() -> list[int]:
-    starts = range(0, metrics.RESAMPLES, metrics.RESAMPLES_AT_ONCE)
-    return [min(metrics.RESAMPLES_AT_ONCE, metrics.RESAMPLES - start) for start in starts]
-
-
-def _counts(random: np.random.Generator, block: int, n: int) -> np.ndarray:
-    chosen = random.integers(0, n, size=(block, n)) + n * np.arange(block)[:, None]
-    return np.bincount(chosen.ravel(), minlength=block * n).reshape(block, n).astype(float)

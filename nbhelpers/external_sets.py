@@ -4,6 +4,7 @@ What is made lies in `external/<name>/` of the run folder, laid out like a run f
 prepared pictures, geometry and prediction tables, so what reads those of a run reads these.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from nbhelpers import (
     images,
     interval_files,
     intervals,
+    model_views,
     near_copies,
     phantom,
     prediction,
@@ -22,6 +24,7 @@ from nbhelpers import (
     workspace,
 )
 from nbhelpers.external_names import set_folder
+from nbhelpers.intervals import TOLD_KIND, TOLD_LEVEL
 from nbhelpers.other_cases import (
     COPY_COLUMNS,
     LEARNT_SPLITS,
@@ -31,8 +34,6 @@ from nbhelpers.other_cases import (
 )
 from nbhelpers.workspace import InputError, atomic_path
 
-# What stands in prediction tables as an interval.
-KIND, LEVEL = "mondrian", 0.9
 SHOWN = ("case_id", "sex", "label_months", "outside")  # of the CSV, beside those of one model
 
 
@@ -95,21 +96,14 @@ def prepare_set(
     Raises InputError where the run's pictures were prepared by other code than this: the set's
     would not be like them.
     """
+    wanted = model_views.preparations(run_folder, saved_models(run_folder))
     folder = set_folder(run_folder, name)
     folder.mkdir(parents=True, exist_ok=True)
-    for view, prepared in _views(run_folder):
-        preparation = images.load_preparation(run_folder, view)
+    for view, preparation in wanted.items():
         geometry = images.prepare_cases(found, preparation, folder, view, exclude_unreadable)
-        if images.preparation_hash(folder, view) != prepared:
-            raise InputError(
-                f"The models of {run_folder.name} were made with pictures of preparation "
-                f"{prepared}; this version of the suite prepares the view {view} differently "
-                f"({images.preparation_hash(folder, view)}). Run the profile again, or score with "
-                "the version that made the models."
-            )
     table, excluded = cases.keep_readable(found, geometry)
     own = cases.load_cases(run_folder)
-    learnt = pd.concat([learnt_copies(table, own), _near_copies(run_folder, table, own, folder)])
+    learnt = pd.concat([learnt_copies(table, own), _near_copies(run_folder, table, own, name)])
     learnt = learnt.drop_duplicates("case_id", ignore_index=True)
     table = unlabelled(table, learnt["case_id"])
     cuts = cases.load_data_facts(run_folder)["stage_cuts"]
@@ -120,15 +114,15 @@ def prepare_set(
 def predict_set(run_folder: Path, name: str) -> None:
     """Predict the prepared set with every saved model, ensembles too, and write their tables.
 
-    Months get their interval of kind `KIND` and level `LEVEL`, where the model has intervals.
+    Months get the interval of `TOLD_KIND` and `TOLD_LEVEL`, where the model has intervals.
     """
     folder = set_folder(run_folder, name)
     table = cases.load_cases(folder)
     sex = splits.sex_codes(table["sex"])
-    pictures = {view: images.load_images(folder, view) for view, _ in _views(run_folder)}
+    pictures = functools.partial(images.load_images, folder)
     for task in predictions.TASKS:
         models = [model for model, of in saved_models(run_folder) if of == task]
-        said = prediction.predict_each(run_folder, models, task, pictures.__getitem__, sex)
+        said = prediction.predict_each(run_folder, models, task, pictures, sex)
         for model, predicted in said.items():
             ends = _ends(run_folder, model, predicted, table["sex"]) if task == "age" else None
             predictions.save_predictions(folder, model, task, table, predicted, ends)
@@ -145,45 +139,40 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     facts, table = cases.load_data_facts(folder), cases.load_cases(folder)
     names = dict(enumerate(facts["stage_names"]))
     told = table[["case_id", "sex", "age_months"]].rename(columns={"age_months": "label_months"})
-    for other in predictions.saved_models(folder, "age"):
-        rows = predictions.said_rows(folder, other, "age").set_index("case_id")
-        told[f"{other}_months"] = rows.loc[told["case_id"], "predicted_months"].round(1).to_numpy()
-    months = told[f"{model}_months"]
+    said = {
+        other: predictions.said_rows(folder, other, "age").set_index("case_id")["predicted_months"]
+        for other in predictions.saved_models(folder, "age")
+    }
+    for other, of_other in said.items():
+        told[f"{other}_months"] = of_other.loc[told["case_id"]].round(1).to_numpy()
+    months = said[model].loc[told["case_id"]].to_numpy()
     ends = _ends(run_folder, model, months, told["sex"])
     if ends is not None:
-        percent = round(100 * LEVEL)
+        percent = round(100 * TOLD_LEVEL)
         told[f"{model}_lower_{percent}"], told[f"{model}_upper_{percent}"] = ends.round(1).T
     stage = cases.stage_of(months, told["sex"], facts["stage_cuts"])
     told[f"stage of {model}_months"] = pd.Series(stage).map(names)
     for other in predictions.saved_models(folder, "stage"):
         rows = predictions.said_rows(folder, other, "stage").set_index("case_id")
-        said = rows.loc[told["case_id"], predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
-        told[f"{other}_stage"] = pd.Series(said).map(names)
+        likely = rows.loc[told["case_id"], predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
+        told[f"{other}_stage"] = pd.Series(likely).map(names)
     path = folder / "predictions.csv"
     with atomic_path(path) as temporary:
         told.assign(outside=outside).to_csv(temporary, index=False)
     return path
 
 
-def view_of(run_folder: Path, model: str) -> str:
-    """The view that a model of ages takes; of an ensemble, that of its first member."""
-    return prediction.model_views(run_folder, model, "age")[0][0]
-
-
-def _views(run_folder: Path) -> list[tuple[str, str]]:
-    """Every view that a model of the run takes, with its preparation's hash, each once."""
-    of_models = [prediction.model_views(run_folder, *named) for named in saved_models(run_folder)]
-    return list(dict.fromkeys(view for views in of_models for view in views))
-
-
 def _near_copies(
-    run_folder: Path, table: pd.DataFrame, own: pd.DataFrame, folder: Path
+    run_folder: Path, table: pd.DataFrame, own: pd.DataFrame, name: str
 ) -> pd.DataFrame:
     """Cases whose picture is nearly that of one that the run learnt from: COPY_COLUMNS."""
-    view = _views(run_folder)[0][0]
+    view = model_views.view_of(run_folder, *saved_models(run_folder)[0])
     learnt = np.flatnonzero(own["split"].isin(LEARNT_SPLITS))
     pictures = images.load_images(run_folder, view)
-    both = [*(pictures[row] for row in learnt), *images.load_images(folder, view)]
+    both = [
+        *(pictures[row] for row in learnt),
+        *images.load_images(set_folder(run_folder, name), view),
+    ]
     together = pd.concat([own.iloc[learnt], table.assign(split="here")])[["case_id", "split"]]
     pairs = near_copies.find(both, together)
     pairs = pairs[(pairs["split"] != "here") & (pairs["other_split"] == "here")]
@@ -195,4 +184,4 @@ def _ends(run_folder: Path, model: str, months, sex: pd.Series) -> np.ndarray | 
     if not interval_files.has_intervals(run_folder, model, "age"):
         return None
     fitted = interval_files.load_intervals(run_folder, model)
-    return intervals.ends(fitted, months, sex, KIND, LEVEL)
+    return intervals.ends(fitted, months, sex, TOLD_KIND, TOLD_LEVEL)

@@ -130,7 +130,7 @@ def _compiled(network: keras.Model) -> Callable:
     back = keras.Model([made, *network.inputs[1:]], score)
 
     def given(features, sex):
-        return [features, sex][: len(back.inputs)] if len(back.inputs) > 1 else features
+        return [features, sex] if len(back.inputs) > 1 else features
 
     if keras.backend.backend() == "jax":
         return _of_jax(front, back, given)

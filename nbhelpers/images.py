@@ -39,6 +39,7 @@ __all__ = [
     "Preparation",
     "affine_of",
     "code_version",
+    "hash_here",
     "load_geometry",
     "load_images",
     "load_preparation",
@@ -70,9 +71,9 @@ def prepare_cases(
     Raises InputError for unreadable files, a full disk, or another run at the same work.
     """
     run_folder = Path(run_folder)
-    identity = {"settings": asdict(preparation), "code_version": code_version()}
+    described = _identity(preparation)
     sources, problems = hash_sources(cases)
-    key = hash_of(identity | {"sources": sources})
+    key = hash_of(described | {"sources": sources})
     finished = _finished(run_folder, view, key, cases)
     if finished is not None:
         refuse(finished["unreadable"].dropna().tolist(), len(cases), exclude_unreadable)
@@ -88,8 +89,8 @@ def prepare_cases(
         store.finish(set(np.nonzero(unreadable)[0].tolist()))
         save_geometry(run_folder, view, geometry[~unreadable])
         reasons = geometry["unreadable"][unreadable]
-        content = identity | {
-            "hash": hash_of(identity),
+        content = described | {
+            "hash": hash_here(preparation),
             "key": key,
             "view": view,
             "cases": int((~unreadable).sum()),
@@ -99,6 +100,16 @@ def prepare_cases(
         write_json(description, content)
         store.forget()
     return geometry
+
+
+def hash_here(preparation: Preparation) -> str:
+    """The hash of a preparation by this version of the suite, as `preparation_hash` gives it."""
+    return hash_of(_identity(preparation))
+
+
+def _identity(preparation: Preparation) -> dict[str, object]:
+    """What decides how a prepared picture looks: the settings and the code."""
+    return {"settings": asdict(preparation), "code_version": code_version()}
 
 
 def _fill(

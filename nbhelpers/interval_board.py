@@ -1,8 +1,8 @@
 """What the index says of intervals and sets: how many of the cases they hold, how wide they are."""
 
 from nbhelpers import scoreboard
+from nbhelpers.intervals import TOLD_LEVEL
 
-LEVEL = 0.9
 # Table of a results file -> task, heading, the kind shown, the column of its size, the unit.
 BOARDS = {
     "intervals": ("age", "Intervals around bone ages", "mondrian", "width_months", "months wide"),
@@ -35,12 +35,12 @@ def boards(results: list[dict]) -> list[dict]:
 
 
 def collect(results: list[dict], title: str, kind: str) -> dict[tuple[str, str], dict]:
-    """(model, split) -> the record of all cases at `LEVEL`."""
+    """(model, split) -> the record of all cases at `TOLD_LEVEL`."""
     return {
         (record["model"], record.get("split", "test")): record
         for content in results
         for record in content.get("tables", {}).get(title, [])
-        if (record["kind"], record["level"], record["group"]) == (kind, LEVEL, "all")
+        if (record["kind"], record["level"], record["group"]) == (kind, TOLD_LEVEL, "all")
     }
 
 

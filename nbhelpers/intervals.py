@@ -20,6 +20,7 @@ from nbhelpers.stages import STAGES, stage_of
 from nbhelpers.workspace import InputError
 
 KINDS = ("plain", "scaled", "mondrian")
+TOLD_KIND, TOLD_LEVEL = "mondrian", 0.9  # where one interval stands for all
 SEXES = ("female", "male")
 OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to here at most
 KNOTS = 8  # of the usual error as a function of predicted age
@@ -84,6 +85,12 @@ def ends(
     wider = np.maximum(half["female"], half["male"])
     of_case = np.select([sex == name for name in SEXES], [half[name] for name in SEXES], wider)
     return np.clip(np.column_stack([months - of_case, months + of_case]), 0.0, OLDEST_MONTHS)
+
+
+def inside(ends_of_cases: np.ndarray, months: np.ndarray) -> np.ndarray:
+    """Whether each interval `[n, 2]` holds the age `[n]`, its ends too."""
+    months = np.asarray(months, float)
+    return (ends_of_cases[:, 0] <= months) & (months <= ends_of_cases[:, 1])
 
 
 def as_json(intervals: Intervals) -> dict:

@@ -16,7 +16,8 @@ import pandas as pd
 
 from nbhelpers import metrics
 from nbhelpers.error_groups import independent_resamples
-from nbhelpers.subgroups import FEWEST, SEXES
+from nbhelpers.intervals import SEXES
+from nbhelpers.subgroups import FEWEST
 
 METRICS, ADJUSTMENTS = ("mae", "signed_error"), ("raw", "standardised")
 BAND_MONTHS = 24

@@ -28,7 +28,8 @@ SEED = 0
 
 def statistics(images: np.ndarray, rows: np.ndarray | None = None) -> pd.DataFrame:
     """`STATISTICS` of prepared pictures uint8 `[n, height, width]`, or of some rows of them."""
-    told = [_of_picture(np.asarray(images[row])) for row in _rows(images, rows)]
+    chosen = range(len(images)) if rows is None else rows
+    told = [_of_picture(np.asarray(images[row])) for row in chosen]
     return pd.DataFrame(told, columns=list(STATISTICS))
 
 
@@ -85,10 +86,6 @@ def _slope(means: np.ndarray) -> np.ndarray:
     spread = xx - x**2
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
-
-
-def _rows(images: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-    return np.arange(len(images)) if rows is None else rows
 
 
 def _of_picture(picture: np.ndarray) -> tuple[float, ...]:

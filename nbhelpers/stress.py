@@ -8,15 +8,23 @@ predicted, so a model is read once a kind and only one kind's pictures are in me
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nbhelpers import disturbances, evaluation, images, metrics, paired, prediction, splits
+from nbhelpers import (
+    disturbances,
+    evaluation,
+    images,
+    metrics,
+    model_views,
+    paired,
+    prediction,
+    splits,
+)
 from nbhelpers.images import Preparation
-from nbhelpers.workspace import InputError, cores, hash_of, progress
+from nbhelpers.workspace import InputError, cores, progress
 
 SALT = "hand radiographs, stressed"
 CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
@@ -91,7 +99,9 @@ def stress(
     """
     run_folder = Path(run_folder)
     strengths = {kind: _from_identity(kind) for kind in kinds}
-    preparations = _preparations(run_folder, models)
+    if not models:
+        raise InputError("models is empty. Name the models to stress.")
+    preparations = model_views.preparations(run_folder, [(model, "age") for model in models])
     cases = [evaluation.case_errors(run_folder, model, "age", split) for model in models]
     drawn = draw_cases(cases[0], count)
     rows = []
@@ -136,24 +146,6 @@ def _scores(errors: np.ndarray, undisturbed: np.ndarray) -> tuple:
     """SCORE_COLUMNS of absolute errors `[n]`."""
     added = paired.compare_errors(errors, undisturbed)
     return *metrics.score_mean(errors), added["value"], added["lower"], added["upper"]
-
-
-def _preparations(run_folder: Path, models: Sequence[str]) -> dict[str, Preparation]:
-    """How the pictures of every view that the models take are prepared."""
-    if not models:
-        raise InputError("models is empty. Name the models to stress.")
-    views = {view for model in models for view in prediction.model_views(run_folder, model, "age")}
-    found = {}
-    for view, wanted in sorted(views):
-        found[view] = images.load_preparation(run_folder, view)
-        here = hash_of({"settings": asdict(found[view]), "code_version": images.code_version()})
-        if here != wanted:
-            raise InputError(
-                f"A model of {run_folder.name} was made with pictures of preparation {wanted}; "
-                f"this version of the suite prepares the view {view} differently ({here}). Run the "
-                "profile again, or stress it with the version that made the model."
-            )
-    return found
 
 
 def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:

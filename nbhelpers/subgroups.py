@@ -12,15 +12,14 @@ import pandas as pd
 
 from nbhelpers import evaluation, interval_files, intervals, metrics
 from nbhelpers.cases import load_data_facts
+from nbhelpers.intervals import SEXES, TOLD_KIND, TOLD_LEVEL
 
 ALL = "all"
-SEXES = ("female", "male")
 BANDS_YEARS = (0, 5, 10, 15, 20)
 SMALLEST = 2  # cases of a group that is scored
 COLUMNS = ["model", "task", "split", "group", "metric", "n", "value", "lower", "upper"]
 FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
 OVER_MONTHS = (12, 24)
-KIND, LEVEL = "mondrian", 0.9  # of the intervals whose coverage is told
 ERROR_COLUMNS = ["model", "split", "group", "metric", "n", "value", "lower", "upper", "too_few"]
 
 
@@ -62,10 +61,11 @@ def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     `mae` and `signed_error` (predicted minus true), months, of which the second falls with true age
     for any model (see `agreement.error_slopes`); `over_12` and `over_24`, shares of cases further
     off than that; `qwk`, quadratic weighted kappa of the stage that the months fall into;
-    `coverage`, the share of ages inside their interval of `KIND` and `LEVEL`, where the model has
-    intervals. `n` counts the cases of that metric: kappa takes those with a stage alone. Where they
-    are less than `FEWEST`, `too_few` is true and the figures are NaN. Kappa is lower in a group
-    that spans fewer stages, so groups must not be ranked by it; of one true stage it is NaN.
+    `coverage`, the share of ages inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the
+    model has intervals. `n` counts the cases of that metric: kappa takes those with a stage alone.
+    Where they are less than `FEWEST`, `too_few` is true and the figures are NaN. Kappa is lower in
+    a group that spans fewer stages, so groups must not be ranked by it; of one true stage it is
+    NaN.
     """
     rows = evaluation.case_errors(run_folder, model, "age", split)
     if interval_files.has_intervals(run_folder, model, "age"):
@@ -146,6 +146,5 @@ def _score_kappa(stages: np.ndarray) -> tuple[int, float, float, float]:
 def _held(run_folder: Path, model: str, rows: pd.DataFrame) -> np.ndarray:
     """Whether the interval of each case `[n]` holds its true age."""
     fitted = interval_files.load_intervals(run_folder, model)
-    ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], KIND, LEVEL)
-    truth = rows["age_months"].to_numpy(float)
-    return (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+    ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], TOLD_KIND, TOLD_LEVEL)
+    return intervals.inside(ends, rows["age_months"])

@@ -55,20 +55,27 @@ def test_coverage_is_near_the_level_and_better_models_have_narrower_intervals(ru
     assert by_band["n"].sum() == tables["good"]["n"].max()
 
 
-def test_intervals_follow_from_calibration_alone(run_folder):
-    interval_files.fit_intervals(run_folder, "good")
-    path = run_folder / "models" / "good.age.intervals.json"
+@pytest.mark.parametrize(
+    ("model", "task", "fit"),
+    [
+        ("good", "age", interval_files.fit_intervals),
+        ("stager", "stage", interval_files.fit_sets),
+    ],
+)
+def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, task, fit):
+    fit(run_folder, model)
+    path = run_folder / interval_files.NAMES[task].format(model)
     before = path.read_bytes()
-    table = predictions.all_rows(run_folder, "good", "age")
+    table = predictions.all_rows(run_folder, model, task)
+    label = "age_months" if task == "age" else "stage"
     elsewhere = table["split"] != "calibration"
-    table.loc[elsewhere, "age_months"] = 1.0
-    table.loc[elsewhere, "predicted_months"] += 50
-    table.to_parquet(run_folder / "predictions" / "good.age.parquet", index=False)
-    interval_files.fit_intervals(run_folder, "good")
+    assert json.loads(before)["calibration_cases"] == (~elsewhere & table[label].notna()).sum()
+    table.loc[elsewhere, label] = 1
+    values = predictions.VALUE_COLUMNS[task]
+    table.loc[elsewhere, values] = 200.0 if task == "age" else 0.2
+    table.to_parquet(run_folder / "predictions" / f"{model}.{task}.parquet", index=False)
+    fit(run_folder, model)
     assert path.read_bytes() == before
-    assert (
-        json.loads(before)["calibration_cases"] == (~elsewhere & table["age_months"].notna()).sum()
-    )
 
 
 def test_over_redraws_the_mean_is_the_level(run_folder):
@@ -117,19 +124,6 @@ def test_sets_hold_the_true_stage_as_often_as_promised(run_folder):
     assert whole["mean_stages"].between(1, 5).all()
     by_stage = table.query("kind == 'plain' and level == 0.9 and group in @FACTS['stage_names']")
     assert by_stage["n"].sum() == table["n"].max()
-
-
-def test_sets_follow_from_calibration_alone(run_folder):
-    interval_files.fit_sets(run_folder, "stager")
-    path = run_folder / "models" / "stager.stage.sets.json"
-    before = path.read_bytes()
-    table = predictions.all_rows(run_folder, "stager", "stage")
-    elsewhere = table["split"] != "calibration"
-    table.loc[elsewhere, "stage"] = 0
-    table.loc[elsewhere, predictions.STAGE_COLUMNS] = 0.2
-    table.to_parquet(run_folder / "predictions" / "stager.stage.parquet", index=False)
-    interval_files.fit_sets(run_folder, "stager")
-    assert path.read_bytes() == before
 
 
 def test_scores_by_group_are_those_of_the_group_alone(run_folder):

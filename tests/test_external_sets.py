@@ -1,6 +1,7 @@
 """Another folder is prepared and predicted as the run's own radiographs were, to the last digit."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -151,11 +152,27 @@ def test_unlabelled_images_are_predicted_with_intervals(run_folder, tmp_path):
     assert {"one_months", "two_months", "mean_lower_90", "mean_upper_90", "one_stage"} <= set(told)
 
 
+def test_the_stage_is_that_of_the_months_before_they_are_rounded(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    table, _, here = score(run_folder, folder)
+    said = predictions.all_rows(here, "mean", "age")
+    said["predicted_months"] = 83.96  # a girl's puberty begins at 84
+    said["sex"] = "female"
+    said.to_parquet(here / "predictions" / "mean.age.parquet", index=False)
+    cases_here = cases.load_cases(here).assign(sex="female")
+    cases_here.to_parquet(here / "cases.parquet", index=False)
+    path = external_sets.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
+    told = pd.read_csv(path)
+    assert (told["mean_months"] == 84.0).all()
+    assert (told["stage of mean_months"] == "pre-puberty").all()
+
+
 def test_pictures_prepared_by_other_code_are_refused(run_folder, tmp_path):
     save_trees(run_folder, cases.load_cases(run_folder), "old", "age", 0, prepared="0123456789")
     folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
     with pytest.raises(InputError, match="preparation 0123456789; this version"):
         score(run_folder, folder)
+    assert not (run_folder / external_names.FOLDER).exists(), "refused before work starts"
 
 
 def test_a_name_that_was_another_folders_is_refused(run_folder, tmp_path):
@@ -198,8 +215,8 @@ def test_a_folder_without_models_says_so(tmp_path):
     [("RSNA Test", "rsna-test"), ("a_b-1", "a_b-1"), ("Ärzte", "rzte"), ("..", "set")],
 )
 def test_a_set_is_called_after_its_folder(folder, name):
-    assert external_names.set_name(external_names.Path("/x") / folder) == name
-    assert external_names.set_folder(external_names.Path("/run"), name).name == name
+    assert external_names.set_name(Path("/x") / folder) == name
+    assert external_names.set_folder(Path("/run"), name).name == name
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "A", "a b"])
