@@ -95,9 +95,14 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     6      meta_models       the ways to fit an ensemble
     6      members           what the members of an ensemble say, case by case
     6      ensembles         ensembles of saved models, cross-fitted where no member was trained
-    6      grad_cam          where a network looks, by its last feature map's gradient
+    6      region_ages       which regions a network looks at in the young, and which later
+    6      feature_maps      the feature maps of a network, coarse and fine
+    6      grad_cam          where a network looks, by a feature map and its gradient
     6      occlusion         what changes when a part of the picture is covered
     6      map_sanity        whether a heat map depends on what the network learnt
+    6      faithfulness      whether the answer hangs on what a heat map marks
+    6      map_measures      the heat maps of a network in figures
+    6      shortcuts         whether a network leans on markers, field edges or background
     7      figures           one style; figures shown with alternative text
     7      plots_data        who is in the set, label rounding, grey levels
     7      plots_pictures    radiographs before and after each step
@@ -107,6 +112,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      plots_networks    a network as a diagram
     7      plots_ensembles   members, pairs of models, coverage of intervals
     7      plots_maps        heat maps over radiographs, and how far to trust them
+    7      plots_shortcuts   markers, field edges and background, where they were found
     7      plots_bias        groups, agreement, disturbed radiographs
     7      plots_external    radiographs from elsewhere beside those of training
     7      plots_hog         what HOG sees and where the trees look

@@ -1,4 +1,4 @@
-"""Where a network looks: maps from its last feature map and the gradient there, in batches.
+"""Where a network looks: maps from a feature map and the gradient there, in batches.
 
 - `grad_cam`: channels weighted by their mean gradient (Selvaraju et al., ICCV 2017);
 - `grad_cam_pp`: Grad-CAM++, by positive gradients, places with strong ones counting more
@@ -7,8 +7,7 @@
   not use (Draelos and Carin, arXiv:2011.08891).
 
 The score whose gradient is taken is the age before it is rescaled to months, or the logit of a
-stage. A map for `sign` 1 shows what speaks for an older hand, or for the stage; for -1, what speaks
-against it.
+stage. Two maps come of it: what speaks for an older hand, or for the stage, and what against.
 """
 
 from collections.abc import Callable
@@ -17,38 +16,27 @@ from functools import lru_cache
 import cv2
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
+from nbhelpers.feature_maps import feature_layer, rest_of, task_of
 from nbhelpers.workspace import InputError
 
-METHODS = ("grad_cam", "grad_cam_pp", "hires_cam")
-SCORES = {"age": "standard_age", "stage": "logits"}  # layers whose output is explained
+METHODS = ("hires_cam", "grad_cam", "grad_cam_pp")
 BATCH = 32
-POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
-CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-
-
-def feature_layer(network: keras.Model) -> layers.Layer:
-    """The layer that makes the last feature map, before any pooling that follows it.
-
-    Raises InputError where the network has no convolution.
-    """
-    if not any(isinstance(layer, CONVOLUTIONS) for layer in network.layers):
-        raise InputError(f"{network.name} has no convolution, so no feature map to explain it by.")
-    maps = [layer for layer in network.layers if len(layer.output.shape) == 4]
-    return [layer for layer in maps if not isinstance(layer, POOLING)][-1]
 
 
 def heat_maps(
     network: keras.Model,
     images: np.ndarray,
     sex: np.ndarray,
-    method: str = "grad_cam",
+    method: str = METHODS[0],
     stage: np.ndarray | None = None,
-    sign: int = 1,
-    flip: bool = True,
-) -> np.ndarray:
-    """What speaks for the score, float32 `[n, height, width]`, at least 0, of the pictures' size.
+    cells: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What speaks for the score and what against: two float32 `[n, height, width]`, at least 0.
+
+    Of the pictures' size; the mean of the maps of a radiograph and of its mirror image, as
+    predictions are.
 
     Args:
         network: a model of ages or stages, as loaded; single or double input.
@@ -56,107 +44,117 @@ def heat_maps(
         sex: `[n]`, 0 female, 1 male, NaN unknown: the training share of boys stands for it.
         method: one of `METHODS`.
         stage: of a model of stages, the stage that each map explains, `[n]`.
-        sign: 1 what speaks for the score, -1 against it.
-        flip: average the radiograph and its mirror image, as predictions do.
+        cells: see `feature_maps.feature_layer`.
     """
-    coarse = coarse_maps(network, images, sex, method, stage, sign)
-    if flip:
-        mirrored = coarse_maps(network, images[:, :, ::-1], sex, method, stage, sign)
-        coarse = (coarse + mirrored[:, :, ::-1]) / 2
-    side = images.shape[2], images.shape[1]
-    return np.stack([cv2.resize(one, side, interpolation=cv2.INTER_LINEAR) for one in coarse])
+    own = coarse_maps(network, images, sex, method, stage, cells)
+    mirrored = coarse_maps(network, images[:, :, ::-1], sex, method, stage, cells)
+    size = images.shape[2], images.shape[1]
+    return tuple(
+        np.stack([cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in both])
+        for both in (
+            (one + other[:, :, ::-1]) / 2 for one, other in zip(own, mirrored, strict=True)
+        )
+    )
 
 
 def coarse_maps(
     network: keras.Model,
     images: np.ndarray,
     sex: np.ndarray,
-    method: str = "grad_cam",
+    method: str = METHODS[0],
     stage: np.ndarray | None = None,
-    sign: int = 1,
-) -> np.ndarray:
-    """As `heat_maps`, of the size of the network's last feature map, for these pictures alone."""
+    cells: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `heat_maps`, of the size of the feature map, for these pictures alone."""
     if method not in METHODS:
         raise InputError(f"method is {method!r}; choose from {', '.join(METHODS)}.")
-    task = task_of(network)
-    features_and_gradients = _compiled(network)
+    maps_of = _compiled(network, method, cells)
     share = network.get_layer("card").facts.get("male_share", 0.5)
     fed = np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
-    units = 1 if task == "age" else 5
+    units = 1 if task_of(network) == "age" else 5
     wanted = np.zeros(len(images), int) if stage is None else np.asarray(stage, int)
     found = []
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        weights = sign * np.eye(units, dtype=np.float32)[wanted[rows]]
-        features, gradients = features_and_gradients(images[rows, :, :, None], fed[rows], weights)
-        found.append(_combined(method, features, gradients))
-    return np.concatenate(found)
+        weights = np.eye(units, dtype=np.float32)[wanted[rows]]
+        found.append(maps_of(np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights))
+    return tuple(np.concatenate(maps) for maps in zip(*found, strict=True))
 
 
-def task_of(network: keras.Model) -> str:
-    """`age` or `stage`, by the network's head."""
-    names = {layer.name for layer in network.layers}
-    return next(task for task, score in SCORES.items() if score in names)
-
-
-def _combined(method: str, features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+def _combined(method: str, features, gradients):
     """Maps `[n, h, w]` out of features and gradients `[n, h, w, channels]`."""
     if method == "hires_cam":
         weighted = gradients * features
     elif method == "grad_cam":
-        weighted = gradients.mean(axis=(1, 2), keepdims=True) * features
+        weighted = ops.mean(gradients, axis=(1, 2), keepdims=True) * features
     else:
         weighted = _strong_places(features, gradients) * features
-    return np.maximum(weighted.sum(axis=-1), 0).astype(np.float32)
+    return ops.relu(ops.sum(weighted, axis=-1))
 
 
-def _strong_places(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+def _strong_places(features, gradients):
     """Weights of the channels by Grad-CAM++, `[n, 1, 1, channels]`."""
-    total = features.sum(axis=(1, 2), keepdims=True)
-    below = 2 * gradients**2 + total * gradients**3
-    alpha = np.divide(gradients**2, below, out=np.zeros_like(below), where=below != 0)
-    together = alpha.sum(axis=(1, 2), keepdims=True)
-    alpha = np.divide(alpha, together, out=np.zeros_like(alpha), where=together != 0)
-    return (np.maximum(gradients, 0) * alpha).sum(axis=(1, 2), keepdims=True)
+    total = ops.sum(features, axis=(1, 2), keepdims=True)
+    alpha = _over(gradients**2, 2 * gradients**2 + total * gradients**3)
+    alpha = _over(alpha, ops.sum(alpha, axis=(1, 2), keepdims=True))
+    return ops.sum(ops.relu(gradients) * alpha, axis=(1, 2), keepdims=True)
 
 
-@lru_cache(maxsize=2)
-def _compiled(network: keras.Model) -> Callable:
-    """A function from images, sex and weights of the scores to features and gradients, arrays."""
-    made = feature_layer(network).output
-    shown = network.inputs[0]
-    front = keras.Model(shown, made)
-    score = network.get_layer(SCORES[task_of(network)]).output
-    back = keras.Model([made, *network.inputs[1:]], score)
+def _over(part, whole):
+    """One over the other, 0 where the other is 0."""
+    none = ops.equal(whole, 0)
+    return ops.where(none, 0.0, part / ops.where(none, 1.0, whole))
+
+
+@lru_cache(maxsize=16)  # the networks and feature maps of one page
+def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
+    """A function from images, sex and weights of the scores to two maps, arrays `[n, h, w]`."""
+    layer = feature_layer(network, cells)
+    front, back = keras.Model(network.inputs[0], layer.output), rest_of(network, layer)
 
     def given(features, sex):
         return [features, sex] if len(back.inputs) > 1 else features
 
-    if keras.backend.backend() == "jax":
-        return _of_jax(front, back, given)
-    return _of_tensorflow(front, back, given)
+    def maps(features, gradients):
+        gradients = ops.cast(gradients, "float32")
+        features = ops.cast(features, "float32")
+        return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
+
+    make = _of_jax if keras.backend.backend() == "jax" else _of_tensorflow
+    return make(front, back, given, maps)
 
 
-def _of_tensorflow(front: keras.Model, back: keras.Model, given: Callable) -> Callable:
+def _of_tensorflow(
+    front: keras.Model, back: keras.Model, given: Callable, maps: Callable
+) -> Callable:
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
+    # Traced once for all sizes of a batch.
+    fed = front.inputs[0]
+    signature = [
+        tf.TensorSpec(fed.shape, fed.dtype),
+        tf.TensorSpec([None, 1]),
+        tf.TensorSpec([None, None]),
+    ]
+
+    @tf.function(input_signature=signature)
     def step(images, sex, weights):
         features = front(images, training=False)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(features)
             score = tf.reduce_sum(weights * back(given(features, sex), training=False))
-        return features, tape.gradient(score, features)
+        return maps(features, tape.gradient(score, features))
+
+    traced = step.get_concrete_function()
 
     def run(images, sex, weights):
-        return tuple(
-            ops.convert_to_numpy(one).astype(np.float32) for one in step(images, sex, weights)
-        )
+        given = (tf.constant(one) for one in (images, sex, weights))
+        return tuple(ops.convert_to_numpy(one) for one in traced(*given))
 
     return run
 
 
-def _of_jax(front: keras.Model, back: keras.Model, given: Callable) -> Callable:
+def _of_jax(front: keras.Model, back: keras.Model, given: Callable, maps: Callable) -> Callable:
     import jax
 
     @jax.jit
@@ -168,7 +166,7 @@ def _of_jax(front: keras.Model, back: keras.Model, given: Callable) -> Callable:
             said, _ = back.stateless_call(*back_states, given(features, sex), training=False)
             return (weights * said).sum()
 
-        return features, jax.grad(score)(features)
+        return maps(features, jax.grad(score)(features))
 
     def run(images, sex, weights):
         states = [
@@ -178,6 +176,6 @@ def _of_jax(front: keras.Model, back: keras.Model, given: Callable) -> Callable:
             )
             for model in (front, back)
         ]
-        return tuple(np.asarray(one, np.float32) for one in step(states, images, sex, weights))
+        return tuple(np.asarray(one) for one in step(states, images, sex, weights))
 
     return run

@@ -2,7 +2,8 @@
 
 Weights are made random from the top of the network down, a few layers at a time (Adebayo et al.,
 Sanity Checks for Saliency Maps, NeurIPS 2018). A map that stays as it was shows edges of the
-picture, not what the network does.
+picture, not what the network does. A network that was trained on shuffled ages is a second control:
+its weights are not random, but nothing in them is about bone age.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from scipy import stats
 
 from nbhelpers import metrics
 
+RATE, BATCH = 1e-3, 32  # of the training on shuffled ages
+SHUFFLED = 500  # cases of it
 DEPTHS = 6  # networks on the way from the learnt to a wholly random one
 SEED = 20171026  # another than that of any training: its first weights would come back
 
@@ -41,6 +44,22 @@ def randomised(network: keras.Model, depths: int = DEPTHS) -> Iterator[tuple[flo
             mine.set_weights(other.get_weights())
         done = until
         yield until / len(layers), changed
+
+
+def trained_on_shuffled(
+    network: keras.Model, images: np.ndarray, sex: np.ndarray, months: np.ndarray, epochs: int
+) -> keras.Model:
+    """Another network of ages of the same layers, trained from random weights on shuffled ages.
+
+    images: uint8 `[n, height, width]`; sex, months: `[n]`, both known.
+    """
+    keras.utils.set_random_seed(SEED)
+    made = keras.models.clone_model(network)
+    made.compile(keras.optimizers.AdamW(RATE), "mae")
+    shuffled = np.random.default_rng(SEED).permutation(np.asarray(months, np.float32))
+    fed = np.asarray(sex, np.float32)[:, None]
+    made.fit([images[..., None], fed], shuffled, batch_size=BATCH, epochs=epochs, verbose=0)
+    return made
 
 
 def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -69,8 +69,31 @@ def on_originals(
     return figure, f"{len(cases)} original radiographs with the map of what speaks for older."
 
 
-def likeness(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
-    """Correlation of maps with those of ever more random networks (`map_sanity`), a line each."""
+def gains_by_side(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
+    """What maps of coarse and fine feature maps gain on chance (`faithfulness.by_cells`)."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.4))
+    for name, table in tables.items():
+        bars = [table["value"] - table["lower"], table["upper"] - table["value"]]
+        axes.errorbar(table["side"], table["value"], bars, marker="o", capsize=2, label=name)
+    sides = sorted({side for table in tables.values() for side in table["side"]})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sides, sides)
+    axes.minorticks_off()
+    axes.set(xlabel="cells a side of the feature map", ylabel="gain on a map of chance")
+    axes.axhline(0, color=COLOURS[7], linewidth=1)
+    axes.legend(fontsize=8)
+    best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tables.items()}
+    told = ", ".join(f"{name} {side}" for name, side in best.items())
+    return figure, f"Cells a side of the feature map whose maps gain most on chance: {told}."
+
+
+def likeness(
+    tables: dict[str, pd.DataFrame], levels: dict[str, float] | None = None
+) -> tuple[Figure, str]:
+    """Correlation of maps with those of ever more random networks (`map_sanity`), a line each.
+
+    levels: correlations with maps of yet another network, each a broken line across.
+    """
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     for name, table in tables.items():
         share = 100 * table["random_share"]
@@ -79,13 +102,38 @@ def likeness(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
     axes.set(xlabel="layers with random weights, from the top, %", ylabel="rank correlation")
     axes.set_ylim(-0.3, 1.05)
     axes.axhline(0, color=COLOURS[7], linewidth=1)
-    axes.legend()
+    for name, value in (levels or {}).items():
+        axes.axhline(value, color=COLOURS[3], linewidth=1.2, linestyle="--", label=name)
+    figure.legend(loc="outside right upper", fontsize=8)
     ends = ", ".join(f"{name} {table['value'].iloc[-1]:.2f}" for name, table in tables.items())
     return figure, f"Correlation of maps with those of a wholly random network: {ends}."
 
 
+def measures(table: pd.DataFrame) -> tuple[Figure, str]:
+    """A panel a measure, a line a network: `map_measures.COLUMNS` and `network`."""
+    names = list(dict.fromkeys(table["measure"]))
+    networks = list(dict.fromkeys(table["network"]))
+    columns = 2
+    rows = -(-len(names) // columns)
+    size = (7.4, rows * (0.65 + 0.24 * len(networks)))
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    for name, axes in zip(names, grid.ravel(), strict=False):
+        part = table[table["measure"] == name].set_index("network").reindex(networks)
+        bars = [part["value"] - part["lower"], part["upper"] - part["value"]]
+        places = np.arange(len(networks))
+        axes.errorbar(part["value"], places, xerr=bars, fmt="o", markersize=4, capsize=2)
+        axes.axvline(0, color=COLOURS[7], linewidth=1)
+        axes.set(yticks=places, yticklabels=networks, ylim=(len(networks) - 0.5, -0.5))
+        axes.set_title(name, fontsize=8.5)
+        axes.tick_params(labelsize=8)
+    for axes in grid.ravel()[len(names) :]:
+        axes.set_visible(False)
+    return figure, f"{len(names)} measures of the maps of {', '.join(networks)}, with intervals."
+
+
 def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
-    """Curves of `occlusion.curve_table` for several maps: deletion or insertion."""
+    """Curves of one `kind` for several maps, see `faithfulness.compare_maps`."""
+    table = table[table["kind"] == kind]
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     for name, part in table.groupby("map", sort=False):
         axes.plot(100 * part["share"], part["value"], marker="o", markersize=3, label=name)

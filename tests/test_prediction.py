@@ -12,10 +12,10 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from test_features import liven
 
 from nbhelpers import backbones, batches, combinations, networks, optimisers, prediction, training
 from nbhelpers.workspace import InputError
-from tests.test_features import liven
 
 pytestmark = pytest.mark.keras
 ROOT = Path(__file__).parents[1]
