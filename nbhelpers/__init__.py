@@ -10,6 +10,7 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     1      external_names    what another folder of radiographs is called
     1      metrics           scores of ages and stages with bootstrap intervals
     1      paired            two models on the same cases: difference, interval, p value
+    1      side_by_side      one function of many files, on all cores
     2      stages            five developmental stages cut out of bone age, by sex
     2      splits            train, tuning, calibration and test; folds; their manifest
     2      label_floor       how small an error the labels allow
@@ -84,6 +85,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     5      features          what a frozen backbone sees, computed once
     6      fitting           one network from its first step to the model that is saved
     6      external_sets     another folder, prepared and predicted as a run's own
+    6      disturbed_pictures  disturbed radiographs, prepared on all cores
+    6      visible_faults    what a person can see wrong in a radiograph or its label
     6      stress            how models do on disturbed radiographs
     6      localisation      how much of a heat map lies on the ossification regions
     6      tuning_space      which custom CNNs and rates a search looks at
@@ -114,6 +117,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      plots_maps        heat maps over radiographs, and how far to trust them
     7      plots_shortcuts   markers, field edges and background, where they were found
     7      plots_bias        groups, agreement, disturbed radiographs
+    7      bias_tables       scores of many models by group, to read
+    7      bias_findings     what the errors by group show, in words
     7      plots_external    radiographs from elsewhere beside those of training
     7      plots_hog         what HOG sees and where the trees look
     7      states            how each run of a run folder stands

@@ -124,12 +124,14 @@ def predict_each(
     task: str,
     images_of: Callable[[str], np.ndarray],
     sex: np.ndarray,
+    read: Callable[[Path], keras.Model] = load,
 ) -> dict[str, np.ndarray]:
     """What each of some saved models says; a member of several ensembles is asked once.
 
     Args:
         images_of: the prepared radiographs of a view, uint8 `[n, height, width]`.
         sex: `[n]`, 0 female, 1 male, NaN unknown.
+        read: gives the network of a file; one that keeps networks spares later calls the reading.
     """
     said: dict[str, np.ndarray] = {}
 
@@ -141,10 +143,9 @@ def predict_each(
                 of_members = [ask(member) for member in combination.members]
                 said[model] = combinations.combine(combination, np.stack(of_members, axis=1), sex)
             elif path.suffix == ".keras":
-                network = load(path)
-                said[model] = predict(
-                    network, images_of(networks.model_facts(network)["view"]), sex
-                )
+                network = read(path)
+                view = networks.model_facts(network)["view"]
+                said[model] = predict(network, images_of(view), sex)
             else:
                 booster = hog.load(path)
                 said[model] = hog.predict(booster, images_of(hog.model_facts(booster)["view"]), sex)

@@ -2,12 +2,12 @@
 
 The original radiograph is disturbed and then prepared as the model's own were, so finding the hand
 and stretching meet the disturbed film, as they would in life. A kind at a time is prepared and
-predicted, so a model is read once a kind and only one kind's pictures are in memory.
+predicted, so only one kind's pictures are in memory; networks are read once and kept for all kinds.
 """
 
+import functools
 import hashlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,15 @@ import pandas as pd
 from nbhelpers import (
     disturbances,
     evaluation,
-    images,
     metrics,
     model_views,
     paired,
     prediction,
     splits,
 )
-from nbhelpers.images import Preparation
-from nbhelpers.workspace import InputError, cores, progress
+from nbhelpers.disturbed_pictures import disturbed_pictures
+from nbhelpers.preparation import Preparation
+from nbhelpers.workspace import InputError
 
 SALT = "hand radiographs, stressed"
 CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
@@ -45,38 +45,6 @@ def draw_cases(cases: pd.DataFrame, count: int = CASES) -> pd.DataFrame:
     return labelled.iloc[np.argsort(keys)[:count]].reset_index(drop=True)
 
 
-def stressed_pictures(
-    paths: Sequence[str | Path], preparation: Preparation, kind: str, strength: float
-) -> np.ndarray:
-    """Radiographs disturbed and then prepared, on all cores: uint8 `[n, side, side]`.
-
-    Raises InputError naming a radiograph that cannot be read.
-    """
-    return _pictures_of(paths, preparation, kind, (strength,))[0]
-
-
-def _pictures_of(
-    paths: Sequence[str | Path], preparation: Preparation, kind: str, strengths: Sequence[float]
-) -> np.ndarray:
-    """`stressed_pictures` at several strengths, each file read once: `[strengths, n, side, side]`.
-
-    The file's name without its ending stands for the case.
-    """
-
-    def of_file(path: str | Path) -> list[np.ndarray]:
-        pixels, case = images.read_image(path), Path(path).stem
-        disturbed = (disturbances.disturb(pixels, kind, strength, case) for strength in strengths)
-        return [images.prepare_image(one, preparation)[0] for one in disturbed]
-
-    side = preparation.image_size
-    pictures = np.empty((len(strengths), len(paths), side, side), np.uint8)
-    with ThreadPoolExecutor(cores()) as pool:
-        made = progress(pool.map(of_file, paths), len(paths), f"radiographs, {kind}")
-        for row, of_row in enumerate(made):
-            pictures[:, row] = of_row
-    return pictures
-
-
 def stress(
     run_folder: Path,
     models: Sequence[str],
@@ -86,9 +54,10 @@ def stress(
 ) -> pd.DataFrame:
     """Scores of models of ages on disturbed radiographs of a split: COLUMNS.
 
-    A row a kind, strength and model, the undisturbed radiographs first in each kind, under its
-    `identity`. `mae` is in months with its 95 % bootstrap interval, `difference` what the
-    disturbance adds to it on the same cases, with its paired interval.
+    A row a kind, strength and model; first in each kind stand the undisturbed radiographs, prepared
+    and predicted once for all, under its `identity`. `mae` is in months with its 95 % bootstrap
+    interval, `difference` what the disturbance adds to it on the same cases, with its paired
+    interval.
 
     Args:
         models: of the run folder, ensembles among them.
@@ -98,48 +67,52 @@ def stress(
     any more, and where this version of the suite prepares radiographs in another way than the run.
     """
     run_folder = Path(run_folder)
-    strengths = {kind: _from_identity(kind) for kind in kinds}
-    if not models:
-        raise InputError("models is empty. Name the models to stress.")
+    tried = {kind: disturbances.named(kind) for kind in kinds}
+    if not (models and tried):
+        raise InputError("models or kinds is empty. Name the models to stress, and with what.")
     preparations = model_views.preparations(run_folder, [(model, "age") for model in models])
     cases = [evaluation.case_errors(run_folder, model, "age", split) for model in models]
-    drawn = draw_cases(cases[0], count)
+    errors_of = _asked(run_folder, models, preparations, draw_cases(cases[0], count))
+    first = next(iter(tried))
+    undisturbed = errors_of(first, (tried[first].identity,))
     rows = []
-    for kind, tried in strengths.items():
-        errors = _errors(run_folder, models, preparations, drawn, kind, tried)
-        for index, strength in enumerate(tried):
+    for kind, disturbance in tried.items():
+        disturbed = errors_of(kind, disturbance.strengths)
+        for index, strength in enumerate((disturbance.identity, *disturbance.strengths)):
             for model in models:
-                scores = _scores(errors[model][index], errors[model][0])
-                unit = disturbances.named(kind).unit
-                rows.append((kind, float(strength), unit, model, *scores))
+                plain = undisturbed[model][0]
+                errors = disturbed[model][index - 1] if index else plain
+                scores = _scores(errors, plain)
+                rows.append((kind, float(strength), disturbance.unit, model, *scores))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _from_identity(kind: str) -> tuple[float, ...]:
-    disturbance = disturbances.named(kind)
-    return disturbance.identity, *disturbance.strengths
-
-
-def _errors(
+def _asked(
     run_folder: Path,
     models: Sequence[str],
     preparations: dict[str, Preparation],
     drawn: pd.DataFrame,
-    kind: str,
-    strengths: Sequence[float],
-) -> dict[str, np.ndarray]:
-    """Absolute errors of each model, months `[strengths, n]`."""
-    pictures = {
-        view: _pictures_of(drawn["image_path"], preparation, kind, strengths)
-        for view, preparation in preparations.items()
-    }
-    flat = {view: shown.reshape(-1, *shown.shape[2:]) for view, shown in pictures.items()}
-    sex = np.tile(splits.sex_codes(drawn["sex"]), len(strengths))
-    said = prediction.predict_each(run_folder, list(models), "age", flat.__getitem__, sex)
+) -> Callable[[str, Sequence[float]], dict[str, np.ndarray]]:
+    """Gives, of a kind and strengths, each model's absolute errors, months `[strengths, n]`."""
+    sex = splits.sex_codes(drawn["sex"])
     truth = drawn["age_months"].to_numpy(float)
-    return {
-        model: abs(months.reshape(len(strengths), -1) - truth) for model, months in said.items()
-    }
+    read = functools.cache(prediction.load)
+
+    def errors_of(kind: str, strengths: Sequence[float]) -> dict[str, np.ndarray]:
+        pictures = {
+            view: disturbed_pictures(drawn["image_path"], preparation, kind, strengths)
+            for view, preparation in preparations.items()
+        }
+        flat = {view: shown.reshape(-1, *shown.shape[2:]) for view, shown in pictures.items()}
+        every = np.tile(sex, len(strengths))
+        said = prediction.predict_each(
+            run_folder, list(models), "age", flat.__getitem__, every, read
+        )
+        return {
+            model: abs(months.reshape(len(strengths), -1) - truth) for model, months in said.items()
+        }
+
+    return errors_of
 
 
 def _scores(errors: np.ndarray, undisturbed: np.ndarray) -> tuple:

@@ -78,6 +78,21 @@ def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     return pd.concat(told, ignore_index=True).assign(model=model, split=split)[ERROR_COLUMNS]
 
 
+def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
+    """ERROR_COLUMNS of a model of stages: `accuracy` and `qwk` by group of `fine_groups`.
+
+    With 95 % intervals, under the same rules as `error_table`. Cases without a stage do not count.
+    """
+    rows = evaluation.case_errors(run_folder, model, "stage", split)
+    rows = rows[rows["stage"].notna()].reset_index(drop=True)
+    names = load_data_facts(run_folder)["stage_names"]
+    told = [
+        _right(rows[chosen]).assign(group=group)
+        for group, chosen in fine_groups(rows, names).items()
+    ]
+    return pd.concat(told, ignore_index=True).assign(model=model, split=split)[ERROR_COLUMNS]
+
+
 def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
     """COLUMNS, a row a group of `groups` and metric, with 95 % bootstrap intervals.
 
@@ -125,6 +140,18 @@ def _errors(rows: pd.DataFrame) -> pd.DataFrame:
     scored["qwk"] = (_score_kappa, stages)
     if "held" in rows:
         scored["coverage"] = (metrics.score_share, rows["held"].to_numpy(bool))
+    return _told(scored)
+
+
+def _right(rows: pd.DataFrame) -> pd.DataFrame:
+    """As `_errors`, of stages."""
+    stages = rows[["stage", "predicted_stage"]].to_numpy(int)
+    right = stages[:, 0] == stages[:, 1]
+    return _told({"accuracy": (metrics.score_share, right), "qwk": (_score_kappa, stages)})
+
+
+def _told(scored: dict[str, tuple[Callable, np.ndarray]]) -> pd.DataFrame:
+    """Each metric's function of its values; less than `FEWEST` values are too few."""
     told = [
         score(values) if len(values) >= FEWEST else (len(values), np.nan, np.nan, np.nan)
         for score, values in scored.values()

@@ -88,6 +88,35 @@ def test_what_is_said_of_the_ensemble_and_its_intervals_stands_in_its_results_fi
     assert [row[1:] for row in rows] == shares
 
 
+def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
+    run = json.loads((MEASURED / "06_grad_cam.json").read_text())
+    (rows,) = [rows for header, rows in tables(README) if header[0] == "region"]
+    known = {
+        (row["region"], row["speaks_for"]): row
+        for row in run["tables"]["localisation"]
+        if row["network"] == "cnn age" and row["metric"] == "ratio" and not row["seen"]
+    }
+    assert {row[0] for row in rows} == {region for region, _ in known}
+    for region, n, *cells in rows:
+        for speaks_for, cell in zip(("older", "younger"), cells, strict=True):
+            row = known[region, speaks_for]
+            assert n == str(row["n"])
+            assert cell == _with_interval(row["value"], row, ".2f")
+    for row in run["tables"]["measures"]:
+        if row["network"] == "cnn age" and row["measure"].endswith(("weights", "on chance")):
+            assert _with_interval(row["value"], row, ".2f") in README, row["measure"]
+    for row in run["tables"]["masking"]:
+        if row["place"] != "field edge":
+            said = _with_interval(row["difference"], row, "+.2f").removesuffix(")")
+            assert f"{said.replace(' (', ' months (', 1)}, n = {row['n']})" in README or (
+                f"{said}, n = {row['n']})" in README
+            )
+
+
+def _with_interval(value: float, row: dict, form: str) -> str:
+    return f"{value:{form}} ({row['lower']:{form}} to {row['upper']:{form}})"
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z]+)", README))))
 def test_every_make_target_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)

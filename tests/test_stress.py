@@ -25,6 +25,7 @@ from nbhelpers import (
     splits,
     stress,
 )
+from nbhelpers.disturbed_pictures import disturbed_pictures
 from nbhelpers.workspace import InputError
 
 PREPARATIONS = {
@@ -132,6 +133,10 @@ def paths_of(run_folder):
     return cases.load_cases(run_folder)["image_path"].tolist()
 
 
+def pictures_of(paths, preparation, kind, strength):
+    return disturbed_pictures(paths, preparation, kind, [strength])[0]
+
+
 def labelled(ids):
     return pd.DataFrame({"case_id": list(ids), "age_months": 100.0})
 
@@ -162,7 +167,7 @@ def test_cases_without_a_label_are_not_drawn():
 
 @pytest.mark.parametrize("view", PREPARATIONS)
 def test_undisturbed_pictures_are_the_runs_own(run_folder, view):
-    made = stress.stressed_pictures(paths_of(run_folder), PREPARATIONS[view], "rotation", 0)
+    made = pictures_of(paths_of(run_folder), PREPARATIONS[view], "rotation", 0)
     np.testing.assert_array_equal(made, images.load_images(run_folder, view))
     assert made.dtype == np.uint8
 
@@ -217,17 +222,43 @@ def test_an_ensemble_is_hurt_by_what_hurts_a_member(told):
 def test_films_are_disturbed_before_they_are_stretched(run_folder, told):
     """Stretching undoes another brightness, which it could not if it came first."""
     paths, preparation = paths_of(run_folder), PREPARATIONS["stretched"]
-    made = stress.stressed_pictures(paths, preparation, "brightness", 20)
+    made = pictures_of(paths, preparation, "brightness", 20)
     np.testing.assert_array_equal(made, images.load_images(run_folder, "stretched"))
     assert told.loc[("brightness", -20, "stretched"), "difference"] == pytest.approx(0, abs=1e-3)
 
 
 def test_pictures_are_those_of_the_disturbed_film(run_folder):
     paths, preparation = paths_of(run_folder)[:5], PREPARATIONS["plain"]
-    made = stress.stressed_pictures(paths, preparation, "noise", 40)
+    made = pictures_of(paths, preparation, "noise", 40)
     for path, picture in zip(paths, made, strict=True):
         noisy = disturbances.disturb(images.read_image(path), "noise", 40, Path(path).stem)
         np.testing.assert_array_equal(picture, images.prepare_image(noisy, preparation)[0])
+
+
+def test_strengths_stand_in_the_order_asked_for(run_folder):
+    paths, preparation = paths_of(run_folder)[:4], PREPARATIONS["plain"]
+    made = disturbed_pictures(paths, preparation, "brightness", (40, 0, -40))
+    assert made.shape == (3, 4, 24, 24)
+    for index, strength in enumerate((40, 0, -40)):
+        alone = pictures_of(paths, preparation, "brightness", strength)
+        np.testing.assert_array_equal(made[index], alone)
+
+
+def test_a_network_is_read_once_and_undisturbed_radiographs_prepared_once(run_folder, monkeypatch):
+    read, prepared = [], []
+    load, make = prediction.load, stress.disturbed_pictures
+
+    def counted(paths, preparation, kind, strengths):
+        prepared.append((kind, *strengths))
+        return make(paths, preparation, kind, strengths)
+
+    monkeypatch.setattr(prediction, "load", lambda path: (read.append(path.name), load(path))[1])
+    monkeypatch.setattr(stress, "disturbed_pictures", counted)
+    models, kinds = ["brightness", "both", "edges"], ["mirrored", "inverted", "shift"]
+    stress.stress(run_folder, models, "test", count=5, kinds=kinds)
+    assert read == ["brightness.age.keras"]
+    asked = [("mirrored", 0), ("mirrored", 1), ("inverted", 1), ("shift", 5, 10, 20, 30)]
+    assert prepared == asked
 
 
 @pytest.mark.parametrize("kind", ["rotation", "noise", "blur"])
@@ -236,9 +267,7 @@ def test_pictures_do_not_depend_on_the_number_of_cores(run_folder, monkeypatch, 
     made = []
     for cores in ("1", "3"):
         monkeypatch.setenv("NBHELPERS_CORES", cores)
-        pictures = stress.stressed_pictures(
-            paths_of(run_folder), PREPARATIONS["stretched"], kind, strength
-        )
+        pictures = pictures_of(paths_of(run_folder), PREPARATIONS["stretched"], kind, strength)
         made.append(pictures)
     np.testing.assert_array_equal(*made)
 
@@ -255,7 +284,7 @@ def test_a_radiograph_that_cannot_be_read_is_named(run_folder, tmp_path):
     for path in (damaged, tmp_path / "1401.png"):
         paths = [*paths_of(run_folder)[:3], path]
         with pytest.raises(InputError, match=path.name):
-            stress.stressed_pictures(paths, PREPARATIONS["plain"], "noise", 5)
+            pictures_of(paths, PREPARATIONS["plain"], "noise", 5)
 
 
 def test_models_of_another_preparation_are_refused(run_folder, monkeypatch):
@@ -267,7 +296,8 @@ def test_models_of_another_preparation_are_refused(run_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("models", "kinds", "split", "message"),
     [
-        ([], ["blur"], "test", "models is empty"),
+        ([], ["blur"], "test", "models or kinds is empty"),
+        (["edges"], [], "test", "models or kinds is empty"),
         (["edges"], ["fog"], "test", "'fog' is unknown"),
         (["nothing"], ["blur"], "test", r"has no models/nothing\.age"),
         (["edges"], ["blur"], "external", "no predictions of the split 'external'"),

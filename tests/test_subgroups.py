@@ -100,6 +100,45 @@ def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
     assert len(defined) >= 5 and not told["too_few"].any()
 
 
+def saved_stages(folder, table):
+    """Its run folder with a model of stages, `staged`, that is right in three of four cases."""
+    save_table(folder, table)
+    write_json(folder / "data.json", {"stage_cuts": "gilsanz_ratib", "stage_names": NAMES})
+    stage = table["stage"].fillna(0).to_numpy(int)
+    said = np.where(np.arange(len(table)) % 4 == 0, np.abs(stage - 1), stage)
+    predictions.save_predictions(folder, "staged", "stage", table, np.eye(5)[said])
+    return folder
+
+
+@pytest.mark.parametrize("group", ["all", "female", "5 to 10 years", HARD, "middle"])
+def test_stages_of_a_group_are_those_of_its_cases_alone(tmp_path, group):
+    folder = saved_stages(tmp_path, cases())
+    rows = evaluation.case_errors(folder, "staged", "stage", "test").query("stage.notna()")
+    chosen = rows[subgroups.fine_groups(rows, NAMES)[group]]
+    table = subgroups.stage_table(folder, "staged", "test")
+    told = table[table["group"] == group].set_index("metric")
+    assert table.columns.tolist() == subgroups.ERROR_COLUMNS
+    assert told.index.tolist() == ["accuracy", "qwk"]
+    assert (told["n"] == len(chosen)).all() and not told["too_few"].any()
+    right = (chosen["stage"] == chosen["predicted_stage"]).mean()
+    assert told.loc["accuracy", "value"] == pytest.approx(right)
+    if group == "middle":  # a true stage has no kappa
+        assert np.isnan(told.loc["qwk", "value"])
+        return
+    pair = chosen["stage"].astype(int), chosen["predicted_stage"].astype(int)
+    kappa = cohen_kappa_score(*pair, weights="quadratic")
+    assert told.loc["qwk", "value"] == pytest.approx(kappa)
+    assert (told["lower"] < told["value"]).all() and (told["value"] < told["upper"]).all()
+
+
+def test_stages_without_boys_and_of_few_girls_are_too_few(tmp_path):
+    folder = saved_stages(tmp_path, cases(n=60, sex="female"))
+    table = subgroups.stage_table(folder, "staged", "test").set_index(["group", "metric"])
+    assert "male" not in table.index.get_level_values("group")
+    assert (table["too_few"] == (table["n"] < FEWEST)).all() and table["too_few"].any()
+    assert table.loc[table["too_few"], ["value", "lower", "upper"]].isna().all(axis=None)
+
+
 def test_coverage_is_that_of_the_room_coverage(run_folder):
     assert "coverage" not in set(subgroups.error_table(run_folder, "made", "test")["metric"])
     interval_files.fit_intervals(run_folder, "made")
