@@ -46,13 +46,17 @@ def curves(
     return np.stack(told, axis=1)
 
 
-def areas(told: np.ndarray, kind: str) -> np.ndarray:
-    """The mean of each curve as a share of its largest value `[n]`; NaN where nothing changes.
+def gains(mine: np.ndarray, control: np.ndarray, kind: str) -> np.ndarray:
+    """What the curves of a map `[n, STEPS + 1]` gain on those of a control, `[n]`; NaN without one.
 
-    Deletion: high is good, the score moves at once. Insertion: low is good, it is soon back.
+    The difference of the areas under both, as a share of the control's mean area: above 0 the map
+    is better. In deletion it then moves the score more, in insertion it brings it back sooner.
     """
-    top = told.max(axis=1)
-    return np.divide(told.mean(axis=1), top, out=np.full(len(told), np.nan), where=top > 0)
+    better = 1 if kind == "deletion" else -1
+    areas, of_control = mine.mean(axis=1), control.mean(axis=1)
+    if of_control.mean() == 0:
+        return np.full(len(mine), np.nan)
+    return better * (areas - of_control) / of_control.mean()
 
 
 def controls(n: int, side: int) -> dict[str, np.ndarray]:
@@ -80,10 +84,9 @@ def compare_maps(
 
     Returns:
         Curves: kind, map, share (of pixels changed), and the mean of the score's move with its 95 %
-        interval: n, value, lower, upper. Gains: kind, against, and the mean difference of the areas
-        with its paired interval: above 0 the first map is better, in either kind.
+        interval: n, value, lower, upper. Gains: kind, against, and the mean of `gains`.
     """
-    points, gains = [], []
+    points, gained = [], []
     for kind in KINDS:
         told = {name: curves(score, images, sex, one, kind) for name, one in maps.items()}
         points += [
@@ -91,15 +94,14 @@ def compare_maps(
             for name, curve in told.items()
             for step in range(STEPS + 1)
         ]
-        mine, *others = (areas(curve, kind) for curve in told.values())
-        better = 1 if kind == "deletion" else -1
-        gains += [
-            (kind, name, *_score_known(better * (mine - other)))
+        mine, *others = told.values()
+        gained += [
+            (kind, name, *_score_known(gains(mine, other, kind)))
             for name, other in zip(list(maps)[1:], others, strict=True)
         ]
     return (
         pd.DataFrame(points, columns=["kind", "map", "share", *GAIN]),
-        pd.DataFrame(gains, columns=["kind", "against", *GAIN]),
+        pd.DataFrame(gained, columns=["kind", "against", *GAIN]),
     )
 
 
@@ -117,14 +119,14 @@ def by_cells(
     of the gains in deletion and insertion with its 95 % interval: n, value, lower, upper.
     """
     chance = controls(len(images), images.shape[1])[CHANCE]
-    of_chance = {kind: areas(curves(score, images, sex, chance, kind), kind) for kind in KINDS}
+    of_chance = {kind: curves(score, images, sex, chance, kind) for kind in KINDS}
     rows = []
     for cells, side in feature_maps.sides(network).items():
         both = sum(grad_cam.heat_maps(network, images, sex, method, stage, cells))
-        gains = [
-            areas(curves(score, images, sex, both, kind), kind) - of_chance[kind] for kind in KINDS
+        gained = [
+            gains(curves(score, images, sex, both, kind), of_chance[kind], kind) for kind in KINDS
         ]
-        rows.append((cells, side, *_score_known((gains[0] - gains[1]) / 2)))
+        rows.append((cells, side, *_score_known(np.mean(gained, axis=0))))
     return pd.DataFrame(rows, columns=["cells", "side", *GAIN])
 
 

@@ -65,12 +65,18 @@ def test_deletion_begins_at_the_picture_and_insertion_ends_there(given):
     np.testing.assert_array_equal(given[0], before)
 
 
+def test_a_map_that_moves_the_score_more_at_every_step_gains():
+    """However far it moves it: a higher peak on the way is no fault in deletion."""
+    mine, control = np.array([[0, 50, 35.0]]), np.array([[0, 25, 35.0]])
+    assert faithfulness.gains(mine, control, "deletion") == pytest.approx(25 / 60)
+    assert faithfulness.gains(mine, control, "insertion") == pytest.approx(-25 / 60)
+    assert faithfulness.gains(control, control, "deletion") == 0
+
+
 def test_a_score_that_never_moves_tells_nothing(given):
     def still(images, sex):
         return np.zeros(len(images))
 
-    told = faithfulness.curves(still, *given, of_corner(), "deletion")
-    assert np.isnan(faithfulness.areas(told, "deletion")).all()
     maps = {"right": of_corner()} | faithfulness.controls(N, SIDE)
     _, gains = faithfulness.compare_maps(still, *given, maps)
     assert (gains["n"] == 0).all() and gains["value"].isna().all()
