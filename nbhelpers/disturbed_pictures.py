@@ -9,21 +9,26 @@ import numpy as np
 from nbhelpers import disturbances
 from nbhelpers.preparation import Preparation, prepare_image
 from nbhelpers.radiograph import read_image
-from nbhelpers.side_by_side import each_file
+from nbhelpers.side_by_side import Each
 from nbhelpers.workspace import progress
 
 
 def disturbed_pictures(
-    paths: Sequence[str | Path], preparation: Preparation, kind: str, strengths: Sequence[float]
+    each: Each,
+    paths: Sequence[str | Path],
+    preparation: Preparation,
+    kind: str,
+    strengths: Sequence[float],
 ) -> np.ndarray:
     """Radiographs disturbed and then prepared: uint8 `[strengths, n, side, side]`.
 
-    Each file is read once; its name without its ending stands for the case (see
-    `disturbances.disturb`). Raises InputError naming a radiograph that cannot be read.
+    each: of `side_by_side.workers(of_file)`. Each file is read once; its name without its ending
+    stands for the case (see `disturbances.disturb`). Raises InputError naming a radiograph that
+    cannot be read.
     """
     side = preparation.image_size
     pictures = np.empty((len(strengths), len(paths), side, side), np.uint8)
-    made = each_file(of_file, list(paths), asdict(preparation), kind, list(strengths))
+    made = each(list(paths), asdict(preparation), kind, list(strengths))
     for row, of_row in enumerate(progress(made, len(paths), f"radiographs, {kind}")):
         pictures[:, row] = of_row
     return pictures

@@ -23,38 +23,44 @@ from nbhelpers.workspace import InputError, cores
 COMMAND = "from nbhelpers.side_by_side import serve; from {0} import {1}; serve({1})"
 
 
-def each_file(
-    function: Callable[..., np.ndarray], paths: Sequence[str | Path], *arguments: object
-) -> Iterator[np.ndarray]:
-    """What `function(path, *arguments)` gives of each path, uint8, in their order, on all cores.
+Each = Callable[..., Iterator[np.ndarray]]
+
+
+@contextlib.contextmanager
+def workers(function: Callable[..., np.ndarray]) -> Iterator[Each]:
+    """Workers, one a core, that end with the block; gives `each(paths, *arguments)`.
+
+    It gives what `function(path, *arguments)` gives of each path, uint8, in their order. Raises
+    InputError as the function does, and where a worker was ended from outside.
 
     Args:
-        function: stands in a room under its own name and gives an array uint8.
-        arguments: plain values, as JSON has them.
-
-    Raises InputError as the function does, and where a worker was ended from outside.
+        function: stands in a room under its own name. Its arguments are plain, as JSON has them.
     """
-    count = min(cores(), len(paths))
+    count = cores()
     if count <= 1:
-        with _one_thread():
-            for path in paths:
-                yield function(path, *arguments)
+
+        def each(paths: Sequence[str | Path], *arguments: object) -> Iterator[np.ndarray]:
+            with _one_thread():
+                for path in paths:
+                    yield function(path, *arguments)
+
+        yield each
         return
     with contextlib.ExitStack() as undo:
         idle: queue.SimpleQueue = queue.SimpleQueue()
         for _ in range(count):
             idle.put(undo.enter_context(_worker(function)))
+        pool = ThreadPoolExecutor(count)
+        undo.callback(pool.shutdown, wait=True, cancel_futures=True)
 
-        def ask(path: str | Path) -> np.ndarray:
+        def ask(question: list) -> np.ndarray:
             worker = idle.get()
             try:
-                return _answer(worker, [str(path), *arguments])
+                return _answer(worker, question)
             finally:
                 idle.put(worker)
 
-        pool = ThreadPoolExecutor(count)
-        undo.callback(pool.shutdown, wait=True, cancel_futures=True)
-        yield from pool.map(ask, paths)
+        yield lambda paths, *arguments: pool.map(ask, [[str(path), *arguments] for path in paths])
 
 
 @contextlib.contextmanager

@@ -22,8 +22,9 @@ from nbhelpers import (
     prediction,
     splits,
 )
-from nbhelpers.disturbed_pictures import disturbed_pictures
+from nbhelpers.disturbed_pictures import disturbed_pictures, of_file
 from nbhelpers.preparation import Preparation
+from nbhelpers.side_by_side import Each, workers
 from nbhelpers.workspace import InputError
 
 SALT = "hand radiographs, stressed"
@@ -72,22 +73,24 @@ def stress(
         raise InputError("models or kinds is empty. Name the models to stress, and with what.")
     preparations = model_views.preparations(run_folder, [(model, "age") for model in models])
     cases = [evaluation.case_errors(run_folder, model, "age", split) for model in models]
-    errors_of = _asked(run_folder, models, preparations, draw_cases(cases[0], count))
-    first = next(iter(tried))
-    undisturbed = errors_of(first, (tried[first].identity,))
     rows = []
-    for kind, disturbance in tried.items():
-        disturbed = errors_of(kind, disturbance.strengths)
-        for index, strength in enumerate((disturbance.identity, *disturbance.strengths)):
-            for model in models:
-                plain = undisturbed[model][0]
-                errors = disturbed[model][index - 1] if index else plain
-                scores = _scores(errors, plain)
-                rows.append((kind, float(strength), disturbance.unit, model, *scores))
+    with workers(of_file) as each:
+        errors_of = _asked(each, run_folder, models, preparations, draw_cases(cases[0], count))
+        first = next(iter(tried))
+        undisturbed = errors_of(first, (tried[first].identity,))
+        for kind, disturbance in tried.items():
+            disturbed = errors_of(kind, disturbance.strengths)
+            for index, strength in enumerate((disturbance.identity, *disturbance.strengths)):
+                for model in models:
+                    plain = undisturbed[model][0]
+                    errors = disturbed[model][index - 1] if index else plain
+                    scores = _scores(errors, plain)
+                    rows.append((kind, float(strength), disturbance.unit, model, *scores))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _asked(
+    each: Each,
     run_folder: Path,
     models: Sequence[str],
     preparations: dict[str, Preparation],
@@ -100,7 +103,7 @@ def _asked(
 
     def errors_of(kind: str, strengths: Sequence[float]) -> dict[str, np.ndarray]:
         pictures = {
-            view: disturbed_pictures(drawn["image_path"], preparation, kind, strengths)
+            view: disturbed_pictures(each, drawn["image_path"], preparation, kind, strengths)
             for view, preparation in preparations.items()
         }
         flat = {view: shown.reshape(-1, *shown.shape[2:]) for view, shown in pictures.items()}

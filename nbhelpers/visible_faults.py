@@ -16,7 +16,7 @@ from nbhelpers.hand_finding import Hand, find_hand, hand_levels
 from nbhelpers.metrics import score_share
 from nbhelpers.preparation import LOOKED_AT
 from nbhelpers.radiograph import read_image
-from nbhelpers.side_by_side import each_file
+from nbhelpers.side_by_side import workers
 from nbhelpers.workspace import progress
 
 WHOLE_YEARS, HALF_YEARS = "whole years", "half years"
@@ -47,8 +47,9 @@ def notes(cases: pd.DataFrame) -> pd.DataFrame:
     cases: `case_id`, `age_months` (may be null) and `image_path`. Raises InputError naming a
     radiograph that cannot be read.
     """
-    made = each_file(of_file, cases["image_path"].tolist())
-    seen = np.array(list(progress(made, len(cases), "radiographs looked at")), bool)
+    with workers(of_file) as each:
+        made = each(cases["image_path"].tolist())
+        seen = np.array(list(progress(made, len(cases), "radiographs looked at")), bool)
     months = cases["age_months"].to_numpy(float, na_value=np.nan)
     table = pd.DataFrame(seen.reshape(-1, 4), columns=[NO_HAND, CUT_OFF, FLAT, SECOND])
     table[WHOLE_YEARS] = months % 12 == 0

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from nbhelpers import faithfulness, feature_maps, grad_cam, networks
@@ -96,10 +97,16 @@ def test_of_several_feature_maps_the_one_that_the_score_hangs_on_is_named(given)
     table = faithfulness.by_cells(network, corner, *given, "hires_cam")
     sides = feature_maps.sides(network)
     assert dict(zip(table["cells"], table["side"], strict=True)) == sides and len(sides) == 2
-    assert faithfulness.best_cells(table) == table.sort_values("value")["cells"].iloc[-1]
     fine = sum(grad_cam.heat_maps(network, *given, "hires_cam", cells=table["cells"].iloc[1]))
     chance = {faithfulness.CHANCE: faithfulness.controls(N, SIDE)[faithfulness.CHANCE]}
     _, gains = faithfulness.compare_maps(corner, *given, {"fine": fine} | chance)
     assert table["value"].iloc[1] == pytest.approx(gains["value"].mean())
-    nothing = table.assign(value=np.nan)
-    assert faithfulness.best_cells(nothing) == 0
+
+
+def test_the_finest_map_that_is_as_good_as_the_best_is_chosen():
+    table = pd.DataFrame({"cells": [0, 12, 24, 48], "value": [0.3, 0.6, 0.58, 0.4]})
+    table = table.assign(lower=table["value"] - 0.1, upper=table["value"] + 0.1)
+    assert faithfulness.best_cells(table) == 24
+    assert faithfulness.best_cells(table.assign(upper=table["value"])) == 12
+    assert faithfulness.best_cells(table.assign(upper=1.0)) == 48
+    assert faithfulness.best_cells(table.assign(value=np.nan, upper=np.nan)) == 0

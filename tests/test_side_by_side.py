@@ -29,7 +29,8 @@ def importable(monkeypatch):
 
 def asked(numbers, cores, monkeypatch):
     monkeypatch.setenv("NBHELPERS_CORES", str(cores))
-    return list(side_by_side.each_file(looked_at, [f"{number}.png" for number in numbers], 3))
+    with side_by_side.workers(looked_at) as each:
+        return list(each([f"{number}.png" for number in numbers], 3))
 
 
 @pytest.mark.parametrize("cores", [1, 3])
@@ -44,6 +45,14 @@ def test_answers_come_in_the_order_of_the_files(monkeypatch, cores):
 
 def test_no_file_gives_no_answer(monkeypatch):
     assert asked([], 3, monkeypatch) == []
+
+
+def test_workers_answer_again(monkeypatch):
+    monkeypatch.setenv("NBHELPERS_CORES", "2")
+    with side_by_side.workers(looked_at) as each:
+        first, second = (list(each(["1.png", "2.png", "3.png"], factor)) for factor in (2, 5))
+    assert [int(one[0, 0]) for one in first + second] == [2, 4, 6, 5, 10, 15]
+    assert len({tuple(one[1]) for one in first + second}) <= 2
 
 
 @pytest.mark.parametrize("cores", [1, 2])

@@ -15,6 +15,7 @@ from nbhelpers import (
     cases,
     combinations,
     disturbances,
+    disturbed_pictures,
     evaluation,
     hog,
     images,
@@ -22,10 +23,10 @@ from nbhelpers import (
     networks,
     prediction,
     predictions,
+    side_by_side,
     splits,
     stress,
 )
-from nbhelpers.disturbed_pictures import disturbed_pictures
 from nbhelpers.workspace import InputError
 
 PREPARATIONS = {
@@ -134,7 +135,12 @@ def paths_of(run_folder):
 
 
 def pictures_of(paths, preparation, kind, strength):
-    return disturbed_pictures(paths, preparation, kind, [strength])[0]
+    return at_strengths(paths, preparation, kind, [strength])[0]
+
+
+def at_strengths(*asked):
+    with side_by_side.workers(disturbed_pictures.of_file) as each:
+        return disturbed_pictures.disturbed_pictures(each, *asked)
 
 
 def labelled(ids):
@@ -214,6 +220,17 @@ def test_a_model_that_reads_the_direction_of_edges_is_hurt_by_rotation(told, all
     assert abs(told.loc[("brightness", 20, "edges"), "difference"]) < 1
 
 
+def test_a_strength_has_its_own_errors(run_folder, all_kinds):
+    """Those of pictures made and predicted one strength at a time."""
+    cases_drawn = stress.draw_cases(evaluation.case_errors(run_folder, "edges", "age", "test"))
+    sex = splits.sex_codes(cases_drawn["sex"])
+    for strength in disturbances.DISTURBANCES["noise"].strengths:
+        made = pictures_of(cases_drawn["image_path"], PREPARATIONS["plain"], "noise", strength)
+        months = prediction.predict_saved(run_folder, "edges", "age", made, sex)
+        expected = abs(months - cases_drawn["age_months"].to_numpy(float)).mean()
+        assert all_kinds.loc[("noise", strength, "edges"), "mae"] == pytest.approx(expected)
+
+
 def test_an_ensemble_is_hurt_by_what_hurts_a_member(told):
     both = told.loc[("brightness", 80, "both"), "difference"]
     assert 0 < both < told.loc[("brightness", 80, "brightness"), "difference"]
@@ -237,7 +254,7 @@ def test_pictures_are_those_of_the_disturbed_film(run_folder):
 
 def test_strengths_stand_in_the_order_asked_for(run_folder):
     paths, preparation = paths_of(run_folder)[:4], PREPARATIONS["plain"]
-    made = disturbed_pictures(paths, preparation, "brightness", (40, 0, -40))
+    made = at_strengths(paths, preparation, "brightness", (40, 0, -40))
     assert made.shape == (3, 4, 24, 24)
     for index, strength in enumerate((40, 0, -40)):
         alone = pictures_of(paths, preparation, "brightness", strength)
@@ -248,9 +265,9 @@ def test_a_network_is_read_once_and_undisturbed_radiographs_prepared_once(run_fo
     read, prepared = [], []
     load, make = prediction.load, stress.disturbed_pictures
 
-    def counted(paths, preparation, kind, strengths):
+    def counted(each, paths, preparation, kind, strengths):
         prepared.append((kind, *strengths))
-        return make(paths, preparation, kind, strengths)
+        return make(each, paths, preparation, kind, strengths)
 
     monkeypatch.setattr(prediction, "load", lambda path: (read.append(path.name), load(path))[1])
     monkeypatch.setattr(stress, "disturbed_pictures", counted)
