@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from nbhelpers.disturbances import named
 from nbhelpers.intervals import SEXES, TOLD_LEVEL
 from nbhelpers.plots_data import SEX_WORDS
 from nbhelpers.sex_gap import TOO_FEW
@@ -124,8 +125,11 @@ def disturbances(table: pd.DataFrame) -> list[str]:
     lines = []
     for model, part in table.groupby("model", sort=False):
         row = part.loc[part["difference"].idxmax()]
+        much = f" of {row['strength']:g} ({row['unit']})"
+        if named(row["kind"]).is_switch:
+            much = " (on or off)"
         lines.append(
-            f"- What hurts {model} most is {row['kind']} of {row['strength']:g} ({row['unit']}): "
+            f"- What hurts {model} most is {row['kind']}{much}: "
             f"{row['difference']:+.1f} months (95 % interval {row['difference_lower']:+.1f} to "
             f"{row['difference_upper']:+.1f}, n = {row['n']:,})."
             if row["difference_lower"] > 0
