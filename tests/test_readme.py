@@ -113,6 +113,32 @@ def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
             )
 
 
+def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
+    run = json.loads((MEASURED / "07_bias_analysis.json").read_text())
+    found, model = run["tables"], run["parameters"]["model"]
+    (gap,) = [
+        row
+        for row in found["sex gap"]
+        if (row["metric"], row["adjustment"]) == ("mae", "standardised")
+    ]
+    said = f"{gap['value']:.2f} months ({gap['lower']:.2f} to {gap['upper']:.2f}, "
+    assert f"{said}n = {gap['n_female']} and {gap['n_male']}) larger for girls" in README
+    assert gap["verdict"] == "equivalent" and run["parameters"]["margin_months"] == 2
+    (late,) = [
+        row
+        for row in found["errors by group"]
+        if (row["model"], row["group"], row["metric"]) == (model, "post-puberty", "signed_error")
+    ]
+    said = f"{-late['value']:.1f} months too little ({-late['upper']:.1f} to {-late['lower']:.1f}, "
+    assert f"`{model}` errs" in README and f"{said}n = {late['n']})" in README
+    tips = {
+        row["kind"]: row["strength"] for row in found["tipping strength"] if row["model"] == "cnn"
+    }
+    assert f"noise of {tips['noise']:.1f} grey levels" in README
+    assert f"resolution {tips['resolution']:.1f} times coarser" in README
+    assert f"shifted by {tips['shift']:.0f} % of the side" in README
+
+
 def _with_interval(value: float, row: dict, form: str) -> str:
     return f"{value:{form}} ({row['lower']:{form}} to {row['upper']:{form}})"
 
