@@ -108,6 +108,8 @@ def test_what_a_killed_run_forked_is_ended_before_the_next_begins(project: Path)
 
 def test_a_stopped_batch_ends_its_runs_and_says_so(project: Path):
     folder = project / "reports" / "demo"
+    # What a shell starts in the background ignores SIGINT, and so would all that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     batch = subprocess.Popen(
         command(project, "profile", "demo"),
         cwd=project,
@@ -115,6 +117,7 @@ def test_a_stopped_batch_ends_its_runs_and_says_so(project: Path):
         text=True,
         env=clean_environment(project),
     )
+    signal.signal(signal.SIGINT, before)
     wait_for(lambda: is_writing(folder) or batch.poll() is not None)
     os.kill(batch.pid, signal.SIGINT)
     printed, _ = batch.communicate(timeout=300)
