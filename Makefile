@@ -4,26 +4,24 @@
 PROFILE ?= demo
 DATA ?=
 RUN ?= $(PROFILE)
-BACKEND ?=
 WEIGHTS ?=
 TESTS ?=
-export PROFILE DATA RUN BACKEND WEIGHTS TESTS
+export PROFILE DATA RUN WEIGHTS TESTS
 
 BIN := .venv/bin
 INSTALLED := .venv/installed.lock
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help report score test lab bench lint lock clean again
+.PHONY: help report score test platforms lab bench lint lock clean again
 
 help: ## Show this list.
 	@echo 'make report   run the notebooks of a profile and write reports/<run>/index.html'
 	@echo '              PROFILE=$(PROFILE)  DATA=folder of radiographs  RUN=name of the run folder'
-	@echo '              BACKEND=tensorflow or jax (what Keras runs on)'
 	@echo '              WEIGHTS=none (random weights in place of those of ImageNet)'
 	@echo 'make score    score or predict another folder with the models of a finished run'
 	@echo '              RUN=name of the run folder  DATA=folder of radiographs'
 	@echo 'make test     run every test (TESTS=tests/test_x.py for some)'
-	@echo '              BACKEND=jax: the tests of the networks alone, on that backend'
+	@echo 'make platforms  run notebooks as on Kaggle and Colab, with the versions there'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make bench    time image preparation and write reports/bench.json'
 	@echo 'make lint     check style with ruff'
@@ -36,15 +34,22 @@ help: ## Show this list.
 # is killed, nothing goes on writing into the run folder.
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.execute profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --backend "$$BACKEND" --weights "$$WEIGHTS" --bound $$PPID
+	  --weights "$$WEIGHTS" --bound $$PPID
 
 score: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.execute score --run "$$RUN" --data "$$DATA" \
-	  --backend "$$BACKEND" --bound $$PPID
+	@exec $(BIN)/python -m nbhelpers.execute score --run "$$RUN" --data "$$DATA" --bound $$PPID
 
 test: $(INSTALLED)
-	@exec $(if $(BACKEND),env KERAS_BACKEND="$$BACKEND") $(BIN)/python -m pytest -q \
-	  $(if $(BACKEND),-m "keras and not slow") $$TESTS
+	@exec $(BIN)/python -m pytest -q $$TESTS
+
+# An environment of its own: the versions of Kaggle's image are older than the lock's.
+platforms: .venv-kaggle/installed
+	@exec .venv-kaggle/bin/python -m pytest -q -m platform -p no:cacheprovider tests/test_platforms.py
+
+.venv-kaggle/installed: requirements-kaggle.txt
+	@rm -rf .venv-kaggle && $(or $(PYTHON),python3) -m venv .venv-kaggle
+	@.venv-kaggle/bin/pip --disable-pip-version-check --quiet install -r requirements-kaggle.txt
+	@touch $@
 
 lab: $(INSTALLED)
 	@exec $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
@@ -57,11 +62,11 @@ lint: $(INSTALLED)
 
 lock:
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --universal --python-version 3.11 \
-	  --no-emit-index-url --no-annotate --quiet --extra batch --extra lab --extra jax --extra test \
+	  --no-emit-index-url --no-annotate --quiet --extra batch --extra lab --extra test \
 	  pyproject.toml -o requirements.lock
 
 clean:
-	@rm -rf .venv build nbhelpers.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-kaggle build nbhelpers.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find nbhelpers tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo 'Removed .venv and caches. reports/ is kept; delete a run folder there by hand.'
 

@@ -1,4 +1,4 @@
-"""Batches that stream from the memory-mapped store, on any Keras backend."""
+"""Batches that stream from the memory-mapped store."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What Keras runs on: GPUs, precision, XLA, several devices; TensorFlow and JAX alike."""
+"""What Keras runs on: TensorFlow, GPUs, precision, several devices."""
 
 import contextlib
 import functools
@@ -11,18 +11,30 @@ from nbhelpers.workspace import InputError, cores
 FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6.0
 
 
+def require_tensorflow() -> None:
+    """Raise InputError where Keras runs on something else."""
+    found = keras.backend.backend()
+    if found != "tensorflow":
+        raise InputError(
+            f"Keras runs on {found} and this project needs TensorFlow: set the environment "
+            "variable KERAS_BACKEND=tensorflow or, where that variable is not set, "
+            '"backend": "tensorflow" in keras.json (~/.keras/keras.json, or '
+            "$KERAS_HOME/keras.json), and restart the kernel."
+        )
+
+
 def gpus() -> list[str]:
-    """Names of the GPUs that the installed backend can use, such as `Tesla T4`; or none."""
+    """Names of the GPUs that TensorFlow can use, such as `Tesla T4`; or none."""
     return [name for name, _ in _seen_gpus()]
 
 
 def require_gpu(wanted: bool) -> None:
-    """Raise InputError at once where a GPU is wanted and the backend sees none."""
+    """Raise InputError at once where a GPU is wanted and TensorFlow sees none."""
     if wanted and not gpus():
         raise InputError(
-            f"require_gpu is true and {keras.backend.backend()} sees no GPU. Choose a GPU in "
-            "Kaggle's Settings, Accelerator or Colab's Runtime, Change runtime type (elsewhere "
-            "install the backend with CUDA), or set require_gpu to false."
+            "require_gpu is true and TensorFlow sees no GPU. Choose a GPU in Kaggle's Settings, "
+            "Accelerator or Colab's Runtime, Change runtime type (elsewhere install TensorFlow "
+            "with CUDA), or set require_gpu to false."
         )
 
 
@@ -55,7 +67,7 @@ def float32_twin(build: Callable[[], keras.Model], network: keras.Model) -> kera
 
     A layer keeps its policy in the saved file, so a network trained in bfloat16 would compute in
     bfloat16 wherever it is loaded. Call it outside `several_devices`: the twin then lives on one
-    device, and carries no synchronised BatchNorm, which JAX refuses to load.
+    device.
 
     Args:
         build: builds a network whose layers take the global policy.
@@ -71,28 +83,18 @@ def float32_twin(build: Callable[[], keras.Model], network: keras.Model) -> kera
     return twin
 
 
-def use_xla() -> bool:
-    """Whether to compile with XLA, for `compile(jit_compile=...)`: on JAX, not on TensorFlow.
-
-    JAX has no other compiler. On TensorFlow the augmentation's warp (ImageProjectiveTransformV3)
-    has no XLA kernel, so a training step with it does not compile at all; without it, XLA made a
-    step of the custom CNN twice as slow on 4 CPU cores.
-    """
-    return keras.backend.backend() == "jax"
-
-
 @contextlib.contextmanager
 def several_devices(device_type: str = "gpu") -> Iterator[int]:
     """Spread each batch over all GPUs where there are several; otherwise change nothing.
 
-    TensorFlow: MirroredStrategy (MultiWorkerMirroredStrategy fails under Keras 3, keras#20585).
-    JAX: keras.distribution.DataParallel. Build, compile, restore and fit inside; the batch size is
-    that of all devices together. Inside, call `synchronise` and feed `fit` and `evaluate` through
-    `shared_batches.whole_batches`. Predict and save with the `float32_twin`: `predict` of a network
-    from inside fails on a last batch that leaves a device (TensorFlow) or a place (JAX) empty.
+    By MirroredStrategy (MultiWorkerMirroredStrategy fails under Keras 3, keras#20585). Build,
+    compile, restore and fit inside; the batch size is that of all devices together. Inside, call
+    `synchronise` and feed `fit` and `evaluate` through `shared_batches.whole_batches`. Predict and
+    save with the `float32_twin`: `predict` of a network from inside fails on a last batch that
+    leaves a device empty.
 
-    On TensorFlow the shares of a batch draw the same random numbers for dropout and augmentation,
-    since every device has a copy of the seed's state; on JAX they draw what one device would.
+    The shares of a batch draw the same random numbers for dropout and augmentation, since every
+    device has a copy of the seed's state.
 
     Args:
         device_type: `gpu`; tests ask for `cpu` and make virtual ones first.
@@ -100,16 +102,11 @@ def several_devices(device_type: str = "gpu") -> Iterator[int]:
     Yields:
         The number of devices that share a batch.
     """
-    # Asked for GPUs where there are none, JAX raises an error.
-    there = device_type == "cpu" or gpus()
-    names = keras.distribution.list_devices(device_type) if there else []
+    names = keras.distribution.list_devices(device_type)
     if len(names) < 2:
         yield 1
-    elif keras.backend.backend() == "tensorflow":
-        with _mirrored_strategy(tuple(names)).scope(), _overflow_anywhere_counts():
-            yield len(names)
     else:
-        with keras.distribution.DataParallel(devices=names).scope():
+        with _mirrored_strategy(tuple(names)).scope(), _overflow_anywhere_counts():
             yield len(names)
 
 
@@ -147,54 +144,36 @@ def _overflow_anywhere_counts() -> Iterator[None]:
 
 def sharing_devices() -> int:
     """How many devices share a batch here: 1 outside `several_devices`."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    import tensorflow as tf
 
-        return tf.distribute.get_strategy().num_replicas_in_sync
-    distribution = keras.distribution.distribution()
-    return distribution.device_mesh.devices.size if distribution else 1
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def synchronise(network: keras.Model) -> None:
     """Make BatchNorm use the statistics of the whole batch, not of one device's share.
 
-    On JAX it does so by itself. On TensorFlow every device would normalise by its own share and
-    keep moving statistics of its own, of which saving and resuming know only the first device's.
-    Call it before `fit`; it changes nothing where one device has the batch.
+    Otherwise every device normalises by its own share and keeps moving statistics of its own, of
+    which saving and resuming know only the first device's. Call it before `fit`; it changes nothing
+    where one device has the batch.
     """
-    if keras.backend.backend() == "tensorflow" and sharing_devices() > 1:
+    if sharing_devices() > 1:
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
 
 
 def describe() -> str:
-    """One line for the page: backend, devices, precision, whether XLA compiles."""
+    """One line for the page: devices and precision."""
     names = gpus()
     kinds = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
     where = " and ".join(kinds) or f"CPU ({cores()} cores)"
-    compiled = "compiled by XLA" if use_xla() else "without XLA"
-    return f"{keras.backend.backend()} on {where}, {keras.config.dtype_policy().name}, {compiled}"
+    return f"TensorFlow on {where}, {keras.config.dtype_policy().name}"
 
 
 def _seen_gpus() -> list[tuple[str, tuple[int, int] | None]]:
     """Name and compute capability of each GPU; no capability where it is not NVIDIA's."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    import tensorflow as tf
 
-        details = tf.config.experimental.get_device_details
-        told = [details(device) for device in tf.config.get_visible_devices("GPU")]
-        return [(gpu.get("device_name", "GPU"), gpu.get("compute_capability")) for gpu in told]
-    import jax
-
-    return [
-        (device.device_kind, _as_capability(getattr(device, "compute_capability", "")))
-        for device in jax.local_devices()
-        if device.platform == "gpu"
-    ]
-
-
-def _as_capability(text: str) -> tuple[int, int] | None:
-    """`7.5` as (7, 5); None for AMD's `gfx90a` and for nothing."""
-    parts = str(text).split(".")
-    return (int(parts[0]), int(parts[1])) if [p.isdigit() for p in parts] == [True, True] else None
+    details = tf.config.experimental.get_device_details
+    told = [details(device) for device in tf.config.get_visible_devices("GPU")]
+    return [(gpu.get("device_name", "GPU"), gpu.get("compute_capability")) for gpu in told]

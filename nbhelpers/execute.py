@@ -9,7 +9,6 @@ Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -29,8 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
     sys.modules.setdefault("rfc3987_syntax", None)
     if chosen.bound:
         keeper.die_with(chosen.bound)
-    if chosen.backend:
-        os.environ["KERAS_BACKEND"] = chosen.backend
     try:
         project = options.find_project(chosen.project)
         folder = options.find_run_folder(project, chosen)

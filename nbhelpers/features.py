@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nbhelpers import augmentation, devices, feature_files, locks
+from nbhelpers import augmentation, feature_files, locks
 from nbhelpers.batches import Batches
 
 FEATURE_VIEWS = 4
@@ -145,10 +145,10 @@ def forget(folder: Path, model: str) -> None:
 
 
 class _Change(keras.layers.Layer):
-    """`augmentation.change` as a layer, which gets tensors of the backend.
+    """`augmentation.change` as a layer, which gets TensorFlow's own tensors.
 
-    On symbolic tensors Keras 3.15 with TensorFlow takes `[n, h, w, 1] + [n, 1, 1, 1]` for a bias by
-    channel where n equals h, and shades the pictures wrongly.
+    On Keras's symbolic tensors Keras 3.15 takes `[n, h, w, 1] + [n, 1, 1, 1]` for a bias by channel
+    where n equals h, and shades the pictures wrongly.
     """
 
     def call(self, pictures, draws):
@@ -181,7 +181,7 @@ def _extractor(network: keras.Model, changed: bool) -> keras.Model:
         draws = keras.Input((augmentation.DRAWS,), name="draws")
         seen = keras.Model(stem, features)(_Change(dtype="float32")(pixels, draws))
         extractor = keras.Model([radiograph, draws], seen)
-    extractor.compile(jit_compile=devices.use_xla())
+    extractor.compile(jit_compile=False)  # why: see `optimisers.compile_model`
     return extractor
 
 

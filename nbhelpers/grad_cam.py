@@ -109,6 +109,8 @@ def _over(part, whole):
 @lru_cache(maxsize=16)  # the networks and feature maps of one page
 def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
     """A function from images, sex and weights of the scores to two maps, arrays `[n, h, w]`."""
+    import tensorflow as tf
+
     layer = feature_layer(network, cells)
     front, back = keras.Model(network.inputs[0], layer.output), rest_of(network, layer)
 
@@ -120,19 +122,10 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
         features = ops.cast(features, "float32")
         return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
 
-    make = _of_jax if keras.backend.backend() == "jax" else _of_tensorflow
-    return make(front, back, given, maps)
-
-
-def _of_tensorflow(
-    front: keras.Model, back: keras.Model, given: Callable, maps: Callable
-) -> Callable:
-    import tensorflow as tf
-
     # Traced once for all sizes of a batch.
-    fed = front.inputs[0]
+    radiograph = front.inputs[0]
     signature = [
-        tf.TensorSpec(fed.shape, fed.dtype),
+        tf.TensorSpec(radiograph.shape, radiograph.dtype),
         tf.TensorSpec([None, 1]),
         tf.TensorSpec([None, None]),
     ]
@@ -148,34 +141,7 @@ def _of_tensorflow(
     traced = step.get_concrete_function()
 
     def run(images, sex, weights):
-        given = (tf.constant(one) for one in (images, sex, weights))
-        return tuple(ops.convert_to_numpy(one) for one in traced(*given))
-
-    return run
-
-
-def _of_jax(front: keras.Model, back: keras.Model, given: Callable, maps: Callable) -> Callable:
-    import jax
-
-    @jax.jit
-    def step(states, images, sex, weights):
-        (front_states, back_states) = states
-        features, _ = front.stateless_call(*front_states, images, training=False)
-
-        def score(features):
-            said, _ = back.stateless_call(*back_states, given(features, sex), training=False)
-            return (weights * said).sum()
-
-        return maps(features, jax.grad(score)(features))
-
-    def run(images, sex, weights):
-        states = [
-            (
-                [v.value for v in model.trainable_variables],
-                [v.value for v in model.non_trainable_variables],
-            )
-            for model in (front, back)
-        ]
-        return tuple(np.asarray(one) for one in step(states, images, sex, weights))
+        fed = (tf.constant(one) for one in (images, sex, weights))
+        return tuple(ops.convert_to_numpy(one) for one in traced(*fed))
 
     return run

@@ -19,7 +19,6 @@ PACKAGES = (
     "xgboost",
     "keras",
     "tensorflow",
-    "jax",
 )
 
 

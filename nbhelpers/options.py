@@ -24,7 +24,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument("--run", default="", help="name of the run folder below reports/")
         command.add_argument("--folder", default="", help="the run folder itself, instead of --run")
         command.add_argument("--data", default="", help="folder of radiographs")
-        command.add_argument("--backend", default="", help="tensorflow or jax")
         command.add_argument("--cores", type=int, default=0, help="cores to use (default: all)")
         command.add_argument("--project", default="", help="folder with notebooks/ and params/")
         command.add_argument("--bound", type=int, default=0, help=argparse.SUPPRESS)

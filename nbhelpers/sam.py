@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation on TensorFlow and JAX, over any Keras optimiser.
+"""Sharpness-aware minimisation over any Keras optimiser.
 
 Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization for Efficiently Improving
 Generalization, ICLR 2021, arXiv:2010.01412, algorithm 1. A step moves the weights by rho along the
@@ -27,38 +27,27 @@ class SharpnessAware(keras.Model):
     weights, with its schedule, weight decay, moving average and loss scaling as ever. Where the
     first gradient is zero or not finite the step is the plain optimiser's.
 
-    On several devices JAX moves the weights along the gradient of the whole batch; under
-    TensorFlow's MirroredStrategy each replica moves them along the gradient of its own share, as
-    the paper does on several accelerators (m-sharpness).
+    On several devices (MirroredStrategy) each moves the weights along the gradient of its own share
+    of the batch, as the paper does on several accelerators (m-sharpness).
 
     Args:
         network: a functional network, built.
         rho: length of the move in the space of all trainable weights, at least 0; 0 gives the
-            plain optimiser, to the bit where XLA, which may round two programs differently, is off.
-            The paper found 0.05 good on most sets.
+            plain optimiser, to the bit with `compile(jit_compile=False)`. The paper found 0.05
+            good on most sets.
 
     Raises:
-        InputError: rho is negative or not finite, or the backend is another.
+        InputError: rho is negative or not finite.
     """
 
     def __init__(self, network: keras.Model, rho: float = 0.05):
         if not (math.isfinite(rho) and rho >= 0):
             raise InputError(f"rho is {rho}; give a finite number of at least 0, as 0.05.")
-        if keras.backend.backend() not in ("tensorflow", "jax"):
-            raise InputError(
-                f"KERAS_BACKEND is {keras.backend.backend()}; sharpness-aware minimisation runs on "
-                "tensorflow and jax: set KERAS_BACKEND to one, or choose another optimiser."
-            )
         super().__init__(network.input, network.output, name=network.name)
         self.rho = float(rho)
 
-    def train_step(self, *arguments):
-        """One step: `(data)` on TensorFlow, `(state, data)` on JAX, as Keras calls it."""
-        if keras.backend.backend() == "jax":
-            return self._jax_step(*arguments)
-        return self._tensorflow_step(*arguments)
-
-    def _tensorflow_step(self, data):
+    def train_step(self, data):
+        """One step on a batch, as Keras calls it."""
         import tensorflow as tf
 
         batch = keras.utils.unpack_x_y_sample_weight(data)
@@ -83,35 +72,6 @@ class SharpnessAware(keras.Model):
         # Keras divides the loss by the number of replicas, whose gradients it then sums.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self._measured(loss * replicas if replicas > 1 else loss, predictions, batch)
-
-    def _jax_step(self, state, data):
-        import jax
-
-        batch = keras.utils.unpack_x_y_sample_weight(data)
-        weights, others, optimiser_state, metrics = state
-        held = [
-            *zip(self.non_trainable_variables, others, strict=True),
-            *zip(self.optimizer.variables, optimiser_state, strict=True),
-            *zip(self.metrics_variables, metrics, strict=True),
-        ]
-
-        def loss_at(weights):
-            mapping = [*zip(self.trainable_variables, weights, strict=True), *held]
-            loss, (unscaled, predictions, scope) = self._forward(mapping, batch)
-            advanced = [scope.get_current_value(v) for v in self.non_trainable_variables]
-            measured = [scope.get_current_value(v) for v in self.metrics_variables]
-            return loss, (unscaled, predictions, advanced, measured)
-
-        gradients_at = jax.grad(loss_at, has_aux=True)
-        first, (loss, predictions, others, metrics) = gradients_at(weights)
-        with keras.StatelessScope(held):
-            scale = self.optimizer.scale_loss(1.0)
-        second, _ = gradients_at(_moved(weights, first, scale, self.rho))
-        weights, optimiser_state = self.optimizer.stateless_apply(optimiser_state, second, weights)
-        with keras.StatelessScope(zip(self.metrics_variables, metrics, strict=True)) as scope:
-            logs = self._measured(loss, predictions, batch)
-        metrics = [scope.get_current_value(variable) for variable in self.metrics_variables]
-        return logs, (weights, others, optimiser_state, metrics)
 
     def _forward(self, mapping: list[tuple], batch: tuple):
         """The loss with `mapping`'s values for its variables; writes to no variable.

@@ -10,11 +10,11 @@ from nbhelpers.batches import Batches
 def whole_batches(batches: Batches, *, training: bool) -> keras.utils.PyDataset:
     """Batches that the devices of `devices.several_devices` can share evenly.
 
-    JAX refuses a batch that the devices do not divide; on TensorFlow a device left without a case
-    fails, and cases of a smaller share weigh more. So a batch that falls short is filled up with
-    its own first cases at weight 0, seen by nothing but BatchNorm. On one device, and where nothing
-    falls short, `batches` comes back. For `fit` and `evaluate`; metrics other than the loss count
-    the fillers unless they are weighted (`compile(weighted_metrics=...)`).
+    A device left without a case fails, and cases of a smaller share weigh more. So a batch that
+    falls short is filled up with its own first cases at weight 0, seen by nothing but BatchNorm. On
+    one device, and where nothing falls short, `batches` comes back. For `fit` and `evaluate`;
+    metrics other than the loss count the fillers unless they are weighted
+    (`compile(weighted_metrics=...)`).
 
     Args:
         batches: with targets.

@@ -74,7 +74,9 @@ def _epoch(model, batches: Batches, tuning: Batches, number: int) -> tuple[dict,
     started = time.monotonic()
     trained = []
     after_last_step = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: trained.extend(_values(model.trainable_variables))
+        on_epoch_end=lambda epoch, logs: trained.extend(
+            keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables
+        )
     )
     fitted = model.fit(
         batches,
@@ -83,25 +85,14 @@ def _epoch(model, batches: Batches, tuning: Batches, number: int) -> tuple[dict,
         callbacks=[after_last_step],
     )
     # With averaging, Keras has now put the averages in place of the weights: these are judged.
-    # As copies: on JAX the weights would share buffers with the optimiser, and be donated twice.
-    _assign(model.trainable_variables, _values(model.trainable_variables))
     tuning_loss = float(model.evaluate(tuning, verbose=0))
     weights = model.get_weights()
-    _assign(model.trainable_variables, trained)
+    for variable, value in zip(model.trainable_variables, trained, strict=True):
+        variable.assign(value)
     train_loss = float(fitted.history["loss"][0])
     seconds = time.monotonic() - started
     row = {"epoch": number, "train_loss": train_loss, "tuning_loss": tuning_loss}
     return {**row, "seconds": seconds}, weights
-
-
-def _values(variables) -> list[np.ndarray]:
-    # A copy: JAX donates the buffers of a step to the next.
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-
-
-def _assign(variables, values: list[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 def _stalled(history: list[dict], patience: int) -> bool:

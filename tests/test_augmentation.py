@@ -7,7 +7,6 @@ import pytest
 
 from nbhelpers import augmentation
 
-pytestmark = pytest.mark.keras
 SIDE = 65  # odd: the middle is a pixel
 MIDDLE = SIDE // 2
 MIRROR, ANGLE, SCALE, ACROSS, DOWN, GAMMA, CONTRAST, BRIGHTNESS = range(8)
@@ -197,7 +196,7 @@ def test_gradients_are_finite_where_there_is_no_signal():
     x = keras.layers.Conv2D(1, 3, padding="same", **black)(shown)
     x = augmentation.LightAugmentation(0)(x)
     model = keras.Model(shown, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
-    model.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=keras.backend.backend() == "jax")
+    model.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
     model.train_on_batch(np.full((4, 16, 16, 1), -1.0, np.float32), np.ones((4, 1)))
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 

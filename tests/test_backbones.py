@@ -11,8 +11,6 @@ from test_backbones_ranges import preprocess_of_keras
 from nbhelpers import backbone_layers, backbones, networks
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
-
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5, "view": "hand"}
 SIDE = 32
 QUICK = ["VGG16", "EfficientNetB0", "ConvNeXtTiny", "MobileNet0.25", "MobileNetV3Small"]

@@ -38,22 +38,20 @@ def page_of(project: Path) -> str:
 def test_a_run_gets_its_parameters_and_leaves_page_results_and_stamp(project: Path):
     facts = """import os
 print("at", os.getcwd())
-keys = ("NBHELPERS_HEADLESS", "NBHELPERS_CORES", "KERAS_BACKEND", "OMP_NUM_THREADS")
+keys = ("NBHELPERS_HEADLESS", "NBHELPERS_CORES", "OMP_NUM_THREADS")
 seen = {key: os.environ.get(key) for key in keys}
 seen |= {"parameters": [model, steps, rate, flip, profile, run, run_folder, data_folder]}"""
     save = SAVE.replace('"steps": steps', '"seen": seen')
     set_code(project, facts, save)
     data = project / "some data"
     data.mkdir()
-    done = execute(
-        project, "run", "demo", RUN, "--data", str(data), "--backend", "jax", "--cores", "1"
-    )
+    done = execute(project, "run", "demo", RUN, "--data", str(data), "--cores", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = project / "reports" / "demo"
     expected = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(data)]
     seen = results_of(project)["seen"]
     assert seen["parameters"] == expected
-    assert seen["NBHELPERS_HEADLESS"] == "1" and seen["KERAS_BACKEND"] == "jax"
+    assert seen["NBHELPERS_HEADLESS"] == "1"
     # This machine's test process may use one core only; then there is nothing to share.
     assert seen["NBHELPERS_CORES"] == "1"
     if len(os.sched_getaffinity(0)) > 1:

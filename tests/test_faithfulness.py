@@ -7,7 +7,6 @@ import pytest
 
 from nbhelpers import faithfulness, feature_maps, grad_cam, networks
 
-pytestmark = pytest.mark.keras
 SIDE, N = 32, 30
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
 

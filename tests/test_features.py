@@ -16,7 +16,6 @@ from nbhelpers import (
 from nbhelpers.batches import Batches
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
 SIDE, N = 32, 90
 TRAIN, TUNING = np.arange(60), np.arange(60, 80)
 ROWS = np.concatenate([TUNING, TRAIN])  # the last ten are never asked for

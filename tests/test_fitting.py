@@ -6,7 +6,6 @@ import pytest
 
 from nbhelpers import backbones, fitting, materials, optimisers, training_state
 
-pytestmark = pytest.mark.keras
 SIZE, N = 32, 48
 FACTS = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5}
 SCHEDULE = optimisers.Schedule(3, 16, 1e-2, warmup_share=0.3, averaging=0.9, seed=2)

@@ -9,7 +9,6 @@ from test_features import liven
 from nbhelpers import backbones, feature_maps, grad_cam, map_sanity, networks, prediction
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
 SIDE, N = 32, 40  # more than a batch
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
 

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from tf_keras_vis.gradcam import Gradcam
+from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
 
 from nbhelpers import feature_maps, grad_cam, networks
 
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
 SIDE, N, TINY = 48, 12, 1e-12
-reference = pytest.importorskip("tf_keras_vis", reason="made for TensorFlow alone")
 
 
 def scored(x):
@@ -37,13 +38,9 @@ def made():
     return network, first, keras.Model(pixels, single.get_layer("standard_age").output)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf-keras-vis is TensorFlow's")
 @pytest.mark.parametrize("cells", [0, SIDE])
 @pytest.mark.parametrize("method", ["grad_cam", "grad_cam_pp"])
 def test_maps_are_those_of_tf_keras_vis(made, method, cells):
-    from tf_keras_vis.gradcam import Gradcam
-    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
-
     network, first, single = made
     shown = np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE)).astype(np.uint8)
     theirs = {"grad_cam": Gradcam, "grad_cam_pp": GradcamPlusPlus}[method](single, clone=False)

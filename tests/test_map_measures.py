@@ -14,7 +14,6 @@ from nbhelpers import (
     prediction,
 )
 
-pytestmark = pytest.mark.keras
 SIDE, N = 32, 8
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
 

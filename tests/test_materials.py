@@ -7,7 +7,6 @@ import pytest
 from nbhelpers import materials
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
 N = 60
 
 

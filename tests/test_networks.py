@@ -8,7 +8,6 @@ from keras import layers
 from nbhelpers import networks
 from nbhelpers.augmentation import LightAugmentation
 
-pytestmark = pytest.mark.keras
 SIZE, N = 32, 6
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
 

@@ -5,7 +5,6 @@ import pytest
 
 from nbhelpers import networks, occlusion, prediction
 
-pytestmark = pytest.mark.keras
 SIDE, N = 32, 30
 
 

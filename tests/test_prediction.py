@@ -1,6 +1,5 @@
-"""Saved models say elsewhere what they said here: in a clean process, on the other backend."""
+"""Saved models say elsewhere what they said here, in a clean process."""
 
-import importlib.util
 import io
 import os
 import subprocess
@@ -17,7 +16,6 @@ from test_features import liven
 from nbhelpers import backbones, batches, combinations, networks, optimisers, prediction, training
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
 ROOT = Path(__file__).parents[1]
 SIDE, N = 32, 150  # more than a batch of prediction
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
@@ -37,7 +35,6 @@ for name in sys.argv[2:]:
 assert not [name for name in sys.modules if name.startswith("tests")]
 np.savez(sys.argv[1], **told)
 """
-OTHER_BACKEND = {"tensorflow": "jax", "jax": "tensorflow"}[keras.backend.backend()]
 
 
 def network(name="cnn.age", seed=0, card=CARD):
@@ -85,38 +82,21 @@ def saved(given, tmp_path_factory):
     return folder, before
 
 
-def in_a_clean_process(folder, backend):
-    told = folder / f"told.{backend}.npz"
+@pytest.mark.slow
+def test_a_clean_process_gets_the_same_bits(saved):
+    folder, before = saved
     done = subprocess.run(
-        [sys.executable, "-c", CLEAN_PROCESS, told.name, *MODELS],
+        [sys.executable, "-c", CLEAN_PROCESS, "told.npz", *MODELS],
         cwd=folder,
-        env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return np.load(told)
-
-
-@pytest.mark.slow
-def test_a_clean_process_gets_the_same_bits(saved):
-    folder, before = saved
-    after = in_a_clean_process(folder, keras.backend.backend())
+    after = np.load(folder / "told.npz")
     for name in MODELS:
         assert np.ptp(before[name], axis=0).max() > 1e-3, name
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not importlib.util.find_spec(OTHER_BACKEND), reason=f"{OTHER_BACKEND} is not installed"
-)
-def test_both_backends_say_the_same(saved):
-    folder, before = saved
-    other = in_a_clean_process(folder, OTHER_BACKEND)
-    for name in MODELS:
-        close = 0.01 if name.endswith("age") else 1e-4  # months, probabilities
-        np.testing.assert_allclose(other[name], before[name], rtol=0, atol=close, err_msg=name)
 
 
 def test_flipping_averages_a_radiograph_and_its_mirror_image(given):

@@ -14,11 +14,8 @@ from keras import layers
 from nbhelpers.sam import SharpnessAware
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
-
 ROOT = Path(__file__).parents[1]
 SIZE, N = 8, 12
-ON_JAX = keras.backend.backend() == "jax"
 
 
 @pytest.fixture
@@ -63,10 +60,10 @@ def line(width, kernel):
     return model
 
 
-def compiled(model, optimiser, rho=None, loss="mse", jit=ON_JAX, **options):
+def compiled(model, optimiser, rho=None, loss="mse", **options):
     """What is fitted: the network itself, or its sharpness-aware double where rho is given."""
     fitted = model if rho is None else SharpnessAware(model, rho)
-    fitted.compile(optimiser, loss, jit_compile=jit, **options)
+    fitted.compile(optimiser, loss, jit_compile=False, **options)
     return fitted
 
 
@@ -82,7 +79,7 @@ def assign(variables, numbers):
 
 
 def values(variables):
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def assert_near(found, expected, tolerance=2e-5):
@@ -171,10 +168,8 @@ def test_frozen_layers_stay(batch):
     assert np.abs(model.get_layer("conv2").get_weights()[0] - others[0]).max() > 0.01
 
 
-# A compiler may round two programs differently; only what it leaves alone is equal to the bit.
 @pytest.mark.slow
-@pytest.mark.parametrize("jit", [False, True])
-def test_rho_0_is_the_plain_optimiser_to_the_bit(jit):
+def test_rho_0_is_the_plain_optimiser_to_the_bit():
     ends = []
     for rho in (None, 0.0):
         model = network()
@@ -182,17 +177,14 @@ def test_rho_0_is_the_plain_optimiser_to_the_bit(jit):
         optimiser = keras.optimizers.AdamW(
             rate, weight_decay=0.01, use_ema=True, ema_momentum=0.9, global_clipnorm=1.0
         )
-        fitted = compiled(model, optimiser, rho, "mae", jit)
+        fitted = compiled(model, optimiser, rho, "mae")
         before = values(model.variables)
         logs = [step(fitted, make_batch(number))["loss"] for number in range(5)]
         ends.append([*values([*model.variables, *optimiser.variables]), np.array(logs)])
         changed = [(a != b).any() for a, b in zip(before, values(model.variables), strict=True)]
         assert all(changed)
     plain, aware = ends
-    if jit:
-        assert_near(aware, plain, 1e-4)
-    else:
-        assert [v.tobytes() for v in aware] == [v.tobytes() for v in plain]
+    assert [v.tobytes() for v in aware] == [v.tobytes() for v in plain]
 
 
 def test_iterations_and_averages_advance_once_from_unmoved_weights(batch):
@@ -297,7 +289,7 @@ def test_a_bad_rho_is_named(rho):
 
 
 DEVICES = """
-    import keras, numpy as np
+    import keras, numpy as np, tensorflow as tf
     from nbhelpers.sam import SharpnessAware
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
@@ -315,46 +307,37 @@ DEVICES = """
         noisy = keras.layers.Dropout(0.5, seed=1)(keras.layers.BatchNormalization()(entry))
         return keras.Model(entry, keras.layers.Dense(1)(noisy))
 
-    def check(shares):
+    def check():
         entry = keras.Input((3,))
         unit = keras.layers.Dense(1, use_bias=False)
         network = keras.Model(entry, unit(entry))
         unit.set_weights([start])
         aware = SharpnessAware(network, rho)
-        aware.compile(keras.optimizers.SGD(rate), "mse", jit_compile=JAX)
+        aware.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
         loss = aware.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0]
-        expected = start - rate * np.mean([second(rows) for rows in shares], axis=0)
+        expected = start - rate * np.mean([second(np.arange(4)), second(np.arange(4, 8))], axis=0)
         np.testing.assert_allclose(network.get_weights()[0], expected, atol=1e-5)
         np.testing.assert_allclose(loss, np.mean((x @ start - y) ** 2), rtol=1e-5)
         noisy = model()
         aware = SharpnessAware(noisy, rho)
-        aware.compile(keras.optimizers.AdamW(rate, use_ema=True), "mse", jit_compile=JAX)
+        aware.compile(keras.optimizers.AdamW(rate, use_ema=True), "mse", jit_compile=False)
         losses = aware.fit(x, y, batch_size=8, epochs=4, verbose=0).history["loss"]
         assert np.isfinite(losses).all(), losses
         print("devices agree")
 
-    JAX = keras.backend.backend() == "jax"
-    if JAX:
-        import jax
-        assert len(jax.devices()) == 2
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
-        check([np.arange(8)])
-    else:
-        import tensorflow as tf
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        halves = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, halves)
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-            check([np.arange(4), np.arange(4, 8)])
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    halves = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, halves)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        check()
 """
 
 
 @pytest.mark.slow
 def test_two_devices_move_along_the_gradient_that_the_docstring_names():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(DEVICES)],
-        env={**os.environ, "XLA_FLAGS": flags, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         cwd=ROOT,
         capture_output=True,
         text=True,

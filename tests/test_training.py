@@ -9,7 +9,6 @@ import pytest
 from nbhelpers import batches, networks, optimisers, prediction, training
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
 SIZE, N = 32, 96
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
 SCHEDULE = optimisers.Schedule(epochs=4, batch_size=16, learning_rate=5e-3, seed=7)

@@ -26,8 +26,6 @@ from nbhelpers import (
 from nbhelpers.optimisers import Schedule
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
-
 SIZE, N, TRAIN = 16, 48, 32
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5, "view": "hand"}
 SPACE = tuning_space.Space(

@@ -14,8 +14,6 @@ import pytest
 from nbhelpers import tuning_trials, tuning_workers
 from nbhelpers.workspace import InputError
 
-pytestmark = pytest.mark.keras
-
 VARIABLES = (tuning_workers.NAME, tuning_workers.ADDRESS, tuning_workers.PORT)
 PROCESS = """
     import os, signal, sys, time

@@ -1,4 +1,4 @@
-"""What training costs beside the network's own work, on the Keras backend in use.
+"""What training costs beside the network's own work.
 
     python tests/benchmarks/bench_training.py [--json FILE]
 
