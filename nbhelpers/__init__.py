@@ -121,6 +121,8 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      bias_findings     what the errors by group show, in words
     7      plots_external    radiographs from elsewhere beside those of training
     7      plots_hog         what HOG sees and where the trees look
+    7      parameters        a notebook's parameters and the files that set them
+    7      profiles          folders of papermill parameter files, checked
     7      states            how each run of a run folder stands
     7      transcript        what a notebook printed, as HTML
     7      report            executed notebooks as pages
@@ -130,8 +132,6 @@ rooms that stand above it in this table; `tests/test_architecture.py` reads it h
     7      card_tables       the tables of a model card
     7      model_card        the model card of a run folder
     7      index_page        the index of a run folder
-    8      parameters        a notebook's parameters and the files that set them
-    8      profiles          folders of papermill parameter files, checked
     8      run_order         which runs wait for which
     8      reach             which rooms a notebook reaches
     8      keeper            one command that ends with its owner

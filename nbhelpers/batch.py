@@ -21,6 +21,7 @@ def run_profile(project: Path, folder: Path, data: str, options: argparse.Namesp
     profile = profiles.read_profile(project, options.profile, options.weights)
     run_order.check_comparisons(profile.runs)
     kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
+    profile = profiles.without_unnamed_scoring(profile, folder, data)
     names = [run.name for run in profile.runs]
     with locks.hold(states.lock_path(folder, "folder"), BUSY.format(folder=folder)):
         refuse_other_data(folder, data)

@@ -5,6 +5,8 @@ the split `external` and ids that begin with `external-`, those of a table witho
 `unlabelled` and `unlabelled-`, so a case id occurs once in the table.
 """
 
+import functools
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +17,15 @@ from nbhelpers.layouts import Images, find_images, find_tables
 from nbhelpers.splits import SHARES, assign_folds, assign_splits, split_manifest
 from nbhelpers.stages import STAGE_NAMES, parse_cuts, stage_names, stage_of
 from nbhelpers.tables import Table, missing_columns
-from nbhelpers.workspace import InputError, atomic_path, find_run_file, read_json, write_json
+from nbhelpers.workspace import (
+    InputError,
+    atomic_path,
+    find_attached,
+    find_run_file,
+    log,
+    read_json,
+    write_json,
+)
 
 # What belongs to a case table is reached through this room: cases.stage_of, cases.fingerprint ...
 __all__ = [
@@ -25,6 +35,7 @@ __all__ = [
     "load_cases",
     "load_data_facts",
     "read_cases",
+    "report_originals",
     "require_same_fingerprint",
     "save_cases",
     "split_manifest",
@@ -177,8 +188,50 @@ def save_cases(
 
 
 def load_cases(run_folder: Path) -> pd.DataFrame:
-    """The case table of a run folder; raises InputError where notebook 01 has not made it."""
-    return plain_text(pd.read_parquet(find_run_file(run_folder, "cases.parquet")))
+    """The case table of a run folder, with `image_path` where the radiographs lie now.
+
+    They are looked for where notebook 01 read them, then beside the case table, then among
+    Kaggle's inputs, by their path within their folder; `image_path` is null where they are gone.
+    Raises InputError where notebook 01 has not made the table.
+    """
+    path = find_run_file(run_folder, "cases.parquet")
+    cases = plain_text(pd.read_parquet(path))
+    for key in ("data_folder", "external_folder"):
+        before = load_data_facts(run_folder)["fingerprint"].get(key)
+        own = cases[cases["image_path"].str.startswith(f"{before}/", na=False)]
+        if len(own):
+            first = own.iloc[0]
+            now = _folder_now(before, first["image_path"], first["image_sha256"], path.parent)
+            rest = own["image_path"].str.removeprefix(before)
+            cases.loc[own.index, "image_path"] = None if now is None else str(now) + rest
+    return cases
+
+
+@functools.cache  # the case table is read many times in a notebook
+def _folder_now(before: str, image: str, image_sha256: str, beside: Path) -> Path | None:
+    """Where the folder `before` lies now, told by one of its images; None where it is gone."""
+    if Path(image).is_file():
+        return Path(before)
+    inside = Path(image).relative_to(before)
+    for found in (beside / Path(before).name / inside, *find_attached(inside.as_posix())):
+        if found.is_file() and hashlib.sha256(found.read_bytes()).hexdigest() == image_sha256:
+            return found.parents[len(inside.parts) - 1]
+    return None
+
+
+def report_originals(cases: pd.DataFrame) -> bool:
+    """Whether the radiographs of a case table are still there; the log says so where they are not.
+
+    To be asked before a training, so that nobody misses a picture only after it.
+    """
+    gone = int(cases["image_path"].isna().sum())
+    if gone:
+        log(
+            f"note: the original radiographs of {gone:,} of {len(cases):,} cases are gone from "
+            "where notebook 01 read them. What is drawn or computed from them is left out; attach "
+            "them, or put them back, for the whole of it."
+        )
+    return not gone
 
 
 def plain_text(cases: pd.DataFrame) -> pd.DataFrame:

@@ -60,12 +60,12 @@ def find_source(run_folder: Path, named: str, n_synthetic: int, seed: int) -> Pa
     facts = cases.load_data_facts(run_folder)["fingerprint"]
     if facts.get("external_folder"):
         return workspace.find_data_folder(facts["external_folder"])
-    if not Path(facts["data_folder"]).is_relative_to(run_folder):
+    if not workspace.is_synthetic(facts["data_folder"]):
         raise InputError(
             "score_folder is empty, and this run was made from real radiographs. Name the folder "
             "to score: make score RUN=name DATA=folder."
         )
-    drawn = run_folder / f"synthetic-{n_synthetic}-{seed}-v{phantom.VERSION}"
+    drawn = phantom.folder_in(run_folder, n_synthetic, seed)
     return phantom.write_radiographs(drawn, n_synthetic, seed=seed)
 
 

@@ -61,7 +61,8 @@ def show(figure: "Figure", alt: str) -> None:
     drawn = png(figure)
     width = int.from_bytes(drawn[16:20], "big") // SHARPNESS  # from the PNG's header
     plt.close(figure)
-    display(Image(data=drawn, format="png", width=width, alt=" ".join(alt.split())))
+    # Not `Image(alt=...)`: Kaggle and Colab have IPython 7.34, which does not know it.
+    display(Image(drawn, format="png", width=width, metadata={"alt": " ".join(alt.split())}))
 
 
 def png(figure: "Figure") -> bytes:

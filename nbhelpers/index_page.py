@@ -78,6 +78,7 @@ def index_facts(run_folder: Path, profile_name: str, runs: list[str]) -> dict[st
         "run_time": report.duration(sum(one["seconds"] for one in cards)),
         "css": report.style_sheet(),
         "disclaimer": report.DISCLAIMER,
+        "unfit": report.unfit(run_folder, profile_name),
     }
 
 

@@ -1,14 +1,120 @@
-"""The parameters of a notebook, and the flat YAML files that set them."""
+"""The parameters of a notebook: what its cell says of them, and the flat YAML files that set them.
+
+The comment beside a parameter says what it may be, and is the only place that says it:
+`1 to 500` (with a point, as in `0.1 to 24`, not whole numbers alone), `0 or more`,
+`one of age, stage`, `True or False`. Any other comment is of a text.
+"""
 
 import ast
 import difflib
+import io
+import math
 import re
+import tokenize
+from dataclasses import dataclass
 from pathlib import Path
 
 from nbhelpers.workspace import InputError, read_json
 
 TAG = "parameters"  # of the cell whose assignments are the notebook's parameters
-TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+MARK = "run_folder"  # which every cell of parameters sets
+INJECTED = "# Parameters"  # how the cell begins that papermill puts behind it
+NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+RANGE = re.compile(rf"({NUMBER}) (?:to ({NUMBER})|or more)")
+CHOICES = re.compile(r"\bone of ([\w-]+(?:, [\w-]+)*)")
+TRUTH = "True or False"
+KIND_WORDS = {bool: TRUTH, int: "a whole number", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter's default and what it may be: `low` to `high`, or one of `choices` if any."""
+
+    default: bool | int | float | str
+    kind: type  # bool, int, float (which takes whole numbers too) or str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+
+
+def check(values: dict[str, object]) -> None:
+    """Check the parameters of the notebook that calls it: `parameters.check(globals())`.
+
+    They are compared with the comments of the cell that set them, as it was run last, so it works
+    for values changed by hand and by papermill, whose misspelt names it finds too.
+
+    Args:
+        values: the notebook's variables, among them IPython's `In`, the cells run so far.
+
+    Raises InputError naming the first parameter that cannot be used, and what it may be.
+    """
+    cells = list(values.get("In", []))
+    own = [
+        number
+        for number, source in enumerate(cells)
+        if re.search(rf"^{MARK} = ", source, re.MULTILINE) and not source.startswith(INJECTED)
+    ]
+    if not own:
+        raise InputError("The cell of parameters was not run. Run it first, then this one.")
+    declared = read_cell(cells[own[-1]])
+    behind = cells[own[-1] + 1 : own[-1] + 2]
+    given = [name for source in behind if source.startswith(INJECTED) for name in _names(source)]
+    for name in given:
+        if name not in declared:
+            raise InputError(f"There is no parameter {name}.{nearest(name, declared)}")
+    for name, parameter in declared.items():
+        found = problem(name, values[name], parameter)
+        if found:
+            raise InputError(found)
+
+
+def problem(name: str, value: object, parameter: Parameter) -> str:
+    """What is wrong with a parameter's value, with a remedy; "" where nothing is."""
+    kind = parameter.kind
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        wanted = f"{name} must be {KIND_WORDS[kind]} (default {parameter.default!r})"
+        return f"{wanted}, got {value!r}.{_hint(value, kind)}"
+    if parameter.choices and value not in parameter.choices:
+        choices = ", ".join(parameter.choices)
+        return f"{name} must be one of {choices}, got {value!r}.{nearest(value, parameter.choices)}"
+    if kind in (int, float) and not parameter.low <= value <= parameter.high:
+        upward = f" to {parameter.high:,g}" if parameter.high < math.inf else " or more"
+        return f"{name} must be {parameter.low:,g}{upward}, got {value!r}."
+    return ""
+
+
+def read_cell(source: str) -> dict[str, Parameter]:
+    """The parameters that a cell declares, by name, in its order.
+
+    Raises InputError for a default that is no plain value.
+    """
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {one.start[0]: one.string for one in tokens if one.type == tokenize.COMMENT}
+    found = {}
+    for statement in ast.parse(source).body:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            continue
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+        try:
+            default = ast.literal_eval(statement.value)
+        except ValueError:
+            default = None
+        if not isinstance(target, ast.Name) or not isinstance(default, bool | int | float | str):
+            line = ast.unparse(statement)
+            raise InputError(f"Parameter `{line}` needs one number, text, {TRUTH}.")
+        found[target.id] = _described(default, comments.get(statement.end_lineno, ""))
+    return found
+
+
+def _described(default: bool | int | float | str, comment: str) -> Parameter:
+    if TRUTH in comment or isinstance(default, bool):
+        return Parameter(default, bool)
+    if bounds := RANGE.search(comment):
+        kind = float if set(".e") & set(bounds[1] + (bounds[2] or "")) else int
+        return Parameter(default, kind, float(bounds[1]), float(bounds[2] or "inf"))
+    if choices := CHOICES.search(comment):
+        return Parameter(default, str, choices=tuple(choices[1].split(", ")))
+    return Parameter(default, type(default))
 
 
 def read_parameters(path: Path) -> dict[str, object]:
@@ -30,57 +136,45 @@ def read_parameters(path: Path) -> dict[str, object]:
     return content
 
 
-def declared_parameters(notebook: Path) -> dict[str, object]:
-    """Names and defaults of the cell tagged `parameters`, in their order.
+def declared_parameters(notebook: Path) -> dict[str, Parameter]:
+    """The parameters of the cell tagged `parameters`, by name, in their order.
 
-    Raises InputError when there is no such cell or a default is not a plain value.
+    Raises InputError when there is no such cell or a default is no plain value.
     """
     for cell in read_json(notebook).get("cells", []):
         if TAG in cell.get("metadata", {}).get("tags", []):
-            return _assignments(notebook, "".join(cell["source"]))
+            try:
+                return read_cell("".join(cell["source"]))
+            except InputError as error:
+                raise InputError(f"{notebook}: {error}") from error
     raise InputError(f"{notebook} has no cell tagged `parameters`. Tag the cell of its settings.")
-
-
-def _assignments(notebook: Path, source: str) -> dict[str, object]:
-    found = {}
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign):
-            target = statement.targets[0]
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target = statement.target
-        else:
-            continue
-        try:
-            value = ast.literal_eval(statement.value)
-        except ValueError:
-            value = None
-        if not isinstance(target, ast.Name) or not isinstance(value, bool | int | float | str):
-            line = ast.unparse(statement)
-            raise InputError(f"{notebook}: parameter `{line}` needs one number, text or bool.")
-        found[target.id] = value
-    return found
-
-
-def check_type(path: Path, key: str, value: object, default: object) -> None:
-    wanted = type(default)
-    if type(value) is wanted or (wanted is float and type(value) is int):
-        return
-    hint = ""
-    if wanted in (int, float) and isinstance(value, str) and _is_number(value):
-        plain = repr(float(value)) if wanted is float else value
-        hint = " YAML reads it as text: "
-        hint += f"write {_with_point(plain)}." if wanted is float else "write it without quotes."
-    elif wanted is str:
-        hint = f' Write it in quotes: "{value}".'
-    raise InputError(
-        f"{path}: {key} must be {TYPE_WORDS[wanted]} (default {default!r}), got {value!r}.{hint}"
-    )
 
 
 def nearest(name: str, known: object) -> str:
     """The end of a message that offers the closest of the known names; empty where none is."""
     found = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=0.5)
     return f" Did you mean {found[0]}?" if found else ""
+
+
+def _names(source: str) -> list[str]:
+    return [
+        target.id
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
+
+
+def _hint(value: object, kind: type) -> str:
+    """How to write a value of another kind so that YAML and papermill read what was meant."""
+    if kind is bool and str(value).lower() in ("true", "false"):
+        return f" Write -p with a capital letter, {str(value).title()}, or YAML without quotes."
+    if kind in (int, float) and isinstance(value, str) and _is_number(value):
+        if kind is int:
+            return " It is a text here: write it without quotes."
+        return f" YAML reads it as text: write {_with_point(repr(float(value)))}."
+    return f' Write it in quotes: "{value}".' if kind is str else ""
 
 
 def _is_number(text: str) -> bool:

@@ -27,6 +27,18 @@ TABLE = "boneage-training-dataset.csv"
 TRUTH = "truth.csv"
 
 
+def folder_in(run_folder: Path, n: int, seed: int) -> Path:
+    """Where a run that has no radiographs draws its own; `workspace.is_synthetic` knows it."""
+    return run_folder / f"synthetic-{n}-{seed}-v{VERSION}"
+
+
+def regions_beside(cases: pd.DataFrame) -> str:
+    """The folder of regions of a case table's synthetic radiographs; "" where there is none."""
+    first = cases["image_path"].iloc[0]
+    folder = Path(first).parents[len(IMAGES.parts)] / REGIONS if first else None
+    return str(folder) if folder and folder.is_dir() else ""
+
+
 def write_radiographs(
     folder: Path, n: int, size: int = 320, seed: int = 0, workers: int | None = None
 ) -> Path:

@@ -138,6 +138,8 @@ def worst_cases(
         worst: `n` rows of `evaluation.largest_errors`.
         prepared: uint8 `[n, side, side]`.
         notes: of each case, as `visible_faults.in_words` gives them.
+
+    Where `image_path` is null the place of the radiograph as it came stays empty.
     """
     rows = -(-len(worst) // CASES_A_ROW)
     figure, grid = plt.subplots(
@@ -154,7 +156,8 @@ def worst_cases(
     for (left, right), case, picture, note in zip(
         pairs, worst.itertuples(), prepared, notes, strict=False
     ):
-        left.imshow(_squared(read_image(Path(case.image_path))), vmin=0, vmax=255)
+        if case.image_path:
+            left.imshow(_squared(read_image(Path(case.image_path))), vmin=0, vmax=255)
         right.imshow(picture, vmin=0, vmax=255)
         told = f"{case.age_months / 12:.1f} y told as {case.predicted_months / 12:.1f} y"
         left.set_title(f"{case.case_id}\n{told}", fontsize=8, fontweight="normal")

@@ -99,10 +99,14 @@ def confusion(counts: pd.DataFrame, title: str) -> tuple[Figure, str]:
 
 
 def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, str]:
-    """The radiographs of the largest errors, as they came above and as the model saw them below."""
+    """The radiographs of the largest errors, as they came above and as the model saw them below.
+
+    Where `image_path` is null the place above stays empty.
+    """
     figure, grid = plt.subplots(2, len(worst), figsize=(1.35 * len(worst), 3.2), squeeze=False)
     for (above, below), case, picture in zip(grid.T, worst.itertuples(), prepared, strict=True):
-        above.imshow(read_image(Path(case.image_path)), vmin=0, vmax=255)
+        if case.image_path:
+            above.imshow(read_image(Path(case.image_path)), vmin=0, vmax=255)
         below.imshow(picture, vmin=0, vmax=255)
         above.set_title(
             f"{case.case_id}\n{case.age_months / 12:.1f} y → {case.predicted_months / 12:.1f} y",

@@ -8,8 +8,14 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nbhelpers.parameters import check_type, declared_parameters, nearest, read_parameters
-from nbhelpers.workspace import InputError
+from nbhelpers.parameters import (
+    Parameter,
+    declared_parameters,
+    nearest,
+    problem,
+    read_parameters,
+)
+from nbhelpers.workspace import InputError, is_synthetic, log, read_json
 
 SHARED = "_profile.yaml"
 RESERVED = ("kernel_name",)  # keys of _profile.yaml that execute reads and no notebook gets
@@ -20,6 +26,8 @@ IMAGENET = ("imagenet", "imagenet if found")
 RANDOM_WEIGHTS = "none"
 MOST_PARAMETERS = 18  # beside those that execute gives
 DEFAULT_KERNEL = "python3"
+FOR_SYNTHETIC = ("demo", "smoke")  # profiles sized for the radiographs that they draw
+SCORER = 9  # the notebook that scores another folder
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
 PREPARERS = (1,)  # notebooks whose `view` names what they write
 OF_ONE_VIEW = ("view", "image_size", "steps")  # what may differ between views of one case table
@@ -33,7 +41,7 @@ class Run:
     name: str
     notebook: Path
     settings: Path
-    declared: dict[str, object]  # every parameter of the notebook with its default
+    declared: dict[str, Parameter]  # every parameter of the notebook
     parameters: dict[str, object]  # shared and own values, without those in GIVEN
 
     @property
@@ -43,7 +51,8 @@ class Run:
     @property
     def values(self) -> dict[str, object]:
         """Every parameter as the notebook gets it, but those in GIVEN and DATA=...."""
-        return {**self.declared, **self.parameters}
+        defaults = {name: parameter.default for name, parameter in self.declared.items()}
+        return defaults | self.parameters
 
     @property
     def weights(self) -> str:
@@ -78,6 +87,34 @@ def read_profile(project: Path, name: str, weights: str = "") -> Profile:
     if weights:
         runs = tuple(_starting_from(run, weights) for run in runs)
     return Profile(name, folder, str(reserved.get("kernel_name") or DEFAULT_KERNEL), runs)
+
+
+def without_unnamed_scoring(profile: Profile, run_folder: Path, data: str) -> Profile:
+    """The profile without runs of notebook 09 that name no folder, where radiographs are real.
+
+    Where they are synthetic such a run draws others; real models have nothing to be scored on.
+
+    Args:
+        data: the folder of radiographs as given, "" where the run folder or a run names it.
+    """
+    folders = [run.values.get("external_folder") for run in profile.runs]
+    if any(folders) or not (data or is_of_real_radiographs(run_folder)):
+        return profile
+    left_out = [
+        run for run in profile.runs if run.number == SCORER and not run.values.get("score_folder")
+    ]
+    for run in left_out:
+        log(
+            f"left out {run.name}: it names no folder to score. To score one with the models of "
+            f"this run: make score RUN={run_folder.name} DATA=folder"
+        )
+    return replace(profile, runs=tuple(run for run in profile.runs if run not in left_out))
+
+
+def is_of_real_radiographs(run_folder: Path) -> bool:
+    """Whether notebook 01 has prepared other radiographs here than those that it draws."""
+    path = run_folder / "data.json"
+    return path.exists() and not is_synthetic(read_json(path)["fingerprint"]["data_folder"])
 
 
 def find_run(profile: Profile, name: str) -> Run:
@@ -117,11 +154,17 @@ def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]
             raise InputError(
                 f"{path}: {notebook.name} has no parameter {key}.{nearest(key, declared)}"
             )
-        check_type(path, key, value, declared[key])
+        _check_value(path, key, value, declared[key])
     passed = {key: value for key, value in shared.items() if key in declared}
     for key, value in passed.items():
-        check_type(folder / SHARED, key, value, declared[key])
+        _check_value(folder / SHARED, key, value, declared[key])
     return Run(path.stem, notebook, path, declared, {**passed, **own})
+
+
+def _check_value(path: Path, key: str, value: object, parameter: Parameter) -> None:
+    found = problem(key, value, parameter)
+    if found:
+        raise InputError(f"{path}: {found}")
 
 
 def _check_declared(notebook: Path, declared: dict[str, object]) -> None:

@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from nbhelpers import states, transcript
+from nbhelpers import profiles, states, transcript
 from nbhelpers.workspace import atomic_path
 
 SPLIT_ORDER = ("train", "tuning", "calibration", "test", "external", "unlabelled")
@@ -100,7 +100,19 @@ def page_facts(
         "versions": results.get("versions", {}),
         "parameters": results.get("parameters", {}),
         "disclaimer": DISCLAIMER,
+        "unfit": unfit(run_folder, profile),
     }
+
+
+def unfit(run_folder: Path, profile: str) -> str:
+    """That the profile is not meant for real radiographs, where it is run on them; else ""."""
+    if profile not in profiles.FOR_SYNTHETIC or not profiles.is_of_real_radiographs(run_folder):
+        return ""
+    return (
+        f"Profile {profile} is sized for the synthetic radiographs that it draws. On these real "
+        "ones its models fall short of what they can do: take profile rsna_cpu without a GPU, or "
+        "kaggle with one."
+    )
 
 
 def read_optional(path: Path) -> dict:

@@ -16,6 +16,7 @@ from nbhelpers.hardware import hardware, versions
 from nbhelpers.workspace import (
     InputError,
     find_run_file,
+    find_run_files,
     read_json,
     write_json,
 )
@@ -107,17 +108,12 @@ def read_results(run_folder: Path, run: str) -> dict[str, object]:
 
 
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
-    """The results of every finished run of this folder, sorted by name."""
-    return [_read(path) for path in _finished(run_folder)]
-
-
-def _finished(run_folder: Path) -> list[Path]:
-    paths = sorted((run_folder / "results").glob("*.json"))
-    return [path for path in paths if not path.name.startswith(".")]
+    """The results of every finished run, of this folder and those attached, sorted by name."""
+    return [_read(path) for path in find_run_files(run_folder, "results/*.json")]
 
 
 def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> None:
-    for path in _finished(run_folder):
+    for path in sorted((run_folder / "results").glob("[!.]*.json")):
         other = _read(path) if path.stem != run else {"fingerprint": data_hash}
         if other["fingerprint"] != data_hash:
             raise InputError(

@@ -143,9 +143,8 @@ def _copies(file_name: str) -> Iterator[Path]:
     names = (file_name, file_name.removesuffix(".h5") + ".weights.h5")
     for folder in _cache_folders():
         yield from (folder / name for name in names if (folder / name).is_file())
-    for depth in range(1, 6):
-        for name in names:
-            yield from sorted(workspace.KAGGLE_INPUT.glob("*/" * depth + name))
+    for name in names:
+        yield from workspace.find_attached(name)
 
 
 def _download(backbone: str) -> Path:

@@ -5,18 +5,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# Kaggle's mount points for data sets: the old one and the one in use since 2026.
-KAGGLE_DATA_FOLDERS = (
-    Path("/kaggle/input/rsna-bone-age"),
-    Path("/kaggle/input/datasets/kmader/rsna-bone-age"),
-)
 KAGGLE_INPUT = Path("/kaggle/input")
+# How deep below it things are looked for. A data set lies at `<name>` or, since 2026, at
+# `datasets/<owner>/<name>`, the output of a notebook at `notebooks/<owner>/<name>`: an archive in
+# one lies a folder deeper, a run folder in the other two, below `reports`.
+DEEPEST = 5
+TRAINING_TABLE = "boneage-training-dataset.csv"  # of the RSNA set as Kaggle has it
 SECONDS_BETWEEN_LOG_LINES = 20.0
 # Which notebook makes a file of the run folder: the longest matching beginning counts.
 MAKERS = {
@@ -34,8 +35,16 @@ MAKERS = {
 }
 
 
+# Run folder -> attached outputs of earlier notebooks; filled when the folder is opened.
+_attached: dict[Path, tuple[Path, ...]] = {}
+
+
 class InputError(ValueError):
     """Something the user gave cannot be used. The message names it and says what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the message, since the code is not at fault."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 def platform_name() -> str:
@@ -46,21 +55,34 @@ def platform_name() -> str:
 
 
 def find_data_folder(data_folder: str) -> Path | None:
-    """The folder of radiographs, or None where none is named and Kaggle has none attached."""
+    """The folder of radiographs: as named, else the RSNA set attached on Kaggle, else None."""
     if data_folder:
         folder = Path(data_folder).expanduser().resolve()
         if not folder.is_dir():
             raise InputError(f"data_folder: {folder} is not a folder. Name the folder of the set.")
         return folder
     if platform_name() == "kaggle":
-        return next((folder for folder in KAGGLE_DATA_FOLDERS if folder.is_dir()), None)
+        return next((table.parent for table in find_attached(TRAINING_TABLE)), None)
     return None
 
 
+def is_synthetic(data_folder: Path | str) -> bool:
+    """Whether a folder holds radiographs that a run has drawn for itself, told by its name."""
+    return bool(re.fullmatch(r"synthetic-\d+-\d+-v\d+", Path(data_folder).name))
+
+
+def find_attached(name: str) -> Iterator[Path]:
+    """Files and folders of that relative path below Kaggle's inputs, the shallowest first."""
+    for depth in range(1, DEEPEST + 1):
+        yield from sorted(KAGGLE_INPUT.glob("*/" * depth + name))
+
+
 def open_run_folder(run_folder: str) -> Path:
-    """Make the run folder and check that it can be written.
+    """Make the run folder, check that it can be written, look for outputs of earlier notebooks.
 
     An empty name means `reports/interactive`, under Kaggle's working folder where there is one.
+    Run folders attached on Kaggle serve as if their files lay in this one, unless they were made
+    from other radiographs; a line of the log names them.
     """
     if run_folder:
         folder = Path(run_folder).expanduser().resolve()
@@ -74,11 +96,38 @@ def open_run_folder(run_folder: str) -> Path:
             (folder / name).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    _attached[folder] = _attached_outputs(folder)
     return folder
 
 
+def _attached_outputs(run_folder: Path) -> tuple[Path, ...]:
+    places = []
+    for place, folders, files in os.walk(KAGGLE_INPUT):
+        is_run_folder = "cases.parquet" in files or {"results", "predictions"} <= {*folders}
+        if is_run_folder:
+            places.append(Path(place))
+        if is_run_folder or len(Path(place).relative_to(KAGGLE_INPUT).parts) == DEEPEST:
+            folders.clear()
+    data = {place: _data_hash(place) for place in (run_folder, *sorted(places))}
+    own = next((found for found in data.values() if found), None)
+    same = tuple(place for place in sorted(places) if data[place] in (own, None))
+    if same:
+        log(f"outputs of earlier notebooks: {', '.join(map(str, same))}")
+    if others := [str(place) for place in sorted(places) if place not in same]:
+        log(f"left out, since made from other radiographs: {', '.join(others)}")
+    return same
+
+
+def _data_hash(run_folder: Path) -> str | None:
+    """The fingerprint of the data that a run folder was made from; None where nothing tells."""
+    if (run_folder / "data.json").exists():
+        return read_json(run_folder / "data.json")["fingerprint"]["hash"]
+    results = sorted((run_folder / "results").glob("*.json"))
+    return read_json(results[0])["fingerprint"] if results else None
+
+
 def find_run_file(run_folder: Path, name: str) -> Path:
-    """A file of the run folder, or of a run folder attached on Kaggle.
+    """A file of the run folder, or of one that was attached when it was opened.
 
     Raises InputError with the notebook that makes the file when it is in neither.
     """
@@ -90,16 +139,15 @@ def find_run_file(run_folder: Path, name: str) -> Path:
 
 
 def find_run_files(run_folder: Path, pattern: str) -> list[Path]:
-    """Files of the run folder, and of run folders attached on Kaggle, one of each name, sorted."""
+    """Files of the run folder and of those attached to it, one of each name, sorted by name."""
     paths = [path for path in _run_files(run_folder, pattern) if path.name[0] != "."]
     found = {path.name: path for path in reversed(paths)}
     return [found[name] for name in sorted(found)]
 
 
 def _run_files(run_folder: Path, pattern: str) -> Iterator[Path]:
-    yield from sorted(run_folder.glob(pattern))
-    for depth in ("*", "*/*", "*/*/*", "*/*/*/*", "*/*/*/*/*"):
-        yield from sorted(KAGGLE_INPUT.glob(f"{depth}/{pattern}"))
+    for place in (run_folder, *_attached.get(run_folder, ())):
+        yield from sorted(place.glob(pattern))
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ profile = ""  # the profile it belongs to
 data_folder = ""  # folder of radiographs
 model = "none"  # name of the model
 steps = 3  # 1 to 10
-rate = 1e-3  # 0 to 1
-flip = True  # true or false"""
+rate = 1e-3  # 0.0 to 1.0
+flip = True  # True or False"""
 # What `results.save_results` writes, without its need of a case table.
 SAVE = """import json, pathlib, time
 results = pathlib.Path(run_folder) / "results" / f"{run}.json"

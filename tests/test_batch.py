@@ -124,6 +124,24 @@ def test_other_weights_run_again_and_the_same_do_not(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
+    tmp_path: Path, radiographs: Path
+):
+    project = write_project(tmp_path / "project", {"01_preprocessing": "", "09_external": ""})
+    score_folder = f'{PARAMETERS}\nscore_folder = ""  # folder to score'
+    write_notebook(project / "notebooks" / "09_external.ipynb", SAVE, parameters=score_folder)
+    assert started(report(project).stdout) == ["01_preprocessing", "09_external"]
+    arguments = ("--data", str(radiographs), "--run", "real")
+    done = report(project, *arguments)
+    assert done.returncode == 0 and started(done.stdout) == ["01_preprocessing"]
+    assert "left out 09_external: it names no folder to score" in done.stdout
+    assert "make score RUN=real DATA=folder" in done.stdout
+    named = project / "params" / "demo" / "09_external.yaml"
+    named.write_text(f"score_folder: {radiographs}\n")
+    assert started(report(project, *arguments).stdout) == ["09_external"]
+
+
+@pytest.mark.slow
 def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
     project = write_project(tmp_path, RUNS, n02=FAIL)
     folder = project / "reports" / "demo"

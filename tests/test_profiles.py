@@ -34,11 +34,11 @@ def problem(project: Path, name: str = "demo") -> str:
 
 
 def test_a_run_gets_its_own_values_over_the_shared_ones(project: Path):
-    setting(project, "model: cnn\nflip: true\nrate: 2\n")
+    setting(project, "model: cnn\nflip: true\nrate: 1\n")
     first, second = profiles.read_profile(project, "demo").runs
     assert first.parameters == {"data_folder": "somewhere", "flip": False, "steps": 2}
     assert second.parameters["flip"] is True
-    assert second.parameters["rate"] == 2  # a whole number is a number
+    assert second.parameters["rate"] == 1  # a whole number is a number
 
 
 def test_shared_values_reach_only_notebooks_that_declare_them(project: Path):
@@ -67,7 +67,9 @@ def test_parameters_are_those_that_papermill_sees(project: Path):
         ("steps: true\n", ["steps must be a whole number", "True"]),
         ("rate: 1e-4\n", ["rate", "YAML reads it as text", "write 0.0001"]),
         ("rate: 1e-5\n", ["write 1.0e-05"]),
-        ("flip: 1\n", ["flip must be true or false", "got 1"]),
+        ("flip: 1\n", ["flip must be True or False", "got 1"]),
+        ("steps: 11\n", ["steps must be 1 to 10, got 11"]),
+        ("rate: -0.1\n", ["rate must be 0 to 1, got -0.1"]),
         ("model: 16\n", ["model must be a text", 'Write it in quotes: "16"']),
         ("model:\n", ["model must be one number, text, true or false", "None"]),
         ("model: [cnn, hog]\n", ["model must be one number, text, true or false"]),
@@ -133,7 +135,8 @@ def test_random_weights_replace_those_of_imagenet_and_no_file(project: Path):
 def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
     notebook = project / "notebooks" / "01_preprocessing.ipynb"
     own = '\nview = "hand"  # name\nimage_size = 128  # pixels\nstage_cuts = "years"  # cuts'
-    write_notebook(notebook, parameters=PARAMETERS.replace("steps = 3", 'steps = "crop"') + own)
+    text = PARAMETERS.replace("steps = 3  # 1 to 10", 'steps = "crop"  # what to do')
+    write_notebook(notebook, parameters=text + own)
     setting(project, "", "01_preprocessing")
     setting(project, 'steps: ""\nimage_size: 64\n', "01_preprocessing.frame")
     message = problem(project)
@@ -166,7 +169,7 @@ def test_a_notebook_must_declare_what_it_is_given_and_not_too_much(project: Path
     write_notebook(notebook, parameters='run = ""\nrun_folder = ""\nprofile = ""\n' + many)
     assert f"declares {most + 1} parameters; {most} is the most" in problem(project)
     write_notebook(notebook, parameters=PARAMETERS + "\nsizes = [1, 2]")
-    assert "`sizes = [1, 2]` needs one number, text or bool" in problem(project)
+    assert "`sizes = [1, 2]` needs one number, text, True or False" in problem(project)
 
 
 def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):

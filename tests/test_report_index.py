@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_report import PIXEL, Links, picture
 
-from nbhelpers import index_page, interval_board, score_cells, scoreboard, states
+from nbhelpers import index_page, interval_board, report, score_cells, scoreboard, states
 from nbhelpers.workspace import write_json
 
 
@@ -269,3 +269,26 @@ def test_intervals_stand_in_the_order_of_the_scoreboard(tmp_path):
     assert hog[0]["size"] == "38.2 months wide"
     assert hog[1]["share"] == "70.0 %" and cnn[1] is None
     assert interval_board.boards([CNN, HOG]) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "folder", "told"),
+    [
+        ("demo", "rsna-bone-age", True),
+        ("smoke", "rsna-bone-age", True),
+        ("demo", "synthetic-2000-0-v4", False),
+        ("rsna_cpu", "rsna-bone-age", False),
+    ],
+)
+def test_a_profile_for_synthetic_radiographs_says_so_on_real_ones(
+    tmp_path: Path, profile: str, folder: str, told: bool
+):
+    fingerprint = {"data_folder": f"/somewhere/{folder}", "images": 40, "hash": "0" * 16}
+    write_json(tmp_path / "data.json", {"fingerprint": fingerprint})
+    state = states.write_state(tmp_path, "04_hog", states.DONE)
+    pages = [
+        index_page.write_index(tmp_path, profile, ["04_hog"]),
+        report.write_page(tmp_path, "04_hog", profile, state),
+    ]
+    words = f"Profile {profile} is sized for the synthetic radiographs"
+    assert [words in page.read_text() for page in pages] == [told, told]

@@ -1,0 +1,110 @@
+"""A notebook's parameters are checked against what its own comments say, before any work."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbhelpers import parameters
+from nbhelpers.workspace import InputError
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+CELL = """run_folder = ""  # folder for all outputs
+epochs = 20  # passes over the training split, 1 to 500
+rate = 1e-3  # peak of the rate, 1e-6 to 1e-1
+seed = 0  # seed of weights, 0 or more
+task = "age"  # one of age, stage: months, or one of five classes
+frozen = False  # True or False: train the head alone, or everything
+model = "cnn"  # name of the model, letters and digits"""
+DEFAULTS = {"run_folder": "", "epochs": 20, "rate": 1e-3, "seed": 0}
+DEFAULTS |= {"task": "age", "frozen": False, "model": "cnn"}
+
+
+def check(injected: str = "", cell: str = CELL, **values: object) -> None:
+    """What `parameters.check(globals())` does in a notebook with these values."""
+    cells = ["", "import sys", cell, *([f"# Parameters\n{injected}\n"] if injected else []), "now"]
+    parameters.check({"In": cells, **DEFAULTS, **values})
+
+
+def said(**values: object) -> str:
+    with pytest.raises(InputError) as caught:
+        check(**values)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_values_that_the_comments_allow_pass():
+    check()
+    check("epochs = 500\nrate = 0.1", epochs=500, rate=0.1, seed=10**6, task="stage", frozen=True)
+    check(cell=CELL.replace("epochs = 20", "epochs = 1"), epochs=1, model="16")
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        (
+            {"frozen": "false"},
+            "frozen must be True or False (default False), got 'false'. Write -p",
+        ),
+        ({"frozen": "True"}, "with a capital letter, True"),
+        ({"frozen": 0}, "frozen must be True or False"),
+        ({"epochs": 0}, "epochs must be 1 to 500, got 0."),
+        ({"epochs": 501}, "epochs must be 1 to 500"),
+        ({"epochs": 2.5}, "epochs must be a whole number"),
+        ({"epochs": "3"}, "epochs must be a whole number"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"rate": 0}, "rate must be 1e-06 to 0.1, got 0."),
+        ({"rate": "1e-4"}, "write 0.0001"),
+        ({"rate": float("nan")}, "rate must be 1e-06 to 0.1"),
+        ({"seed": -1}, "seed must be 0 or more, got -1."),
+        ({"task": "aeg"}, "task must be one of age, stage, got 'aeg'. Did you mean age?"),
+        ({"model": 16}, "model must be a text (default 'cnn'), got 16. Write it in quotes: \"16\""),
+        ({"injected": "epoch = 3"}, "There is no parameter epoch. Did you mean epochs?"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_one_line_with_a_remedy(value: dict, part: str):
+    assert part in said(**value)
+
+
+def test_a_kind_is_told_by_the_comment_where_the_value_was_typed_in_by_hand():
+    by_hand = CELL.replace("frozen = False", 'frozen = "false"')
+    assert "frozen must be True or False" in said(cell=by_hand, frozen="false")
+    by_hand = CELL.replace("epochs = 20", 'epochs = "20"')
+    assert "epochs must be a whole number" in said(cell=by_hand, epochs="20")
+
+
+def test_the_cell_that_was_run_last_counts():
+    old = CELL.replace("1 to 500", "1 to 5")
+    parameters.check({"In": ["", old, CELL, "now"], **DEFAULTS})
+    with pytest.raises(InputError, match="epochs must be 1 to 5,"):
+        parameters.check({"In": ["", CELL, old, "now"], **DEFAULTS})
+    with pytest.raises(InputError, match="parameters was not run"):
+        parameters.check({"In": ["", "now"], **DEFAULTS})
+
+
+@given(low=st.integers(-50, 50), span=st.integers(0, 50), value=st.integers(-200, 200))
+def test_a_range_takes_what_lies_in_it_and_nothing_else(low: int, span: int, value: int):
+    (parameter,) = parameters.read_cell(f"size = {low}  # pixels, {low} to {low + span}").values()
+    wrong = parameters.problem("size", value, parameter)
+    assert (wrong == "") == (low <= value <= low + span)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_comment_says_what_its_parameter_may_be(path: Path):
+    declared = parameters.declared_parameters(path)
+    for name, parameter in declared.items():
+        assert parameters.problem(name, parameter.default, parameter) == "", name
+        assert type(parameter.default) is parameter.kind, name
+        if parameter.kind in (int, float):
+            assert parameter.low > float("-inf"), f"{name} has no range in its comment"
+    if "task" in declared:
+        assert declared["task"].choices == ("age", "stage")
+    code = [
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    after = code[1 + next(n for n, source in enumerate(code) if "run_folder = " in source)]
+    assert after.startswith("parameters.check(globals())\n")

@@ -1,0 +1,187 @@
+"""Where radiographs and outputs of earlier notebooks are found: here, and below Kaggle's inputs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import write_radiographs
+from IPython.core.interactiveshell import InteractiveShell
+
+from nbhelpers import cases, results, workspace
+
+ROOT = Path(__file__).parents[1]
+SETUP = "".join(
+    json.loads((ROOT / "notebooks" / "01_preprocessing.ipynb").read_text())["cells"][1]["source"]
+)
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, monkeypatch) -> Path:
+    """An empty folder in place of /kaggle/input, on Kaggle."""
+    inputs = tmp_path / "kaggle" / "input"
+    inputs.mkdir(parents=True)
+    monkeypatch.setattr(workspace, "KAGGLE_INPUT", inputs)
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    return inputs
+
+
+def write_outputs(folder: Path, source: Path, first: int = 0) -> Path:
+    """What notebook 01 leaves of a folder of radiographs, without its pictures."""
+    table = cases.read_cases(source)
+    geometry = pd.DataFrame({"image_sha256": [sha256(path) for path in table["image_path"]]})
+    table, _ = cases.keep_readable(table, geometry.assign(unreadable=None))
+    cases.save_cases(folder, table, cases.fingerprint(source, cases.read_cases(source)))
+    save_results(folder, "01_preprocessing")
+    return folder
+
+
+def sha256(path: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def save_results(folder: Path, run: str) -> None:
+    texts = {"profile": "test", "title": run, "question": "Is it found?"}
+    results.save_results(folder, run=run, parameters={}, seconds=1.0, **texts)
+
+
+@pytest.mark.parametrize("place", ["rsna-bone-age", "datasets/kmader/rsna-bone-age"])
+def test_the_rsna_set_is_found_wherever_kaggle_mounts_it(kaggle: Path, place: str):
+    assert workspace.find_data_folder("") is None
+    found = write_radiographs(kaggle / place, cases=3)
+    assert workspace.find_data_folder("") == found
+
+
+@pytest.mark.parametrize("place", ["outputs", "notebooks/someone/outputs/reports/interactive"])
+def test_attached_outputs_serve_as_if_they_lay_in_the_run_folder(
+    kaggle: Path, radiographs: Path, tmp_path: Path, place: str, capsys
+):
+    attached = write_outputs(kaggle / place, radiographs)
+    folder = workspace.open_run_folder(str(tmp_path / "run"))
+    assert str(attached) in capsys.readouterr().out
+    assert workspace.find_run_file(folder, "cases.parquet") == attached / "cases.parquet"
+    assert len(cases.load_cases(folder)) == 40
+    save_results(folder, "04_hog_xgboost.age")
+    found = [result["run"] for result in results.read_all_results(folder)]
+    assert found == ["01_preprocessing", "04_hog_xgboost.age"]
+    own = workspace.find_run_file(folder, "results/04_hog_xgboost.age.json")
+    assert own.is_relative_to(folder), "the run folder's own files come first"
+
+
+def test_outputs_of_several_notebooks_are_found_together(
+    kaggle: Path, radiographs: Path, tmp_path: Path
+):
+    """Outputs of a later notebook hold no case table; both are attached to a third."""
+    first = write_outputs(kaggle / "notebooks" / "someone" / "first", radiographs)
+    second = kaggle / "notebooks" / "someone" / "second" / "reports" / "interactive"
+    for name in ("results", "predictions"):
+        (second / name).mkdir(parents=True)
+    result = json.loads((first / "results" / "01_preprocessing.json").read_text())
+    result["run"] = "02_cnn_tuning"
+    (second / "results" / "02_cnn_tuning.json").write_text(json.dumps(result))
+    folder = workspace.open_run_folder(str(tmp_path / "run"))
+    found = [one["run"] for one in results.read_all_results(folder)]
+    assert found == ["01_preprocessing", "02_cnn_tuning"]
+
+
+def test_attached_outputs_of_other_radiographs_are_left_out_in_words(
+    kaggle: Path, radiographs: Path, tmp_path: Path, capsys
+):
+    others = write_radiographs(tmp_path / "others", cases=30, first_id=5000)
+    write_outputs(kaggle / "others", others)
+    folder = write_outputs(tmp_path / "run", radiographs)
+    workspace.open_run_folder(str(folder))
+    printed = capsys.readouterr().out
+    assert f"left out, since made from other radiographs: {kaggle / 'others'}" in printed
+    assert len(results.read_all_results(folder)) == 1
+
+
+def test_inputs_are_searched_once_when_the_folder_is_opened(
+    kaggle: Path, radiographs: Path, tmp_path: Path, monkeypatch
+):
+    write_outputs(kaggle / "outputs", radiographs)
+    folder = workspace.open_run_folder(str(tmp_path / "run"))
+    monkeypatch.setattr(workspace, "KAGGLE_INPUT", tmp_path / "never looked at")
+    assert workspace.find_run_file(folder, "data.json")
+
+
+@pytest.mark.parametrize("moved", ["to an input", "beside the case table"])
+def test_moved_radiographs_are_found_again_by_their_path_within_the_folder(
+    kaggle: Path, tmp_path: Path, moved: str, capsys
+):
+    source = write_radiographs(tmp_path / "before" / "synthetic-40-0-v4")
+    folder = write_outputs(tmp_path / "run", source)
+    now = {
+        "to an input": kaggle / "datasets" / "another" / "set",
+        "beside the case table": folder / "synthetic-40-0-v4",
+    }[moved]
+    now.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(now)
+    cases._folder_now.cache_clear()
+    table = cases.load_cases(folder)
+    assert all(Path(path).is_relative_to(now) for path in table["image_path"])
+    assert [sha256(path) for path in table["image_path"]] == table["image_sha256"].tolist()
+    assert cases.report_originals(table) and "gone" not in capsys.readouterr().out
+
+
+def test_radiographs_that_are_gone_are_null_and_said_to_be(
+    kaggle: Path, radiographs: Path, tmp_path: Path, capsys
+):
+    """Another set with files of the same names is not taken for them."""
+    folder = write_outputs(tmp_path / "run", radiographs)
+    radiographs.rename(tmp_path / "elsewhere")
+    write_radiographs(kaggle / "other", side=9)
+    cases._folder_now.cache_clear()
+    table = cases.load_cases(folder)
+    assert table["image_path"].isna().all()
+    assert not cases.report_originals(table)
+    assert "radiographs of 40 of 40 cases are gone" in capsys.readouterr().out
+
+
+def test_a_notebook_shows_the_message_of_an_input_error_alone(capsys):
+    shell = InteractiveShell.instance()
+    code = "from nbhelpers.workspace import InputError\nraise InputError('epochs is 0.')"
+    assert not shell.run_cell(code).success
+    assert capsys.readouterr().out.strip() == "InputError: epochs is 0."
+
+
+def test_every_notebook_has_the_same_set_up_cell():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        assert "".join(cells[1]["source"]) == SETUP, path.name
+
+
+# Folders that the repository may lie in, below the three roots of the set-up cell.
+PLACES = [
+    "kaggle/input/suite",
+    "kaggle/input/datasets/someone/suite",
+    "kaggle/input/datasets/someone/archive/suite-main",
+    "content/suite",
+    "work/",
+    "",
+]
+
+
+@pytest.mark.parametrize("place", [*PLACES, None])
+def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
+    """Started in an empty folder `work`, without the project on the path."""
+    if place is not None:
+        (tmp_path / place / "nbhelpers").mkdir(parents=True)
+        for name in ("__init__", "workspace"):
+            (tmp_path / place / "nbhelpers" / f"{name}.py").touch()
+    (tmp_path / "work").mkdir(exist_ok=True)
+    source = SETUP.replace('Path("/', f'Path("{tmp_path}/')
+    source += "\nimport nbhelpers.workspace\nprint(nbhelpers.workspace.__file__)"
+    # -S: without the packages of this environment, where the project is installed.
+    command = [sys.executable, "-S", "-c", source]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "work")
+    if place is None:
+        assert done.returncode == 1 and not done.stdout
+        assert done.stderr.startswith("The module nbhelpers was not found: on Kaggle attach")
+        assert len(done.stderr.splitlines()) == 1
+    else:
+        assert done.stdout.strip() == str(tmp_path / place / "nbhelpers" / "workspace.py")
