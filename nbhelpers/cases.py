@@ -195,11 +195,11 @@ def load_cases(run_folder: Path) -> pd.DataFrame:
     Raises InputError where notebook 01 has not made the table.
     """
     path = find_run_file(run_folder, "cases.parquet")
-    cases = plain_text(pd.read_parquet(path))
+    cases, facts = plain_text(pd.read_parquet(path)), load_data_facts(run_folder)
     for key in ("data_folder", "external_folder"):
-        before = load_data_facts(run_folder)["fingerprint"].get(key)
+        before = facts["fingerprint"].get(key)
         own = cases[cases["image_path"].str.startswith(f"{before}/", na=False)]
-        if len(own):
+        if len(own) and not Path(own["image_path"].iloc[0]).is_file():
             first = own.iloc[0]
             now = _folder_now(before, first["image_path"], first["image_sha256"], path.parent)
             rest = own["image_path"].str.removeprefix(before)
@@ -210,8 +210,6 @@ def load_cases(run_folder: Path) -> pd.DataFrame:
 @functools.cache  # the case table is read many times in a notebook
 def _folder_now(before: str, image: str, image_sha256: str, beside: Path) -> Path | None:
     """Where the folder `before` lies now, told by one of its images; None where it is gone."""
-    if Path(image).is_file():
-        return Path(before)
     inside = Path(image).relative_to(before)
     for found in (beside / Path(before).name / inside, *find_attached(inside.as_posix())):
         if found.is_file() and hashlib.sha256(found.read_bytes()).hexdigest() == image_sha256:

@@ -17,7 +17,7 @@ from nbhelpers import (
 )
 from nbhelpers.workspace import InputError, write_json
 
-FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde")}
+FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde"), "fingerprint": {}}
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nbhelpers import combinations, ensembles, members, meta_models, predictions
 from nbhelpers.combinations import KINDS, combine
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, write_json
 
 ALL_KINDS = [(task, kind) for task in KINDS for kind in KINDS[task]]
 N = 400
@@ -52,6 +52,7 @@ def save_table(folder, table):
     folder.mkdir(exist_ok=True)
     files = table.assign(image_path="/nowhere.png", image_sha256="")
     files.to_parquet(folder / "cases.parquet", index=False)
+    write_json(folder / "data.json", {"fingerprint": {}})
 
 
 def saved(folder, task, out_of_fold=False, **options):

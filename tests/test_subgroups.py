@@ -22,6 +22,7 @@ from nbhelpers.subgroups import FEWEST
 from nbhelpers.workspace import write_json
 
 NAMES = ["infants", "young", "middle", "late", "grown"]
+FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": NAMES, "fingerprint": {}}
 HARD = "male, 10 to 15 years"
 
 
@@ -41,7 +42,7 @@ def cases(n=2000, sex=None):
 def saved(folder, table, hard=1.0):
     """A run folder with a model `made`, the errors of which are `hard` times as large in HARD."""
     save_table(folder, table)
-    write_json(folder / "data.json", {"stage_cuts": "gilsanz_ratib", "stage_names": NAMES})
+    write_json(folder / "data.json", FACTS)
     error = np.random.default_rng(5).normal(1, 8, len(table))
     error[subgroups.fine_groups(table, NAMES)[HARD]] *= hard
     predictions.save_predictions(folder, "made", "age", table, table["age_months"] + error)
@@ -103,7 +104,7 @@ def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
 def saved_stages(folder, table):
     """Its run folder with a model of stages, `staged`, that is right in three of four cases."""
     save_table(folder, table)
-    write_json(folder / "data.json", {"stage_cuts": "gilsanz_ratib", "stage_names": NAMES})
+    write_json(folder / "data.json", FACTS)
     stage = table["stage"].fillna(0).to_numpy(int)
     said = np.where(np.arange(len(table)) % 4 == 0, np.abs(stage - 1), stage)
     predictions.save_predictions(folder, "staged", "stage", table, np.eye(5)[said])
@@ -234,7 +235,7 @@ def test_a_set_of_one_sex_compares_no_sexes(tmp_path):
     table["sex"] = "female"
     table["stage"] = stage_of(table["age_months"], table["sex"], "gilsanz_ratib")
     save_table(tmp_path, table)
-    write_json(tmp_path / "data.json", {"stage_cuts": "gilsanz_ratib", "stage_names": NAMES})
+    write_json(tmp_path / "data.json", FACTS)
     said = table["age_months"] + np.random.default_rng(0).normal(0, 8, len(table))
     predictions.save_predictions(tmp_path, "made", "age", table, said)
     tests = error_groups.group_tests(tmp_path, "made", "test").set_index("group")
