@@ -224,8 +224,9 @@ def interactive() -> bool:
 
 
 def log(text: str) -> None:
-    """Print one line with the time, at once."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+    """Print one line with the time, at once, and whole among lines of other processes."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
 
 
 def progress(items: Iterable, total: int, label: str) -> Iterator:
