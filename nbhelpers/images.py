@@ -16,11 +16,12 @@ from nbhelpers.geometry_table import (
 )
 from nbhelpers.hardware import versions
 from nbhelpers.preparation import (
+    VERSION,
     Preparation,
-    code_version,
     load_preparation,
     preparation_hash,
     prepare_image,
+    read_description,
 )
 from nbhelpers.preparers import prepare_files
 from nbhelpers.radiograph import read_image
@@ -36,16 +37,16 @@ from nbhelpers.workspace import (
 )
 
 __all__ = [
+    "VERSION",
     "Preparation",
     "affine_of",
-    "code_version",
-    "hash_here",
     "load_geometry",
     "load_images",
     "load_preparation",
     "preparation_hash",
     "prepare_cases",
     "prepare_image",
+    "read_description",
     "read_image",
     "to_original",
     "to_prepared",
@@ -67,14 +68,14 @@ def prepare_cases(
     `cases[geometry["unreadable"].isna().to_numpy()]`, and all three stay aligned. Without it the
     first one stops the run, before work starts where its header or length tells.
 
-    A preparation of the same files, settings and code is reused; one that was killed goes on.
+    A preparation of the same files, settings and VERSION is reused; one that was killed goes on.
     Raises InputError for unreadable files, a full disk, or another run at the same work.
     """
     run_folder = Path(run_folder)
-    described = _identity(preparation)
+    described = {"settings": asdict(preparation), "version": VERSION}
     sources, problems = hash_sources(cases)
     key = hash_of(described | {"sources": sources})
-    finished = _finished(run_folder, view, key, cases)
+    finished = _finished(run_folder, view, preparation, sources, cases)
     if finished is not None:
         refuse(finished["unreadable"].dropna().tolist(), len(cases), exclude_unreadable)
         log(f"{view}: {len(cases):,} prepared radiographs are reused")
@@ -90,7 +91,7 @@ def prepare_cases(
         save_geometry(run_folder, view, geometry[~unreadable])
         reasons = geometry["unreadable"][unreadable]
         content = described | {
-            "hash": hash_here(preparation),
+            "hash": hash_of(described),
             "key": key,
             "view": view,
             "cases": int((~unreadable).sum()),
@@ -100,16 +101,6 @@ def prepare_cases(
         write_json(description, content)
         store.forget()
     return geometry
-
-
-def hash_here(preparation: Preparation) -> str:
-    """The hash of a preparation by this version of the suite, as `preparation_hash` gives it."""
-    return hash_of(_identity(preparation))
-
-
-def _identity(preparation: Preparation) -> dict[str, object]:
-    """What decides how a prepared picture looks: the settings and the code."""
-    return {"settings": asdict(preparation), "code_version": code_version()}
 
 
 def _fill(
@@ -144,14 +135,21 @@ def _fill(
         raise InputError(f"None of the {len(files)} radiographs can be read. The first: {first}")
 
 
-def _finished(run_folder: Path, view: str, key: str, cases: pd.DataFrame) -> pd.DataFrame | None:
-    """The geometry of all cases if the run folder holds a finished preparation of this key."""
+def _finished(
+    run_folder: Path, view: str, preparation: Preparation, sources: str, cases: pd.DataFrame
+) -> pd.DataFrame | None:
+    """The geometry of all cases if the run folder holds this preparation of these files."""
     description = run_folder / f"preparation.{view}.json"
     files = [run_folder / f"images.{view}.npy", run_folder / f"geometry.{view}.parquet"]
     if not all(file.exists() for file in [description, *files]):
         return None
     described = read_json(description)
-    if described.get("key") != key:
+    # Before versions were numbered a hash of source code stood there: that was version 1.
+    by = "version" if "version" in described else "code_version"
+    settings, key = described.get("settings"), described.get("key")
+    told = {"settings": settings, by: described.get(by), "sources": sources}
+    current = settings == asdict(preparation) and described.get("version", 1) == VERSION
+    if not current or key != hash_of(told):
         return None
     records = {int(row): {"unreadable": why} for row, why in described["excluded"].items()}
     readable = (row for row in range(len(cases)) if row not in records)

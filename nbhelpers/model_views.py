@@ -23,11 +23,12 @@ def preparations(run_folder: Path, models: Iterable[tuple[str, str]]) -> dict[st
     found = {}
     for view, wanted in sorted(set(named)):
         found[view] = images.load_preparation(run_folder, view)
-        here = images.hash_here(found[view])
-        if here != wanted:
+        described = images.read_description(run_folder, view)
+        if wanted != described["hash"] or described["version"] != images.VERSION:
             raise InputError(
                 f"A model of {Path(run_folder).name} was made with pictures of preparation "
-                f"{wanted}; this version of the suite prepares the view {view} differently "
-                f"({here}). Run the profile again, or use the version that made the model."
+                f"{wanted}; the view {view} there is of preparation {described['hash']}, version "
+                f"{described['version']}, and this suite prepares by version {images.VERSION}. Run "
+                "the profile again, or use the suite that made the model."
             )
     return found

@@ -1,6 +1,5 @@
 """How one radiograph is prepared: hand found, turned upright, stretched, fitted into a square."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from nbhelpers.geometry import Frame, fit_frame, reduce_to, warp, whole_frame
 from nbhelpers.hand_finding import Hand, find_hand, hand_frame, hand_levels
 from nbhelpers.workspace import InputError, find_run_file, read_json
 
-# The rooms whose source decides how a prepared picture looks.
-ROOMS = ("preparation", "radiograph", "geometry", "collimation", "hand_outline", "hand_finding")
+VERSION = 1  # raise it by hand when the same settings give another picture of a radiograph
 STEPS = {
     "hand": "find_hand",
     "upright": "turn_upright",
@@ -119,19 +117,20 @@ def _stretch(small: np.ndarray, hand: Hand | None) -> np.ndarray:
     return levels.clip(0, 255).round().astype(np.uint8)
 
 
-def code_version() -> str:
-    """The first 16 hex digits of the SHA-256 of the source text that decides how pictures look."""
-    folder = Path(__file__).parent
-    text = b"".join((folder / f"{room}.py").read_bytes() for room in ROOMS)
-    return hashlib.sha256(text).hexdigest()[:16]
+def read_description(run_folder: Path, view: str) -> dict[str, object]:
+    """What `preparation.<view>.json` says: settings, version, hash and more.
+
+    One that holds the hash of source code instead of a version is of version 1.
+    """
+    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
+    return {"version": 1, **described}
 
 
 def load_preparation(run_folder: Path, view: str) -> Preparation:
     """How a view was prepared, so that new radiographs can be prepared alike."""
-    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
-    return Preparation(**described["settings"])
+    return Preparation(**read_description(run_folder, view)["settings"])
 
 
 def preparation_hash(run_folder: Path, view: str) -> str:
-    """The hash of the settings and code that a view was prepared with; saved models carry it."""
-    return read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))["hash"]
+    """The hash of the settings and version of a view's preparation; saved models carry it."""
+    return read_description(run_folder, view)["hash"]

@@ -170,7 +170,7 @@ def test_the_stage_is_that_of_the_months_before_they_are_rounded(run_folder, tmp
 def test_pictures_prepared_by_other_code_are_refused(run_folder, tmp_path):
     save_trees(run_folder, cases.load_cases(run_folder), "old", "age", 0, prepared="0123456789")
     folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
-    with pytest.raises(InputError, match="preparation 0123456789; this version"):
+    with pytest.raises(InputError, match="preparation 0123456789; the view frame there"):
         score(run_folder, folder)
     assert not (run_folder / external_names.FOLDER).exists(), "refused before work starts"
 

@@ -170,7 +170,7 @@ def test_prepared_cases_are_what_prepare_image_gives(
     assert images.load_preparation(tmp_path, "hand") == prepare
     described = json.loads((tmp_path / "preparation.hand.json").read_text())
     assert described["settings"] == asdict(prepare)
-    assert described["code_version"] == images.code_version()
+    assert described["version"] == images.VERSION
 
 
 def test_order_and_neighbours_make_no_difference(radiographs: pd.DataFrame, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_reused_only_when_nothing_changed(
     assert run_bytes(tmp_path, "whole") == before
     assert work(settings=replace(prepare, stretch_contrast=True)) == 12
     assert work() == 12
-    monkeypatch.setattr(images, "code_version", lambda: "another")
+    monkeypatch.setattr(images, "VERSION", 2)
     assert work() == 12
     monkeypatch.undo()
     done = count_work(monkeypatch)
@@ -306,7 +306,25 @@ def test_read_only_run_folder_is_told(
         images.prepare_cases(radiographs, images.Preparation(48), tmp_path, "hand")
 
 
-def test_every_room_of_the_code_version_exists_and_counts() -> None:
-    folder = Path(images.__file__).parent
-    assert all((folder / f"{room}.py").exists() for room in preparation.ROOMS)
-    assert len(images.code_version()) == 16
+def test_a_preparation_from_before_versions_were_numbered_is_of_version_1(
+    radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its description holds a hash of source code; it is reused, and models of it go on."""
+    prepare = images.Preparation.from_steps(48, "")
+    images.prepare_cases(radiographs, prepare, tmp_path, "whole")
+    path = tmp_path / "preparation.whole.json"
+    described = json.loads(path.read_text())
+    before = {"settings": described["settings"], "code_version": "0123456789abcdef"}
+    sources, _ = images.hash_sources(radiographs)
+    old = {name: value for name, value in described.items() if name != "version"} | before
+    old |= {"hash": workspace.hash_of(before)}
+    old |= {"key": workspace.hash_of(before | {"sources": sources})}
+    path.write_text(json.dumps(old))
+    done = count_work(monkeypatch)
+    images.prepare_cases(radiographs, prepare, tmp_path, "whole")
+    assert not done and json.loads(path.read_text()) == old
+    assert images.preparation_hash(tmp_path, "whole") == old["hash"]
+    assert images.read_description(tmp_path, "whole")["version"] == 1
+    monkeypatch.setattr(images, "VERSION", 2)
+    images.prepare_cases(radiographs, prepare, tmp_path, "whole")
+    assert len(done) == 12
