@@ -5,8 +5,9 @@ import pandas as pd
 
 from nbhelpers.intervals import SEXES
 from nbhelpers.plots_data import SEX_WORDS
+from nbhelpers.sex_gap import TOO_FEW
 
-TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
+UNDEFINED, NOT_REACHED = "–", "not reached"
 WORDS = {
     "mae": "mean absolute error, months",
     "signed_error": "predicted minus true, months",

@@ -67,10 +67,10 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
 
 def coverage_cell(row: dict | None, size: str, words: str) -> Cell | None:
     """A coverage as a share with its interval, and in the place of years the mean width."""
-    cell = score_cells.cell(row and {**row, "value": row["coverage"]}, "accuracy", 0.0)
-    if cell is None or row.get(size) is None:
-        return cell
-    return replace(cell, years=words.format(row[size]))
+    shown = score_cells.cell(row and {**row, "value": row["coverage"]}, "accuracy", 0.0)
+    if shown is None or row.get(size) is None:
+        return shown
+    return replace(shown, years=words.format(row[size]))
 
 
 def group_tables(results: list[dict], task: str, model: str) -> list[dict[str, object]]:

@@ -31,11 +31,11 @@ def coverage(
     told = []
     for kind in KINDS:
         for level in LEVELS:
-            ends = intervals.ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
-            held = intervals.inside(ends, rows["age_months"])
+            limits = intervals.ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
+            held = intervals.inside(limits, rows["age_months"])
             for group, chosen in groups(rows).items():
                 score = metrics.score_share(held[chosen])
-                width = float(np.ptp(ends[chosen], axis=1).mean())
+                width = float(np.ptp(limits[chosen], axis=1).mean())
                 told.append((kind, level, group, *score, width))
     return pd.DataFrame(told, columns=COLUMNS)
 
@@ -84,9 +84,9 @@ def redrawn_coverage(
         order = random.permutation(len(pool))
         drawn, rest = pool.iloc[order[: len(parts[0])]], pool.iloc[order[len(parts[0]) :]]
         fitted = intervals.fit(drawn["predicted_months"], drawn["age_months"], drawn["sex"], cuts)
-        ends = intervals.ends(fitted, rest["predicted_months"], rest["sex"], kind, level)
+        limits = intervals.ends(fitted, rest["predicted_months"], rest["sex"], kind, level)
         for group, chosen in _redrawn_groups(rest, facts["stage_names"]).items():
-            share = float(intervals.inside(ends, rest["age_months"])[chosen].mean())
+            share = float(intervals.inside(limits, rest["age_months"])[chosen].mean())
             told.append((redraw, group, int(chosen.sum()), share))
     return pd.DataFrame(told, columns=["redraw", "group", "n", "coverage"])
 

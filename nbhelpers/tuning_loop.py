@@ -73,8 +73,8 @@ def work(oracle, place: Path, settings: SearchSettings, recipe: Recipe) -> None:
         oracle: of Keras Tuner, or a worker's view of its chief's.
         place: folder of the search.
     """
-    ask, name = tuning_workers.ask, tuning_workers.own_name()
-    while (trial := ask(oracle.create_trial, name)).status != "STOPPED":
+    name = tuning_workers.own_name()
+    while (trial := tuning_workers.ask(oracle.create_trial, name)).status != "STOPPED":
         if trial.status == "IDLE":
             time.sleep(IDLE_SECONDS)
             continue
@@ -92,8 +92,8 @@ def work(oracle, place: Path, settings: SearchSettings, recipe: Recipe) -> None:
             outcome["reason"] = told = _reason(error)
         workspace.log(f"trial {trial.trial_id} {trial.status.lower()}: {told}")
         workspace.write_json(trial_folder(place, trial.trial_id) / OUTCOME, outcome)
-        ask(oracle.update_trial, trial.trial_id, metrics)
-        ask(oracle.end_trial, trial)
+        tuning_workers.ask(oracle.update_trial, trial.trial_id, metrics)
+        tuning_workers.ask(oracle.end_trial, trial)
         gc.collect()  # the network of the trial, before the next one is built
 
 
