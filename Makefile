@@ -20,7 +20,7 @@ help: ## Show this list.
 	@echo '              WEIGHTS=none (random weights in place of those of ImageNet)'
 	@echo 'make score    score or predict another folder with the models of a finished run'
 	@echo '              RUN=name of the run folder  DATA=folder of radiographs'
-	@echo 'make test     run every test (TESTS=tests/test_x.py for some)'
+	@echo 'make test     run every test (TESTS=tests/data for some)'
 	@echo 'make platforms  run notebooks as on Kaggle and Colab, with the versions there'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make bench    time image preparation and write reports/bench.json'
@@ -33,11 +33,11 @@ help: ## Show this list.
 # `exec` makes the command a child of make itself, and --bound ends it with make: whatever
 # is killed, nothing goes on writing into the run folder.
 report: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.execute profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
+	@exec $(BIN)/python -m nbhelpers.batch profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
 	  --weights "$$WEIGHTS" --bound $$PPID
 
 score: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.execute score --run "$$RUN" --data "$$DATA" --bound $$PPID
+	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA" --bound $$PPID
 
 test: $(INSTALLED)
 	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $$TESTS

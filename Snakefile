@@ -11,7 +11,7 @@ from pathlib import Path
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT))
 
-from nbhelpers import profiles, reach, run_order, states
+from nbhelpers.batch import profiles, reach, status
 
 PROFILE = profiles.read_profile(PROJECT, config.get("profile", "demo"))
 FOLDER = Path(config.get("folder") or PROJECT / "reports" / PROFILE.name).resolve()
@@ -32,13 +32,13 @@ def inputs(run):
         run.settings,
         *([shared] if shared.exists() else []),
         *reach.helpers_reached(run.notebook, HELPERS if HELPERS.is_dir() else None),
-        *(states.done_path(FOLDER, earlier.name) for earlier in run_order.upstream(PROFILE.runs, run)),
+        *(status.done_path(FOLDER, earlier.name) for earlier in profiles.upstream(PROFILE.runs, run)),
     ]
 
 
 rule all:
     input:
-        [str(states.done_path(FOLDER, run.name)) for run in PROFILE.runs],
+        [str(status.done_path(FOLDER, run.name)) for run in PROFILE.runs],
 
 
 for run in PROFILE.runs:
@@ -49,7 +49,7 @@ for run in PROFILE.runs:
         input:
             [str(path) for path in inputs(run)],
         output:
-            str(states.done_path(FOLDER, run.name)),
+            str(status.done_path(FOLDER, run.name)),
         threads: workflow.cores if run.number in WHOLE_MACHINE else max(1, workflow.cores // 2)
         resources:
             gpu=int(run.number in GPU_NOTEBOOKS),
@@ -62,6 +62,6 @@ for run in PROFILE.runs:
             data=config.get("data") or "",
             weights=config.get("weights") or "",
         shell:
-            "exec {params.python:q} -m nbhelpers.execute run {params.profile} {params.run} --inside"
+            "exec {params.python:q} -m nbhelpers.batch run {params.profile} {params.run} --inside"
             " --project {params.project:q} --folder {params.folder:q} --data={params.data:q}"
             " --weights={params.weights:q} --cores {threads} --bound $PPID"

@@ -1,16 +1,38 @@
-"""Where data and outputs are on Kaggle, on Colab and here; safe writes; progress."""
+"""Where data and outputs are on Kaggle, on Colab and here; safe writes; progress.
+
+The machine that a run has: processor, memory, GPU, and the versions that can change a figure.
+
+One function of many files, called by fresh Pythons side by side.
+
+Threads would wait for each other where a hand is sought, and other kinds of processes are unsafe
+here (see `preparers`). Each worker imports one function alone, is asked one line at a time, and
+ends when nobody asks any more, however its owner ended. Arrays come back as bytes, never pickled.
+
+Locks on files of a run folder. The system frees them with the process, however it ends.
+"""
 
 import contextlib
 import errno
+import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
+import queue
 import re
+import signal
+import subprocess
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 KAGGLE_INPUT = Path("/kaggle/input")
 # How deep below it things are looked for. A data set lies at `<name>` or, since 2026, at
@@ -246,3 +268,239 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
             last = now
             log(f"{label}: {done:,} of {total:,}, {done / (now - started):.1f} a second")
     log(f"{label}: {done:,} in {time.monotonic() - started:.1f} s")
+
+
+PATIENCE = 10.0  # seconds that a process which was killed gets to disappear
+
+
+@contextlib.contextmanager
+def hold(path: Path, busy: str, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock; raises InputError(`busy`) when another process keeps it for `wait` seconds.
+
+    `{process}` in `busy` becomes the number of the process that holds it, where that is known.
+    """
+    with explained_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _try(descriptor, shared, wait):
+            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
+            raise InputError(busy.replace("{process}", holder))
+        with explained_errors(path):
+            os.pwrite(descriptor, b"%-20d\n" % os.getpid(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def end_leftovers(path: Path) -> None:
+    """End what a killed run left behind: processes that still hold its kernel's lock.
+
+    Raises InputError when they cannot be ended, so that no two kernels write the same files.
+    """
+    if not path.exists():
+        return
+    with explained_errors(path):
+        descriptor = os.open(path, os.O_RDWR)
+    try:
+        if _try(descriptor, wait=1.0):
+            return
+        group = os.pread(descriptor, 20, 0).decode().strip()
+        if group.isdigit() and int(group) > 1:
+            log(f"ending process group {group}, left behind by a run that was killed")
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(group), signal.SIGKILL)
+        if not _try(descriptor, wait=PATIENCE):
+            raise InputError(
+                f"{path}: the kernel of an earlier run (process group {group or 'unknown'}) still "
+                "writes. End it and run the same command again."
+            )
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int, shared: bool = False, wait: float = 0.0) -> bool:
+    """Take the lock, trying for `wait` seconds."""
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.05)
+
+
+COMMAND = "from nbhelpers.workspace import serve; from {0} import {1}; serve({1})"
+
+
+Each = Callable[..., Iterator[np.ndarray]]
+
+
+@contextlib.contextmanager
+def workers(function: Callable[..., np.ndarray]) -> Iterator[Each]:
+    """Workers, one a core, that end with the block; gives `each(paths, *arguments)`.
+
+    It gives what `function(path, *arguments)` gives of each path, uint8, in their order. Raises
+    InputError as the function does, and where a worker was ended from outside.
+
+    Args:
+        function: stands in a room under its own name. Its arguments are plain, as JSON has them.
+    """
+    count = cores()
+    if count <= 1:
+
+        def each(paths: Sequence[str | Path], *arguments: object) -> Iterator[np.ndarray]:
+            with _one_thread():
+                for path in paths:
+                    yield function(path, *arguments)
+
+        yield each
+        return
+    with contextlib.ExitStack() as undo:
+        idle: queue.SimpleQueue = queue.SimpleQueue()
+        for _ in range(count):
+            idle.put(undo.enter_context(_worker(function)))
+        pool = ThreadPoolExecutor(count)
+        undo.callback(pool.shutdown, wait=True, cancel_futures=True)
+
+        def ask(question: list) -> np.ndarray:
+            worker = idle.get()
+            try:
+                return _answer(worker, question)
+            finally:
+                idle.put(worker)
+
+        yield lambda paths, *arguments: pool.map(ask, [[str(path), *arguments] for path in paths])
+
+
+@contextlib.contextmanager
+def _worker(function: Callable) -> Iterator[subprocess.Popen]:
+    folder = str(Path(__file__).parents[1])
+    known = os.environ.get("PYTHONPATH")
+    paths = os.pathsep.join([folder, known] if known else [folder])
+    command = COMMAND.format(function.__module__, function.__name__)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = os.environ | {"PYTHONPATH": paths}
+    with subprocess.Popen([sys.executable, "-c", command], env=environment, **pipes) as worker:
+        try:
+            yield worker
+        finally:
+            with contextlib.suppress(OSError):
+                worker.stdin.close()
+
+
+def _answer(worker: subprocess.Popen, question: list) -> np.ndarray:
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.write(json.dumps(question).encode() + b"\n")
+        worker.stdin.flush()
+    line = worker.stdout.readline()
+    answer = json.loads(line) if line.endswith(b"\n") else {}
+    if "refused" in answer:
+        raise InputError(answer["refused"])
+    content = worker.stdout.read(int(np.prod(answer["shape"]))) if answer else b""
+    if not answer or len(content) < np.prod(answer["shape"]):
+        raise InputError(
+            f"a worker ended while it looked at {question[0]}, most likely for lack of memory. "
+            "Set NBHELPERS_CORES to fewer cores and run again."
+        )
+    return np.frombuffer(content, np.uint8).reshape(answer["shape"])
+
+
+def serve(function: Callable[..., np.ndarray]) -> None:
+    """The worker: a question a line of standard input, an answer a line and its bytes."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt), _one_thread():
+        for line in sys.stdin.buffer:
+            try:
+                made = np.ascontiguousarray(function(*json.loads(line)), np.uint8)
+                answer, content = {"shape": made.shape}, made.tobytes()
+            except InputError as error:
+                answer, content = {"refused": str(error)}, b""
+            answers.write(json.dumps(answer).encode() + b"\n" + content)
+            answers.flush()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV without threads of its own: every core has a process already."""
+    own = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(own)
+
+
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scikit-image",
+    "scikit-learn",
+    "opencv-python-headless",
+    "xgboost",
+    "keras",
+    "tensorflow",
+)
+
+
+def hardware() -> dict[str, object]:
+    """Processor, cores, memory in GB, and the name of the first NVIDIA GPU (or null)."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor_name(),
+        "cores": cores(),
+        "memory_gb": round(memory_bytes / 1e9, 1),
+        "gpu": _gpu_name(),
+        "platform": platform_name(),
+    }
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu_name() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip().splitlines()[0] if found.stdout.strip() else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that can change a figure."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def versions_text() -> str:
+    """The versions as lines of at most 88 characters, for the top of a notebook."""
+    return textwrap.fill(", ".join(f"{name} {found}" for name, found in versions().items()), 88)
+
+
+def require_same_fingerprint(run_folder: Path, fingerprint: dict[str, object]) -> None:
+    """Refuse a run folder made from other data; a folder without any data passes.
+
+    Raises InputError naming both folders and both hashes.
+    """
+    path = run_folder / "data.json"
+    if not path.exists():
+        return
+    before = read_json(path)["fingerprint"]
+    if before["hash"] != fingerprint["hash"]:
+        raise InputError(
+            f"{run_folder} was made from other data: {before['data_folder']} "
+            f"(fingerprint {before['hash']}), and this run reads {fingerprint['data_folder']} "
+            f"(fingerprint {fingerprint['hash']}). Choose another run folder, or delete this one."
+        )

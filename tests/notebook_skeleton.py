@@ -5,7 +5,7 @@ import io
 import re
 import tokenize
 
-from nbhelpers.profiles import GIVEN, MOST_PARAMETERS
+from nbhelpers.batch.profiles import GIVEN, MOST_PARAMETERS
 
 HEADING = "What this shows"
 LAST_CALL = "save_results"
@@ -126,10 +126,10 @@ def _figures(cells: list[dict]) -> list[str]:
     for number, cell in enumerate(cells):
         for call in _calls(cell):
             name = ast.unparse(call.func)
-            if name == "figures.show" and not _has_alt(call):
+            if name == "style.show" and not _has_alt(call):
                 found.append(f"cell {number} shows a figure without alt text")
             if name in ("plt.show", "pyplot.show"):
-                found.append(f"cell {number} calls {name}: use figures.show with alt text")
+                found.append(f"cell {number} calls {name}: use style.show with alt text")
     return found
 
 

@@ -1,8 +1,11 @@
-"""The floors of nbhelpers, what may be imported where, and who may read the test split."""
+"""The layers of nbhelpers, what is safe to import, and who may read the test split."""
 
 import ast
+import graphlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,32 +13,38 @@ import pytest
 import nbhelpers
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {path.stem: path for path in sorted((ROOT / "nbhelpers").glob("[!_]*.py"))}
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# The order of this dictionary is the order of the table.
-FLOORS = {
-    room: int(floor)
-    for floor, room in re.findall(r"^    (\d) +(\w+)  +\S", nbhelpers.__doc__, flags=re.MULTILINE)
+PACKAGE = ROOT / "nbhelpers"
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.stem != "__init__"
 }
-TABLE = "the table in nbhelpers/__init__.py"
-WIDEST_LINE = 100
-# Rooms that must name TensorFlow: they import it inside the function that needs it.
-TENSORFLOW_ROOMS = {"sam", "devices", "grad_cam"}
-NOTEBOOK_TOOLS = {"nbconvert", "nbclient", "nbformat", "papermill"}
-NOTEBOOK_ROOMS = {"report", "execute"}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# Name of a file or folder to its layer, from the table in nbhelpers/__init__.py.
+LAYERS = {
+    name: int(layer)
+    for layer, name in re.findall(r"^    (\d)  (\w+)  +\S", nbhelpers.__doc__, flags=re.MULTILINE)
+}
+WITHOUT_TENSORFLOW = ("data", "images", "phantom", "batch")
+# Files that must name TensorFlow: they import it inside the function that needs it.
+NAME_TENSORFLOW = {"models.sam", "models.devices", "explain.grad_cam"}
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "read_pickle", "to_pickle", "enable_unsafe_deserialization"}
 UNSAFE_KEYWORDS = {("allow_pickle", True), ("safe_mode", False), ("shell", True)}
-# Rooms that fit or choose something: they may not even import the evaluator.
-FITTING_ROOMS = {"hog", "networks", "sam", "training", "tuning"}
-FITTING_ROOMS |= {"members", "ensembles", "meta_models", "intervals", "interval_files"}
-# The word "test", as a split, may stand here and on the floors that show finished scores.
-KNOW_THE_TEST_SPLIT = {"splits", "evaluation", "coverage"}
-FIRST_SHOWING_FLOOR = 7
+READ_ALL_ROWS = {"predictions", "evaluation.scores"}
+# The word "test", as a split, may stand here and in the layers that show finished scores.
+KNOW_THE_TEST_SPLIT = {"data.splits", "evaluation.scores", "evaluation.conformal"}
+FIRST_SHOWING_LAYER = 6
 
 
-def notebook_code(path: Path) -> str:
-    """All code cells of a notebook as one text, without magics."""
+def layer_of(file: str) -> int:
+    return LAYERS[file.partition(".")[0]]
+
+
+def code_of(path: Path) -> str:
+    """A file's code; of a notebook all code cells as one text, without magics."""
+    if path.suffix == ".py":
+        return path.read_text()
     cells = json.loads(path.read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     return re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
@@ -52,20 +61,9 @@ def imported_modules(tree: ast.AST) -> set[str]:
     return found
 
 
-def imported_rooms(tree: ast.AST) -> set[str]:
-    """Every room that the code imports."""
-    parts = [name.split(".") for name in imported_modules(tree)]
-    return {names[1] for names in parts if names[0] == "nbhelpers" and len(names) > 1} & set(ROOMS)
-
-
-def floor_faults(room: str, rooms_used: set[str], floors: dict[str, int]) -> list[str]:
-    """What a room imports although it lies no lower."""
-    place = list(floors)
-    return [
-        f"{room} (floor {floors[room]}) imports {used} (floor {floors[used]})"
-        for used in sorted(rooms_used)
-        if (floors[used], place.index(used)) >= (floors[room], place.index(room))
-    ]
+def imported_files(tree: ast.AST) -> set[str]:
+    """The files of nbhelpers that the code imports."""
+    return {name.removeprefix("nbhelpers.") for name in imported_modules(tree)} & set(FILES)
 
 
 def unsafe_uses(tree: ast.AST) -> set[str]:
@@ -101,80 +99,72 @@ def split_uses(tree: ast.AST) -> set[str]:
     return found
 
 
-def tree_of(room: str) -> ast.AST:
-    return ast.parse(ROOMS[room].read_text())
+TREES = {file: ast.parse(path.read_text()) for file, path in FILES.items()}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_room_stands_in_the_table(room):
-    assert room in FLOORS, f"nbhelpers/{room}.py has no line in {TABLE}: add its floor and noun."
+def test_imports_run_downward_between_layers_and_in_no_circle():
+    used = {file: imported_files(tree) - {file} for file, tree in TREES.items()}
+    upward = [
+        f"{file} imports {other}"
+        for file, others in used.items()
+        for other in others
+        if layer_of(other) > layer_of(file)
+    ]
+    assert not upward
+    list(graphlib.TopologicalSorter(used).static_order())  # raises CycleError
 
 
-def test_every_line_of_the_table_is_a_room():
-    stale = sorted(set(FLOORS) - set(ROOMS))
-    assert not stale, f"{TABLE} names rooms that are no files: {stale}."
+def test_the_table_of_layers_names_what_there_is():
+    assert set(LAYERS) == {file.partition(".")[0] for file in FILES}
 
 
-def test_the_table_rises():
-    assert list(FLOORS.values()) == sorted(FLOORS.values())
+def test_packages_hold_a_docstring_alone():
+    for path in PACKAGE.rglob("__init__.py"):
+        (statement,) = ast.parse(path.read_text()).body
+        assert isinstance(statement, ast.Expr) and isinstance(statement.value.value, str), path
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_import_only_from_lower_floors(room):
-    used = imported_rooms(tree_of(room)) - {room}
-    unlisted = ({room} | used) - set(FLOORS)
-    assert not unlisted, f"{unlisted} missing from {TABLE}"
-    assert not floor_faults(room, used, FLOORS)
+def test_what_needs_no_network_imports_without_tensorflow():
+    """In a fresh process: an import anywhere on the way would show."""
+    names = [f"nbhelpers.{file}" for file in FILES if file.startswith(WITHOUT_TENSORFLOW)]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
+    code += "print({'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules))"
+    command = [sys.executable, "-c", code, *names]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_say_what_they_are(room):
-    assert ast.get_docstring(tree_of(room)), f"{room} has no docstring"
-    assert max(map(len, ROOMS[room].read_text().splitlines())) <= WIDEST_LINE
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_only_report_and_execute_know_notebook_tools(room):
-    used = {name.split(".")[0] for name in imported_modules(tree_of(room))} & NOTEBOOK_TOOLS
-    assert not used or room in NOTEBOOK_ROOMS
-
-
-@pytest.mark.parametrize("path", [*ROOMS.values(), *NOTEBOOKS], ids=lambda path: path.name)
-def test_few_import_tensorflow_and_nothing_unpickles(path):
-    code = notebook_code(path) if path.suffix == ".ipynb" else path.read_text()
-    tree = ast.parse(code)
+@pytest.mark.parametrize("path", [*FILES.values(), *NOTEBOOKS], ids=lambda path: path.stem)
+def test_few_name_tensorflow_and_nothing_unpickles(path: Path):
+    tree = ast.parse(code_of(path))
+    assert ast.get_docstring(tree) or path.suffix == ".ipynb", "say what the file knows"
     roots = {name.split(".")[0] for name in imported_modules(tree)}
-    if path.stem not in TENSORFLOW_ROOMS:
+    if path not in {FILES[file] for file in NAME_TENSORFLOW}:
         assert not roots & {"tensorflow", "tf_keras"}, "write it with Keras alone"
     assert not unsafe_uses(tree)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_nothing_but_the_evaluator_reads_the_test_split(room):
-    found = split_uses(tree_of(room))
-    if room not in {"predictions", "evaluation"}:
-        assert "all_rows" not in found
-    if room not in {"predictions", "workspace"}:
-        assert "predictions/" not in found, "go through the room predictions"
-    if room not in KNOW_THE_TEST_SPLIT and FLOORS.get(room, 0) < FIRST_SHOWING_FLOOR:
-        assert "test" not in found, "a room below the showing floors names the test split"
-    if room in FITTING_ROOMS:
-        assert "evaluation" not in imported_rooms(tree_of(room))
+def test_nothing_but_the_evaluator_reads_the_test_split():
+    for file, tree in TREES.items():
+        found = split_uses(tree)
+        if file not in READ_ALL_ROWS:
+            assert "all_rows" not in found, file
+        if file not in {"predictions", "workspace"}:
+            assert "predictions/" not in found, f"{file}: go through predictions"
+        if file not in KNOW_THE_TEST_SPLIT and layer_of(file) < FIRST_SHOWING_LAYER:
+            assert "test" not in found, f"{file} lies below what shows scores"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_notebooks_read_predictions_through_the_evaluator(path):
-    found = split_uses(ast.parse(notebook_code(path)))
-    assert not found & {"all_rows", "predictions/"}
+def test_notebooks_know_no_batch_and_read_predictions_through_the_evaluator():
+    for path in NOTEBOOKS:
+        tree = ast.parse(code_of(path))
+        assert not {file for file in imported_files(tree) if file.startswith("batch")}, path.name
+        assert not split_uses(tree) & {"all_rows", "predictions/"}, path.name
 
 
 def test_the_checks_see_what_they_look_for():
-    floors = {"low": 1, "first": 2, "second": 2, "high": 3}
-    assert not floor_faults("second", {"low", "first"}, floors)
-    assert floor_faults("first", {"second"}, floors)
-    assert floor_faults("first", {"high"}, floors)
-    code = "def f():\n    from nbhelpers import cases as c\n    import nbhelpers.metrics"
-    assert imported_rooms(ast.parse(code)) == {"cases", "metrics"}
+    code = "def f():\n    from nbhelpers.data import cases as c\n    import nbhelpers.metrics"
+    assert imported_files(ast.parse(code)) == {"data.cases", "metrics"}
     for bad in (
         "import pickle",
         "from joblib import load",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from notebook_skeleton import problems, source, tags
 
-from nbhelpers.profiles import MOST_PARAMETERS
+from nbhelpers.batch.profiles import MOST_PARAMETERS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -43,7 +43,7 @@ GOOD = {
             "rate = -1.0e-3  # a step, -1 to 1",
             tags=("parameters",),
         ),
-        code("%matplotlib inline", 'figures.show(figure, alt="Ages")'),
+        code("%matplotlib inline", 'style.show(figure, alt="Ages")'),
         markdown("## What this shows"),
         code("results.save_results(run_folder, run=run)"),
     ],
@@ -95,9 +95,9 @@ FAULTS = {
         {**GOOD, "cells": [*GOOD["cells"], code("print(1)")]},
         "does not call save_results",
     ),
-    "a figure without alt": (change("cells/2/source", "figures.show(figure)"), "alt text"),
-    "a figure with its name alone": (change("cells/2/source", "figures.show(f)"), "alt text"),
-    "plt.show": (change("cells/2/source", "plt.show()"), "use figures.show"),
+    "a figure without alt": (change("cells/2/source", "style.show(figure)"), "alt text"),
+    "a figure with its name alone": (change("cells/2/source", "style.show(f)"), "alt text"),
+    "plt.show": (change("cells/2/source", "plt.show()"), "use style.show"),
     "outputs": (change("cells/2/outputs", [{}]), "has outputs"),
     "a count": (change("cells/2/execution_count", 3), "has outputs"),
     "papermill's metadata": (change("cells/2/metadata", {"papermill": {}}), "papermill"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbhelpers import metrics, paired
+from nbhelpers import metrics
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -21,14 +21,14 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
     truth, predicted = ages()
     better = truth + 0.95 * (predicted - truth)
     a, b = np.abs(better - truth), np.abs(predicted - truth)
-    difference = paired.compare_errors(a, b)
+    difference = metrics.compare_errors(a, b)
     assert difference["value"] == pytest.approx(a.mean() - b.mean())
     assert difference["lower"] < difference["value"] < difference["upper"] < 0
     assert difference["p"] < 0.002
     first = metrics.score_ages(truth, better).iloc[0]
     second = metrics.score_ages(truth, predicted).iloc[0]
     assert first["upper"] > second["lower"]
-    mirrored = paired.compare_errors(b, a)
+    mirrored = metrics.compare_errors(b, a)
     assert mirrored["lower"] == pytest.approx(-difference["upper"])
     assert mirrored["p"] == difference["p"]
 
@@ -36,9 +36,9 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
 def test_a_model_does_not_differ_from_itself():
     errors = np.abs(np.subtract(*ages()))
     told = {"n": 1700, "value": 0, "lower": 0, "upper": 0, "p": 1}
-    assert paired.compare_errors(errors, errors) == told
+    assert metrics.compare_errors(errors, errors) == told
     stage = np.arange(1700) % 5
-    assert paired.compare_kappa(stage, stage[::-1], stage[::-1]) == told
+    assert metrics.compare_kappa(stage, stage[::-1], stage[::-1]) == told
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_p_is_below_five_per_cent_as_often_as_it_says_where_nothing_differs(monk
     found = []
     for _ in range(300):
         a, b = random.gamma(2, 5, (2, 200))
-        found.append(paired.compare_errors(a, b)["p"])
+        found.append(metrics.compare_errors(a, b)["p"])
     assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
     assert 0.4 < np.mean(np.array(found) < 0.5) < 0.6
 
@@ -60,7 +60,7 @@ def test_kappa_is_compared_on_the_same_cases():
         np.where(random.uniform(size=600) < share, truth, random.integers(0, 5, 600))
         for share in (0.8, 0.6)
     )
-    difference = paired.compare_kappa(truth, good, bad)
+    difference = metrics.compare_kappa(truth, good, bad)
     scores = [
         metrics.score_stages(truth, said).set_index("metric").loc["qwk", "value"]
         for said in (good, bad)
@@ -71,12 +71,12 @@ def test_kappa_is_compared_on_the_same_cases():
 
 
 def test_holm_by_hand():
-    np.testing.assert_allclose(paired.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(metrics.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
 
 
 @given(P_VALUES)
 def test_holm_keeps_the_order_and_only_raises(p):
-    corrected = paired.holm(p)
+    corrected = metrics.holm(p)
     assert (corrected >= np.array(p)).all() and (corrected <= 1).all()
     assert (np.diff(corrected[np.argsort(p, kind="stable")]) >= 0).all()
     assert corrected.max() <= min(1.0, len(p) * max(p)) + 1e-12

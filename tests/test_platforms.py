@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nbhelpers import phantom
+from nbhelpers.phantom import dataset
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -101,7 +101,7 @@ def test_on_kaggle_with_the_outputs_of_01_attached(tmp_path: Path, mounted):
     suite = "/kaggle/input/datasets/someone/archive/suite-main"
     copy_suite(tmp_path / suite.lstrip("/"))
     radiographs = place / "input" / "datasets" / "kmader" / "rsna-bone-age"
-    phantom.write_radiographs(radiographs, 140)
+    dataset.write_radiographs(radiographs, 140)
     (place / "working").mkdir()
     where = (suite, place, "/kaggle/working")
     kaggle = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
@@ -127,7 +127,7 @@ def read_fingerprint(run_folder: Path) -> str:
 def test_on_colab_from_a_clone_with_a_named_folder(tmp_path: Path, mounted):
     place = tmp_path / "content"
     copy_suite(place / "suite")
-    phantom.write_radiographs(place / "rsna", 140)
+    dataset.write_radiographs(place / "rsna", 140)
     where = ("/content/suite", place, "/content")
     colab = {"COLAB_RELEASE_TAG": "release"}
     run("01_preprocessing", *where, "data_folder", "/content/rsna", **colab)

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from conftest import write_radiographs
 
-from nbhelpers import cases, results
+from nbhelpers import results
+from nbhelpers.data import cases
 from nbhelpers.workspace import InputError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbhelpers import side_by_side
+from nbhelpers import workspace
 from nbhelpers.workspace import InputError
 
 
@@ -29,7 +29,7 @@ def importable(monkeypatch):
 
 def asked(numbers, cores, monkeypatch):
     monkeypatch.setenv("NBHELPERS_CORES", str(cores))
-    with side_by_side.workers(looked_at) as each:
+    with workspace.workers(looked_at) as each:
         return list(each([f"{number}.png" for number in numbers], 3))
 
 
@@ -49,7 +49,7 @@ def test_no_file_gives_no_answer(monkeypatch):
 
 def test_workers_answer_again(monkeypatch):
     monkeypatch.setenv("NBHELPERS_CORES", "2")
-    with side_by_side.workers(looked_at) as each:
+    with workspace.workers(looked_at) as each:
         first, second = (list(each(["1.png", "2.png", "3.png"], factor)) for factor in (2, 5))
     assert [int(one[0, 0]) for one in first + second] == [2, 4, 6, 5, 10, 15]
     assert len({tuple(one[1]) for one in first + second}) <= 2

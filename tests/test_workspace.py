@@ -10,7 +10,8 @@ import pytest
 from conftest import write_radiographs
 from IPython.core.interactiveshell import InteractiveShell
 
-from nbhelpers import cases, results, workspace
+from nbhelpers import results, workspace
+from nbhelpers.data import cases
 
 ROOT = Path(__file__).parents[1]
 SETUP = "".join(

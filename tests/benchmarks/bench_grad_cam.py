@@ -19,7 +19,8 @@ import keras
 import numpy as np
 from tf_keras_vis.gradcam import Gradcam
 
-from nbhelpers import feature_maps, grad_cam, networks
+from nbhelpers.explain import grad_cam
+from nbhelpers.models import networks
 
 SIZE, CASES, ROUNDS = 112, 64, 3
 WIDTHS = (24, 48, 96, 192, 256)
@@ -56,7 +57,7 @@ def main() -> int:
         SIZE, FACTS, task="age", widths=WIDTHS, dense_units=64, sex_input=False
     )
     theirs = Gradcam(single_input(network), clone=False)
-    layer = feature_maps.feature_layer(network).name
+    layer = grad_cam.feature_layer(network).name
     shown = np.random.default_rng(0).integers(0, 256, (CASES, SIZE, SIZE)).astype(np.uint8)
 
     def loop() -> None:

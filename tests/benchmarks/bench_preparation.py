@@ -29,8 +29,9 @@ from PIL import Image
 from skimage.io import imread
 from skimage.transform import resize
 
-from nbhelpers import images, phantom
-from nbhelpers.hardware import cores
+from nbhelpers.images import preparation, radiograph
+from nbhelpers.phantom import dataset
+from nbhelpers.workspace import cores
 
 SIDE = 1600  # longer side of a synthetic radiograph: some 2 megapixels
 DRAWN = 24
@@ -69,8 +70,8 @@ def decode_all(files: list[Path], decode: Callable) -> None:
 
 def prepare_all(files: list[Path]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        settings = images.Preparation.from_steps(PICTURE, STEPS)
-        images.prepare_cases(case_table(files, len(files)), settings, Path(folder), "hand")
+        settings = preparation.Preparation.from_steps(PICTURE, STEPS)
+        preparation.prepare_cases(case_table(files, len(files)), settings, Path(folder), "hand")
 
 
 def plain_loop(files: list[Path]) -> None:
@@ -143,13 +144,13 @@ def main() -> int:
     os.environ["NBHELPERS_HEADLESS"] = "1"
     if asked.prepare:
         cases = pd.read_json(asked.prepare, dtype=False)
-        settings = images.Preparation.from_steps(PICTURE, STEPS)
-        images.prepare_cases(cases, settings, asked.into, "hand")
+        settings = preparation.Preparation.from_steps(PICTURE, STEPS)
+        preparation.prepare_cases(cases, settings, asked.into, "hand")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        source = asked.originals or phantom.write_radiographs(Path(folder) / "data", DRAWN, SIDE)
+        source = asked.originals or dataset.write_radiographs(Path(folder) / "data", DRAWN, SIDE)
         files = sorted(path for path in source.rglob("*.png"))
-        sizes = [images.read_image(path).size for path in files]
+        sizes = [radiograph.read_image(path).size for path in files]
         rounds = speeds(files, asked.speed_images)
         quarter, whole = (peak_memory(files, n) for n in (asked.images // 4, asked.images))
     figures = {

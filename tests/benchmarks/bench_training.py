@@ -24,9 +24,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nbhelpers import augmentation, backbones, devices, features, networks, sam
-from nbhelpers.batches import Batches
-from nbhelpers.optimisers import Schedule, compile_model
+from nbhelpers.models import backbones, devices, features, networks, sam
+from nbhelpers.models.batches import Batches
+from nbhelpers.models.training import Schedule, compile_model
 
 SIZE, CASES, BATCH = 112, 640, 32
 BASE_CASES = 96  # through VGG16, which is slow on a processor
@@ -90,14 +90,14 @@ def augmentation_share(data: tuple) -> float:
     images, sex, months = data
     held = [np.array(images)[..., None], sex[:, None]]
     changed = compiled(networks.custom_cnn(SIZE, FACTS))
-    call = augmentation.LightAugmentation.call
+    call = networks.LightAugmentation.call
     try:
-        augmentation.LightAugmentation.call = lambda self, pictures, training=False: pictures
+        networks.LightAugmentation.call = lambda self, pictures, training=False: pictures
         plain = compiled(networks.custom_cnn(SIZE, FACTS))
         # Compiled by its first call, which is why the layer stays switched off until then.
         plain.fit(held, months[:, None], batch_size=BATCH, verbose=0)
     finally:
-        augmentation.LightAugmentation.call = call
+        networks.LightAugmentation.call = call
 
     def epoch(model: keras.Model) -> None:
         model.fit(held, months[:, None], batch_size=BATCH, verbose=0, shuffle=False)

@@ -13,8 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nbhelpers.hardware import hardware, versions
-from nbhelpers.workspace import write_json
+from nbhelpers.workspace import hardware, versions, write_json
 
 
 def run(script: Path, figures: Path) -> tuple[bool, object]:

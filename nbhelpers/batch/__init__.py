@@ -1,0 +1,1 @@
+"""Whole profiles headless: parameters, papermill, Snakemake, pages."""

@@ -1,0 +1,311 @@
+"""Profiles: folders of papermill parameter files, one a run, checked before any work starts.
+
+`params/<profile>/<notebook>[.<name>].yaml` is one run. `_profile.yaml` beside them holds what the
+runs share. Every file is flat, so each also works with plain papermill.
+
+Which runs of a profile wait for which.
+
+The run that scores another folder of radiographs with the models of a finished run folder.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nbhelpers import results
+from nbhelpers.parameters import Parameter, declared_parameters, nearest, problem, read_parameters
+from nbhelpers.workspace import InputError, is_synthetic, log, read_json
+
+SHARED = "_profile.yaml"
+RESERVED = ("kernel_name",)  # keys of _profile.yaml that execute reads and no notebook gets
+GIVEN = ("run", "run_folder", "profile")  # parameters that execute gives to every notebook
+DATA = "data_folder"  # the parameter that DATA=... replaces, in notebooks that declare it
+WEIGHTS = "weights"  # the parameter that WEIGHTS=none replaces where it asks for ImageNet's
+IMAGENET = ("imagenet", "imagenet if found")
+RANDOM_WEIGHTS = "none"
+MOST_PARAMETERS = 18  # beside those that execute gives
+DEFAULT_KERNEL = "python3"
+FOR_SYNTHETIC = ("demo", "smoke")  # profiles sized for the radiographs that they draw
+SCORER = 9  # the notebook that scores another folder
+RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
+PREPARERS = (1,)  # notebooks whose `view` names what they write
+OF_ONE_VIEW = ("view", "image_size", "steps")  # what may differ between views of one case table
+TRAINERS = (2, 3, 4, 5)  # notebooks whose `model` and `task` name what they write
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a notebook: its name, the two files behind it, and the parameters it passes."""
+
+    name: str
+    notebook: Path
+    settings: Path
+    declared: dict[str, Parameter]  # every parameter of the notebook
+    parameters: dict[str, object]  # shared and own values, without those in GIVEN
+
+    @property
+    def number(self) -> int:
+        return int(self.name[:2])
+
+    @property
+    def values(self) -> dict[str, object]:
+        """Every parameter as the notebook gets it, but those in GIVEN and DATA=...."""
+        defaults = {name: parameter.default for name, parameter in self.declared.items()}
+        return defaults | self.parameters
+
+    @property
+    def weights(self) -> str:
+        """What its network starts from; "" where the notebook has no such parameter."""
+        return str(self.values.get(WEIGHTS, ""))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A checked profile."""
+
+    name: str
+    folder: Path
+    kernel_name: str
+    runs: tuple[Run, ...]
+
+
+def read_profile(project: Path, name: str, weights: str = "") -> Profile:
+    """Read `params/<name>` and check every run; raises InputError naming file, key and remedy.
+
+    `weights` other than "" is what runs start from that would start from ImageNet's weights.
+    """
+    folder = _profile_folder(project, name)
+    shared = read_parameters(folder / SHARED) if (folder / SHARED).exists() else {}
+    reserved = {key: shared.pop(key) for key in RESERVED if key in shared}
+    paths = sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("_"))
+    runs = tuple(_read_run(project, path, folder, shared) for path in paths)
+    if not runs:
+        raise InputError(f"{folder} has no run. Add a file such as 01_preprocessing.yaml.")
+    _check_shared(folder / SHARED, shared, runs)
+    _check_outputs(runs)
+    if weights:
+        runs = tuple(_starting_from(run, weights) for run in runs)
+    return Profile(name, folder, str(reserved.get("kernel_name") or DEFAULT_KERNEL), runs)
+
+
+def without_unnamed_scoring(profile: Profile, run_folder: Path, data: str) -> Profile:
+    """The profile without runs of notebook 09 that name no folder, where radiographs are real.
+
+    Where they are synthetic such a run draws others; real models have nothing to be scored on.
+
+    Args:
+        data: the folder of radiographs as given, "" where the run folder or a run names it.
+    """
+    folders = [run.values.get("external_folder") for run in profile.runs]
+    if any(folders) or not (data or is_of_real_radiographs(run_folder)):
+        return profile
+    left_out = [
+        run for run in profile.runs if run.number == SCORER and not run.values.get("score_folder")
+    ]
+    for run in left_out:
+        log(
+            f"left out {run.name}: it names no folder to score. To score one with the models of "
+            f"this run: make score RUN={run_folder.name} DATA=folder"
+        )
+    return replace(profile, runs=tuple(run for run in profile.runs if run not in left_out))
+
+
+def is_of_real_radiographs(run_folder: Path) -> bool:
+    """Whether notebook 01 has prepared other radiographs here than those that it draws."""
+    path = run_folder / "data.json"
+    return path.exists() and not is_synthetic(read_json(path)["fingerprint"]["data_folder"])
+
+
+def find_run(profile: Profile, name: str) -> Run:
+    """The run called `name`; raises InputError with the nearest name."""
+    names = {run.name: run for run in profile.runs}
+    if name not in names:
+        raise InputError(f"Profile {profile.name} has no run {name}.{nearest(name, names)}")
+    return names[name]
+
+
+def _profile_folder(project: Path, name: str) -> Path:
+    folder = project / "params" / name
+    if not re.fullmatch(r"[\w.-]+", name) or not folder.is_dir():
+        known = sorted(path.name for path in (project / "params").glob("*") if path.is_dir())
+        raise InputError(
+            f"There is no profile {name!r}.{nearest(name, known)} Profiles: {', '.join(known)}."
+        )
+    return folder
+
+
+def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]) -> Run:
+    match = RUN_NAME.fullmatch(path.stem)
+    notebook = project / "notebooks" / f"{match['notebook'] if match else path.stem}.ipynb"
+    if not match or not notebook.exists():
+        known = sorted(found.stem for found in (project / "notebooks").glob("*.ipynb"))
+        raise InputError(
+            f"{path}: there is no notebook {notebook.name}.{nearest(notebook.stem, known)} "
+            "A file is named <notebook>.yaml or <notebook>.<name>.yaml."
+        )
+    declared = declared_parameters(notebook)
+    _check_declared(notebook, declared)
+    own = read_parameters(path)
+    for key, value in own.items():
+        if key in GIVEN:
+            raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
+        if key not in declared:
+            raise InputError(
+                f"{path}: {notebook.name} has no parameter {key}.{nearest(key, declared)}"
+            )
+        _check_value(path, key, value, declared[key])
+    passed = {key: value for key, value in shared.items() if key in declared}
+    for key, value in passed.items():
+        _check_value(folder / SHARED, key, value, declared[key])
+    return Run(path.stem, notebook, path, declared, {**passed, **own})
+
+
+def _check_value(path: Path, key: str, value: object, parameter: Parameter) -> None:
+    found = problem(key, value, parameter)
+    if found:
+        raise InputError(f"{path}: {found}")
+
+
+def _check_declared(notebook: Path, declared: dict[str, object]) -> None:
+    for name in GIVEN:
+        if name not in declared:
+            raise InputError(f'{notebook}: its parameters cell lacks the line `{name} = ""`.')
+    own = [name for name in declared if name not in GIVEN]
+    if len(own) > MOST_PARAMETERS:
+        raise InputError(
+            f"{notebook} declares {len(own)} parameters; {MOST_PARAMETERS} is the most. "
+            "Make the rest constants of the module that owns them."
+        )
+
+
+def _check_shared(path: Path, shared: dict[str, object], runs: tuple[Run, ...]) -> None:
+    declared = {name for run in runs for name in run.declared}
+    for key in shared:
+        if key in GIVEN:
+            raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
+        if key not in declared:
+            raise InputError(
+                f"{path}: no notebook of this profile has a parameter {key}."
+                f"{nearest(key, [*declared, *RESERVED])}"
+            )
+
+
+def _starting_from(run: Run, weights: str) -> Run:
+    """The run with other weights in place of ImageNet's; one that names a file keeps it."""
+    if run.weights not in IMAGENET:
+        return run
+    return replace(run, parameters={**run.parameters, WEIGHTS: weights})
+
+
+def _check_outputs(runs: tuple[Run, ...]) -> None:
+    """Refuse two runs that would write the same files: the second would replace the first's."""
+    owners: dict[str, Run] = {}
+    for run in runs:
+        output = _output(run)
+        if output and output in owners:
+            raise InputError(
+                f"{run.settings} and {owners[output].settings.name} both write {output}. "
+                f"Give one another `{output.split()[0]}`."
+            )
+        owners[output] = run
+    first, *others = [run for run in runs if run.number in PREPARERS] or [None]
+    for run in others:
+        for key in run.values.keys() & first.values.keys() - {*GIVEN, *OF_ONE_VIEW}:
+            if run.values[key] != first.values[key]:
+                raise InputError(
+                    f"{run.settings}: {key} is {run.values[key]!r}, in {first.settings.name} "
+                    f"{first.values[key]!r}. Views share one case table: set it in {SHARED}."
+                )
+
+
+def _output(run: Run) -> str:
+    """What a run writes into the run folder that only one run may write."""
+    values = run.values
+    if run.number in PREPARERS and "view" in values:
+        return f"view {values['view']}"
+    if run.number in TRAINERS and "model" in values:
+        task = f" for task {values['task']}" if values.get("task") else ""
+        return f"model {values['model']}{task}"
+    return ""
+
+
+def scoring_run(project: Path, run_folder: Path, data: str) -> tuple[Profile, Run]:
+    """The profile that the run folder was made with, and a run of notebook 09 on `data`.
+
+    Raises InputError where `data` is not named, or the run folder holds no finished run.
+    """
+    if not data:
+        raise InputError("DATA is empty. Name the folder of radiographs to score: DATA=folder.")
+    first = sorted((run_folder / "results").glob("01_*.json"))
+    if not first:
+        raise InputError(
+            f"{run_folder} holds no finished run. Name one by RUN=, or make it: make report."
+        )
+    profile = read_profile(project, str(read_json(first[0])["profile"]))
+    name = results.set_name(Path(data))
+    notebook = project / "notebooks" / f"{results.NOTEBOOK}.ipynb"
+    given = {"score_folder": data, "name": name}
+    declared = declared_parameters(notebook)
+    run = Run(f"{results.NOTEBOOK}.{name}", notebook, notebook, declared, given)
+    return profile, run
+
+
+# Notebooks of a group wait for all runs of the nearest group before them that has runs.
+ENSEMBLES = 5
+GROUPS = ((1,), (2, 3, 4), (5,), (6, 7, 8, 9))
+
+
+def upstream(runs: tuple[Run, ...], run: Run) -> list[Run]:
+    """The runs that `run` waits for: the nearest earlier group that has any, what it compares its
+    model with, and ensembles of ages, whose months ensembles of stages are compared with."""
+    return [*_earlier_group(runs, run), *_compared(runs, run), *_ages_first(runs, run)]
+
+
+def check_comparisons(runs: tuple[Run, ...]) -> None:
+    """Raise InputError where a run is to be compared with a model that no run of the profile makes
+    before it."""
+    for run in runs:
+        wanted = run.values.get("compare_with")
+        if not wanted:
+            continue
+        found = _compared(runs, run)
+        if not found:
+            raise InputError(
+                f"{run.settings}: compare_with is {wanted!r}, but no other run of this profile "
+                f"makes a model of that name for task {run.values.get('task')}. Name one, or leave "
+                "compare_with out."
+            )
+        if found[0].values.get("compare_with"):
+            raise InputError(
+                f"{run.settings}: compare_with is {wanted!r}, whose run {found[0].name} is itself "
+                "compared with another. Compare both with one model."
+            )
+
+
+def _earlier_group(runs: tuple[Run, ...], run: Run) -> list[Run]:
+    position = next((at for at, group in enumerate(GROUPS) if run.number in group), len(GROUPS))
+    for group in reversed(GROUPS[:position]):
+        earlier = [other for other in runs if other.number in group]
+        if earlier:
+            return earlier
+    return []
+
+
+def _ages_first(runs: tuple[Run, ...], run: Run) -> list[Run]:
+    if run.number != ENSEMBLES or run.values.get("task") != "stage":
+        return []
+    return [
+        other for other in runs if other.number == ENSEMBLES and other.values.get("task") != "stage"
+    ]
+
+
+def _compared(runs: tuple[Run, ...], run: Run) -> list[Run]:
+    wanted, task = run.values.get("compare_with"), run.values.get("task")
+    return [
+        other
+        for other in runs
+        if wanted
+        and other is not run
+        and other.number in TRAINERS
+        and (other.values.get("model"), other.values.get("task")) == (wanted, task)
+    ]

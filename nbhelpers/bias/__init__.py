@@ -1,0 +1,1 @@
+"""For whom models err, and what throws them off."""

@@ -1,0 +1,1 @@
+"""Tables of radiographs: cases, labels, splits, stages, duplicates."""

@@ -1,0 +1,370 @@
+"""The case table: one row a radiograph, with label, stage, split and fold.
+
+`layouts` finds the table and the images, `labels` checks every row. Cases of `external_folder` get
+the split `external` and ids that begin with `external-`, those of a table without ages
+`unlabelled` and `unlabelled-`, so a case id occurs once in the table.
+
+The fingerprint of a data set: which tables and images a run folder was made from.
+
+It covers the bytes of the tables and the name, size and modification time of every image in use,
+so it takes a second where hashing the pixels would take minutes. A copy that keeps times (`cp -a`,
+`rsync -a`) has the same fingerprint, wherever it lies.
+
+Cases of another folder than a run's own: to be scored where they have ages, else predicted.
+
+The folder is laid out as in `layouts`, but needs less: a table of ids and sexes without ages, or no
+table at all, gives cases that are predicted; without a table every image is one, of unknown sex.
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nbhelpers.data.splits import SHARES, assign_folds, assign_splits, split_manifest
+from nbhelpers.data.stages import parse_cuts, stage_names, stage_of
+from nbhelpers.data.tables import (
+    Images,
+    Table,
+    find_any_tables,
+    find_images,
+    find_tables,
+    missing_columns,
+    read_labels,
+)
+from nbhelpers.workspace import (
+    InputError,
+    atomic_path,
+    find_attached,
+    find_run_file,
+    hash_of,
+    log,
+    read_json,
+    require_same_fingerprint,
+    write_json,
+)
+
+
+def fingerprint(
+    data_folder: Path, cases: pd.DataFrame, external_folder: Path | None = None
+) -> dict[str, object]:
+    """`hash`, `data_folder`, `external_folder`, `tables` (name -> SHA-256), `images` (count).
+
+    `cases` is the table as `read_cases` gave it, before any case was excluded. The folders are for
+    people to read; the hash does not depend on where they lie.
+    """
+    folders = {"data": Path(data_folder).resolve()}
+    if external_folder is not None:
+        folders["external"] = Path(external_folder).resolve()
+    tables = {}
+    for label, folder in folders.items():
+        for table in find_any_tables(folder):
+            if table is not None:
+                name = f"{label}/{table.path.relative_to(folder).as_posix()}"
+                tables[name] = hashlib.sha256(table.path.read_bytes()).hexdigest()
+    images = sorted(_image_facts(path, folders) for path in cases["image_path"])
+    return {
+        "hash": hash_of([tables, images]),
+        "data_folder": str(folders["data"]),
+        "external_folder": str(folders["external"]) if external_folder is not None else None,
+        "tables": tables,
+        "images": len(images),
+    }
+
+
+def _image_facts(image_path: str, folders: dict[str, Path]) -> tuple[str, int, int]:
+    path = Path(image_path)
+    facts = path.stat()
+    # The deepest folder counts: an external folder may lie inside the data folder.
+    by_depth = sorted(folders.items(), key=lambda item: -len(item[1].parts))
+    for label, folder in by_depth:
+        if path.is_relative_to(folder):
+            name = f"{label}/{path.relative_to(folder).as_posix()}"
+            return name, facts.st_size, facts.st_mtime_ns
+    raise InputError(f"{image_path} lies in none of the folders of radiographs. Read them anew.")
+
+
+# What belongs to a case table is reached through this room: cases.stage_of, cases.fingerprint ...
+
+COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
+TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256"]
+OLDEST_IN_YEARS = 20
+SCORED = "external"  # the split of another folder's cases
+
+
+def read_cases(
+    data_folder: Path, external_folder: Path | None = None, stage_cuts: str = "gilsanz_ratib"
+) -> pd.DataFrame:
+    """The case table of a folder of radiographs, without `image_sha256`.
+
+    Columns: `case_id`, `image_path` (absolute), `sex` ("female", "male" or null), `age_months`,
+    `stage` (Int8), `split`, `fold` (Int8, rows of train alone). Rows stand in the order of the
+    tables: with ages, without ages, external. Everything is checked but the pixels: raises
+    InputError with file, line, column and remedy.
+    """
+    parse_cuts(stage_cuts)
+    data_folder = Path(data_folder).resolve()
+    skip = [] if external_folder is None else [Path(external_folder).resolve()]
+    if data_folder in skip:
+        raise InputError(
+            f"external_folder and data_folder are both {data_folder}: cases that were trained on "
+            "would be scored as external. Name another folder, or none."
+        )
+    table, to_predict = find_tables(data_folder)
+    others = [] if to_predict is None else [to_predict]
+    parts = [_with_splits(read_labelled(table, find_images(data_folder, table, others, skip)))]
+    if to_predict is not None:
+        images = find_images(data_folder, to_predict, [table], skip)
+        parts.append(_renamed(beside(read_labels(to_predict, images), "unlabelled")))
+    if external_folder is not None:
+        table, to_predict = find_tables(skip[0])
+        others = [] if to_predict is None else [to_predict]
+        images = find_images(skip[0], table, others, [data_folder])
+        parts.append(_renamed(beside(read_labelled(table, images), SCORED)))
+    cases = pd.concat(parts, ignore_index=True)
+    _require_distinct(cases["case_id"])
+    cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
+    return plain_text(cases[COLUMNS])
+
+
+def read_labelled(table: Table, images: Images) -> pd.DataFrame:
+    """The rows of a table with ages (see `labels.read_labels`), which must be months."""
+    lacking = missing_columns(table, ("id", "age", "sex"))
+    if lacking:
+        raise InputError(lacking)
+    cases = read_labels(table, images)
+    name = table.column_name("age")
+    if cases["age_months"].max() <= OLDEST_IN_YEARS and "month" not in name.lower():
+        raise InputError(
+            f"{table.path}, column {name!r}: no age is over {OLDEST_IN_YEARS}, so these look like "
+            "years. Multiply them by 12, or name the column boneage_months if they are months."
+        )
+    return cases
+
+
+def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
+    split = assign_splits(cases["case_id"], cases["sex"], cases["age_months"])
+    train = cases[split == "train"]
+    fold = assign_folds(train["case_id"], train["sex"], train["age_months"])
+    return cases.assign(split=split, fold=fold.reindex(cases.index))
+
+
+def beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The cases in a split that is not trained on, without a fold."""
+    return cases.assign(split=split, fold=pd.array([None] * len(cases), dtype="Int8"))
+
+
+def _renamed(cases: pd.DataFrame) -> pd.DataFrame:
+    """Ids that begin with the split, so that they are none of the data folder's."""
+    return cases.assign(case_id=cases["split"] + "-" + cases["case_id"])
+
+
+def _require_distinct(case_id: pd.Series) -> None:
+    twice = case_id[case_id.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"The id {twice.iloc[0]} is also the name given to a case of another table. "
+            "Rename that id and its image."
+        )
+
+
+def keep_readable(
+    cases: pd.DataFrame, geometry: pd.DataFrame
+) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """The cases whose radiograph could be read, with `image_sha256`, and a list of the others.
+
+    `geometry` has a row a case in the same order: `image_sha256`, and `unreadable`, null or the
+    reason. Copies of one file under several ids all get the split and fold of the first, so that
+    no radiograph is both learnt and scored; a copy of one of them in the external folder raises
+    InputError.
+    """
+    readable = geometry["unreadable"].isna().to_numpy()
+    left_out = cases.loc[~readable, ["case_id", "image_path"]]
+    left_out = left_out.assign(reason=geometry.loc[~readable, "unreadable"].to_numpy())
+    kept = cases.assign(image_sha256=geometry["image_sha256"].to_numpy())[readable]
+    kept = kept.reset_index(drop=True)
+    own = kept["split"].isin(SHARES)
+    first = kept[own].drop_duplicates("image_sha256").set_index("image_sha256")
+    leaked = kept[(kept["split"] == "external") & kept["image_sha256"].isin(first.index)]
+    if len(leaked):
+        case = leaked.iloc[0]
+        twin = first.loc[case["image_sha256"], "case_id"]
+        raise InputError(
+            f"{case['image_path']} is the same file as case {twin} of the data folder, one of "
+            f"{len(leaked)}. Take such cases out of external_folder: they may have been trained on."
+        )
+    for column in ("split", "fold"):
+        copied = kept["image_sha256"].map(first[column])
+        kept[column] = kept[column].where(~own, copied.astype(kept[column].dtype))
+    return kept, left_out.to_dict("records")
+
+
+def save_cases(
+    run_folder: Path,
+    cases: pd.DataFrame,
+    fingerprint: dict[str, object],
+    stage_cuts: str = "gilsanz_ratib",
+    excluded: list[dict[str, str]] | None = None,
+) -> None:
+    """Write `cases.parquet`, then `data.json`; refuses a run folder made from other data.
+
+    `excluded` lists cases left out (`case_id`, `image_path`, `reason`); `cases` no longer has them,
+    but the fingerprint covers them: it is taken of the table as `read_cases` gave it.
+    """
+    excluded = excluded or []
+    if fingerprint["images"] != len(cases) + len(excluded):
+        raise ValueError(
+            f"The fingerprint covers {fingerprint['images']} images, not {len(cases)} cases and "
+            f"{len(excluded)} excluded: take it of the table as read_cases gave it."
+        )
+    require_same_fingerprint(run_folder, fingerprint)
+    with atomic_path(run_folder / "cases.parquet") as temporary:
+        cases.to_parquet(temporary, index=False)
+    facts = {
+        "fingerprint": fingerprint,
+        "manifest": split_manifest(cases),
+        "stage_cuts": stage_cuts,
+        "stage_names": list(stage_names(stage_cuts)),
+        "excluded": excluded,
+    }
+    write_json(run_folder / "data.json", facts)
+
+
+def load_cases(run_folder: Path) -> pd.DataFrame:
+    """The case table of a run folder, with `image_path` where the radiographs lie now.
+
+    They are looked for where notebook 01 read them, then beside the case table, then among
+    Kaggle's inputs, by their path within their folder; `image_path` is null where they are gone.
+    Raises InputError where notebook 01 has not made the table.
+    """
+    path = find_run_file(run_folder, "cases.parquet")
+    cases, facts = plain_text(pd.read_parquet(path)), load_data_facts(run_folder)
+    for key in ("data_folder", "external_folder"):
+        before = facts["fingerprint"].get(key)
+        own = cases[cases["image_path"].str.startswith(f"{before}/", na=False)]
+        if len(own) and not Path(own["image_path"].iloc[0]).is_file():
+            first = own.iloc[0]
+            now = _folder_now(before, first["image_path"], first["image_sha256"], path.parent)
+            rest = own["image_path"].str.removeprefix(before)
+            cases.loc[own.index, "image_path"] = None if now is None else str(now) + rest
+    return cases
+
+
+@functools.cache  # the case table is read many times in a notebook
+def _folder_now(before: str, image: str, image_sha256: str, beside: Path) -> Path | None:
+    """Where the folder `before` lies now, told by one of its images; None where it is gone."""
+    inside = Path(image).relative_to(before)
+    for found in (beside / Path(before).name / inside, *find_attached(inside.as_posix())):
+        if found.is_file() and hashlib.sha256(found.read_bytes()).hexdigest() == image_sha256:
+            return found.parents[len(inside.parts) - 1]
+    return None
+
+
+def report_originals(cases: pd.DataFrame) -> bool:
+    """Whether the radiographs of a case table are still there; the log says so where they are not.
+
+    To be asked before a training, so that nobody misses a picture only after it.
+    """
+    gone = int(cases["image_path"].isna().sum())
+    if gone:
+        log(
+            f"note: the original radiographs of {gone:,} of {len(cases):,} cases are gone from "
+            "where notebook 01 read them. What is drawn or computed from them is left out; attach "
+            "them, or put them back, for the whole of it."
+        )
+    return not gone
+
+
+def plain_text(cases: pd.DataFrame) -> pd.DataFrame:
+    """Text as Python objects with None for null, whichever pandas read it."""
+    texts = [name for name in TEXT_COLUMNS if name in cases.columns]
+    objects = {name: cases[name].astype(object) for name in texts}
+    return cases.assign(**{name: text.where(text.notna(), None) for name, text in objects.items()})
+
+
+def load_data_facts(run_folder: Path) -> dict:
+    """`data.json`: fingerprint, split manifest, stage cuts and names, excluded cases."""
+    return read_json(find_run_file(run_folder, "data.json"))
+
+
+LEARNT_SPLITS = ("train", "tuning", "calibration")
+COPY_COLUMNS = ["case_id", "own_case_id", "own_split", "why"]
+LABELS = ["sex", "age_months"]
+MOST = 0.5  # of the ids that both have
+
+
+def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
+    """The case table of the folder, without `image_sha256`: split `external` or `unlabelled`.
+
+    Case ids are as they stand in the folder. Raises InputError as `cases.read_cases` does.
+    """
+    parse_cuts(stage_cuts)
+    folder = Path(folder).resolve()
+    labelled, to_predict = find_any_tables(folder)
+    parts = []
+    if labelled is not None:
+        images = find_images(folder, labelled, [to_predict] if to_predict else [], [])
+        parts.append(beside(read_labelled(labelled, images), SCORED))
+    if to_predict is not None:
+        images = find_images(folder, to_predict, [labelled] if labelled else [], [])
+        parts.append(beside(read_labels(to_predict, images), "unlabelled"))
+    if not parts:
+        parts.append(beside(_images_alone(folder), "unlabelled"))
+    cases = pd.concat(parts, ignore_index=True)
+    twice = cases["case_id"][cases["case_id"].duplicated()]
+    if len(twice):
+        raise InputError(f"{folder}: the id {twice.iloc[0]} stands in two tables. Rename one.")
+    cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
+    return plain_text(cases[COLUMNS])
+
+
+def learnt_copies(cases: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Which cases a run learnt from: COPY_COLUMNS, a row a case.
+
+    They are the same file as a case of its train, tuning or calibration split, or have the id, sex
+    and age of one, as another rendering of the radiograph has; the latter only where most ids that
+    both have agree so, since two hospitals may number alike. What the test split holds is no such
+    case: no model learnt from it.
+
+    Args:
+        cases: of the other folder, with `image_sha256`.
+        own: the run's case table.
+    """
+    learnt = own[own["split"].isin(LEARNT_SPLITS)]
+    same_file = _matches(cases, learnt, ["image_sha256"], "the same file")
+    same_label = _matches(cases, learnt, ["case_id", *LABELS], "the same id, sex and age")
+    if len(same_label) < MOST * cases["case_id"].isin(learnt["case_id"]).sum():
+        same_label = same_label.iloc[:0]
+    told = pd.concat([same_file, same_label])
+    return told.drop_duplicates("case_id", ignore_index=True)
+
+
+def unlabelled(cases: pd.DataFrame, case_ids: pd.Series) -> pd.DataFrame:
+    """The cases, some of them without their label: predicted, never scored."""
+    chosen = cases["case_id"].isin(case_ids)
+    cases = cases.copy()
+    cases.loc[chosen, "split"] = "unlabelled"
+    cases.loc[chosen, "age_months"] = np.nan
+    cases.loc[chosen, "stage"] = pd.NA
+    return cases
+
+
+def _matches(cases: pd.DataFrame, learnt: pd.DataFrame, keys: list[str], why: str) -> pd.DataFrame:
+    source = learnt.assign(own_case_id=learnt["case_id"], own_split=learnt["split"])
+    source = source.drop_duplicates(keys)[[*keys, "own_case_id", "own_split"]]
+    both = cases.dropna(subset=keys).merge(source, on=keys)
+    return both.assign(why=why)[COPY_COLUMNS]
+
+
+def _images_alone(folder: Path) -> pd.DataFrame:
+    """A case for every image, its id the file's name."""
+    images = find_images(folder, None, [], [])
+    if not images:
+        raise InputError(
+            f"{folder} holds neither a table nor an image (.png, .jpg, .jpeg). Name the folder of "
+            "the radiographs."
+        )
+    rows = [(0, [name]) for name in sorted(images)]
+    return read_labels(Table(folder, ("id",), {"id": 0}, rows), images)

@@ -1,0 +1,1 @@
+"""Scores, intervals and other radiographs; the only place that reads test labels."""

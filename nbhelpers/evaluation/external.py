@@ -1,0 +1,271 @@
+"""Another folder of radiographs, prepared and predicted as a finished run's own were.
+
+What is made lies in `external/<name>/` of the run folder, laid out like a run folder: case table,
+prepared pictures, geometry and prediction tables, so what reads those of a run reads these.
+
+How far other radiographs lie from those that the models saw, and what becomes of their months.
+
+Pictures are compared by a few plain statistics of the prepared picture, so that a reader can see
+what differs: a brighter film, a softer one, an empty frame. A picture is called outside where it
+lies further from the middle of the training pictures than 99 % of those do (Mahalanobis distance).
+"""
+
+import functools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from sklearn.covariance import EmpiricalCovariance
+
+from nbhelpers import metrics, predictions, workspace
+from nbhelpers.data import cases as data_cases
+from nbhelpers.data import duplicates, splits, stages
+from nbhelpers.data.cases import (
+    COPY_COLUMNS,
+    LEARNT_SPLITS,
+    learnt_copies,
+    read_other_cases,
+    unlabelled,
+)
+from nbhelpers.evaluation import conformal
+from nbhelpers.evaluation.conformal import TOLD_KIND, TOLD_LEVEL
+from nbhelpers.images.preparation import load_images, prepare_cases
+from nbhelpers.models import saved
+from nbhelpers.phantom import dataset
+from nbhelpers.results import set_folder
+from nbhelpers.workspace import InputError, atomic_path
+
+STATISTICS = {
+    "brightness": "mean grey level, 0 to 255",
+    "contrast": "standard deviation of grey levels",
+    "sharpness": "logarithm of the Laplacian's variance",
+    "black": "share of pixels of grey level 0 to 4",
+    "white": "share of pixels of grey level 251 to 255",
+}
+TRAINING_SAMPLE = 2000  # pictures of train that are looked at
+RANGE = (0.5, 99.5)  # percentiles of train that a single statistic is compared with
+OUTSIDE = 0.99  # of the training pictures lie nearer
+WARN_SHARE = 0.05  # of a set's pictures outside from which its page warns
+SEED = 0
+
+
+def statistics(images: np.ndarray, rows: np.ndarray | None = None) -> pd.DataFrame:
+    """`STATISTICS` of prepared pictures uint8 `[n, height, width]`, or of some rows of them."""
+    chosen = range(len(images)) if rows is None else rows
+    told = [_of_picture(np.asarray(images[row])) for row in chosen]
+    return pd.DataFrame(told, columns=list(STATISTICS))
+
+
+def training_sample(cases: pd.DataFrame) -> np.ndarray:
+    """Row numbers of at most `TRAINING_SAMPLE` cases of train, drawn at random, in order."""
+    train = np.flatnonzero((cases["split"] == "train").to_numpy())
+    random = np.random.default_rng(SEED)
+    return np.sort(random.choice(train, min(TRAINING_SAMPLE, len(train)), replace=False))
+
+
+def outside(train: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
+    """Whether each picture `[n]` lies outside what the models saw; tables of `statistics`."""
+    middle, spread = train.mean(), train.std().replace(0, 1.0)
+    fitted = EmpiricalCovariance().fit((train - middle) / spread)
+    limit = np.quantile(fitted.mahalanobis((train - middle) / spread), OUTSIDE)
+    return fitted.mahalanobis((other - middle) / spread) > limit
+
+
+def compare(train: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """A row a statistic: medians, their difference in training SDs, and the share out of range.
+
+    1 % of the training pictures are out of range.
+    """
+    low, high = np.percentile(train, RANGE, axis=0)
+    return pd.DataFrame(
+        {
+            "what": STATISTICS,
+            "median of train": train.median(),
+            "median here": other.median(),
+            "difference, SD": (other.median() - train.median()) / train.std().replace(0, 1.0),
+            "out of range, %": 100 * ((other < low) | (other > high)).mean(),
+        }
+    )
+
+
+def calibration(truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    """Whether months mean here what they mean on the test split: metric, n, value, lower, upper.
+
+    `signed_error` is predicted minus true, months; `slope` of true on predicted months: below 1,
+    differences between predictions are too large (Van Calster et al., BMC Med 2019;17:230).
+    """
+    truth, predicted = metrics.finite_pair(truth, predicted)
+    rows = [("signed_error", *metrics.score_mean(predicted - truth))]
+    x, y = predicted - predicted.mean(), truth - truth.mean()
+    columns = np.column_stack([x, y, x * y, x * x])
+    drawn = [_slope(draws @ columns / len(x)) for _, draws in metrics.resamples(len(x))]
+    value = _slope(columns.mean(axis=0, keepdims=True))[0]
+    rows.append(("slope", len(x), float(value), *metrics.interval(np.concatenate(drawn))))
+    return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
+
+
+def _slope(means: np.ndarray) -> np.ndarray:
+    x, y, xy, xx = means.T
+    spread = xx - x**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
+
+
+def _of_picture(picture: np.ndarray) -> tuple[float, ...]:
+    sharpness = np.log1p(cv2.Laplacian(picture, cv2.CV_32F).var())
+    black, white = (picture < 5).mean(), (picture > 250).mean()
+    return float(picture.mean()), float(picture.std()), float(sharpness), float(black), float(white)
+
+
+SHOWN = ("case_id", "sex", "label_months", "outside")  # of the CSV, beside those of one model
+
+
+def saved_models(run_folder: Path) -> list[tuple[str, str]]:
+    """Name and task of every model of a run; raises InputError where there is none."""
+    models = [
+        (model, task)
+        for task in predictions.TASKS
+        for model in predictions.saved_models(run_folder, task)
+    ]
+    if not models:
+        raise InputError(f"{run_folder} has no model. Run notebooks 01 to 05 into it first.")
+    return models
+
+
+def find_source(run_folder: Path, named: str, n_synthetic: int, seed: int) -> Path:
+    """The folder to score: as named, else the run's own external one, else synthetic radiographs.
+
+    Raises InputError where none is named and the run is of real radiographs: scores on synthetic
+    ones would say nothing about it.
+    """
+    if named:
+        return workspace.find_data_folder(named)
+    facts = data_cases.load_data_facts(run_folder)["fingerprint"]
+    if facts.get("external_folder"):
+        return workspace.find_data_folder(facts["external_folder"])
+    if not workspace.is_synthetic(facts["data_folder"]):
+        raise InputError(
+            "score_folder is empty, and this run was made from real radiographs. Name the folder "
+            "to score: make score RUN=name DATA=folder."
+        )
+    drawn = dataset.folder_in(run_folder, n_synthetic, seed)
+    return dataset.write_radiographs(drawn, n_synthetic, seed=seed)
+
+
+def read_set(run_folder: Path, data_folder: Path, name: str) -> tuple[pd.DataFrame, dict]:
+    """The set's cases (see `other_cases.read_other_cases`) and their fingerprint.
+
+    Raises InputError where the set of that name was made from other data.
+    """
+    found = read_other_cases(data_folder, data_cases.load_data_facts(run_folder)["stage_cuts"])
+    fingerprint = data_cases.fingerprint(data_folder, found)
+    workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
+    return found, fingerprint
+
+
+def prepare_set(
+    run_folder: Path,
+    found: pd.DataFrame,
+    fingerprint: dict,
+    name: str,
+    exclude_unreadable: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Prepare the radiographs in every view that a model of the run takes.
+
+    Returns:
+        The set's case table, and which of its cases the run learnt from
+        (`other_cases.COPY_COLUMNS`): they are predicted, not scored.
+
+    Raises InputError where the run's pictures were prepared by other code than this: the set's
+    would not be like them.
+    """
+    wanted = saved.preparations(run_folder, saved_models(run_folder))
+    folder = set_folder(run_folder, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for view, preparation in wanted.items():
+        geometry = prepare_cases(found, preparation, folder, view, exclude_unreadable)
+    table, excluded = data_cases.keep_readable(found, geometry)
+    own = data_cases.load_cases(run_folder)
+    learnt = pd.concat([learnt_copies(table, own), _near_copies(run_folder, table, own, name)])
+    learnt = learnt.drop_duplicates("case_id", ignore_index=True)
+    table = unlabelled(table, learnt["case_id"])
+    cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
+    data_cases.save_cases(folder, table, fingerprint, cuts, excluded)
+    return table, learnt
+
+
+def predict_set(run_folder: Path, name: str) -> None:
+    """Predict the prepared set with every saved model, ensembles too, and write their tables.
+
+    Months get the interval of `TOLD_KIND` and `TOLD_LEVEL`, where the model has intervals.
+    """
+    folder = set_folder(run_folder, name)
+    table = data_cases.load_cases(folder)
+    sex = splits.sex_codes(table["sex"])
+    pictures = functools.partial(load_images, folder)
+    for task in predictions.TASKS:
+        models = [model for model, of in saved_models(run_folder) if of == task]
+        said = saved.predict_each(run_folder, models, task, pictures, sex)
+        for model, predicted in said.items():
+            ends = _ends(run_folder, model, predicted, table["sex"]) if task == "age" else None
+            predictions.save_predictions(folder, model, task, table, predicted, ends)
+
+
+def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> Path:
+    """Write `predictions.csv` of a set, for people: a row a case, what every model says of it.
+
+    After the months of all models come the interval of `model` (percent in the columns' names), the
+    stage that its months fall into (none where sex is unknown and matters), the stages that the
+    classifiers name, and whether the picture is `outside` `[n]` what the models saw.
+    """
+    folder = set_folder(run_folder, name)
+    facts, table = data_cases.load_data_facts(folder), data_cases.load_cases(folder)
+    names = dict(enumerate(facts["stage_names"]))
+    told = table[["case_id", "sex", "age_months"]].rename(columns={"age_months": "label_months"})
+    said = {
+        other: predictions.said_rows(folder, other, "age").set_index("case_id")["predicted_months"]
+        for other in predictions.saved_models(folder, "age")
+    }
+    for other, of_other in said.items():
+        told[f"{other}_months"] = of_other.loc[told["case_id"]].round(1).to_numpy()
+    months = said[model].loc[told["case_id"]].to_numpy()
+    ends = _ends(run_folder, model, months, told["sex"])
+    if ends is not None:
+        percent = round(100 * TOLD_LEVEL)
+        told[f"{model}_lower_{percent}"], told[f"{model}_upper_{percent}"] = ends.round(1).T
+    stage = stages.stage_of(months, told["sex"], facts["stage_cuts"])
+    told[f"stage of {model}_months"] = pd.Series(stage).map(names)
+    for other in predictions.saved_models(folder, "stage"):
+        rows = predictions.said_rows(folder, other, "stage").set_index("case_id")
+        likely = rows.loc[told["case_id"], predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
+        told[f"{other}_stage"] = pd.Series(likely).map(names)
+    path = folder / "predictions.csv"
+    with atomic_path(path) as temporary:
+        told.assign(outside=outside).to_csv(temporary, index=False)
+    return path
+
+
+def _near_copies(
+    run_folder: Path, table: pd.DataFrame, own: pd.DataFrame, name: str
+) -> pd.DataFrame:
+    """Cases whose picture is nearly that of one that the run learnt from: COPY_COLUMNS."""
+    view = saved.view_of(run_folder, *saved_models(run_folder)[0])
+    learnt = np.flatnonzero(own["split"].isin(LEARNT_SPLITS))
+    pictures = load_images(run_folder, view)
+    both = [
+        *(pictures[row] for row in learnt),
+        *load_images(set_folder(run_folder, name), view),
+    ]
+    together = pd.concat([own.iloc[learnt], table.assign(split="here")])[["case_id", "split"]]
+    pairs = duplicates.find(both, together)
+    pairs = pairs[(pairs["split"] != "here") & (pairs["other_split"] == "here")]
+    told = pairs[["other_case_id", "case_id", "split"]].assign(why="it looks the same")
+    return told.set_axis(COPY_COLUMNS, axis=1)
+
+
+def _ends(run_folder: Path, model: str, months, sex: pd.Series) -> np.ndarray | None:
+    if not conformal.has_intervals(run_folder, model, "age"):
+        return None
+    fitted = conformal.load_intervals(run_folder, model)
+    return conformal.ends(fitted, months, sex, TOLD_KIND, TOLD_LEVEL)

@@ -1,0 +1,326 @@
+"""Score prediction tables, split by split, beside predictors that look at no picture.
+
+The only room that reads predictions of the test split. It keeps a list, `test_scored.jsonl`, of the
+prediction tables whose test rows it has opened, so a page can say how often test was looked at.
+
+A model of ages is scored twice: on months (task `age`), and on the stage that its months fall into
+(task `stage`, under the name `<model> (derived)`), where cases of unknown sex have no stage.
+Trivial predictors, fitted on train alone, are scored on the same rows under their own names.
+Labels come from the case table, not from the prediction table.
+
+All pairs of models on the same cases: which differences are more than chance.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nbhelpers import metrics, predictions
+from nbhelpers.data.cases import load_cases, load_data_facts
+from nbhelpers.data.stages import SEXES, stage_of
+from nbhelpers.workspace import InputError, explained_errors, hash_of
+
+SCORED_SPLITS = ("tuning", "calibration", "test", "external")
+DERIVED = " (derived)"
+TRIVIAL = "trivial: "
+COLUMNS = ["model", "task", "split", "metric", "n", "value", "lower", "upper"]
+TEST_LIST = "test_scored.jsonl"
+
+
+def evaluate(
+    run_folder: Path, model: str, task: str, learnt_in: Path | None = None
+) -> pd.DataFrame:
+    """Scores of a model and of the trivial predictors: COLUMNS, a row a split and metric.
+
+    `value`, `lower` and `upper` are NaN where a metric is not defined. A split without predictions
+    is left out, one with some raises InputError. `learnt_in`: the run folder of train, if another.
+    """
+    rows, cuts = _scored_rows(run_folder, model, task)
+    train = load_cases(learnt_in or run_folder).query("split == 'train'")
+    blocks = []
+    for split in SCORED_SPLITS:
+        part = rows[rows["split"] == split]
+        if task == "age":
+            blocks += _age_blocks(part, model, split, train)
+        blocks += _stage_blocks(part, model, split, train, task, cuts)
+    return pd.concat(blocks, ignore_index=True)[COLUMNS]
+
+
+def _age_blocks(part: pd.DataFrame, model: str, split: str, train: pd.DataFrame) -> list:
+    if part.empty:
+        return []
+    predicted = {
+        model: part["predicted_months"],
+        f"{TRIVIAL}mean age": np.full(len(part), train["age_months"].mean()),
+        f"{TRIVIAL}mean age by sex": mean_age_by_sex(train, part["sex"]),
+    }
+    return [
+        metrics.score_ages(part["age_months"], months).assign(model=name, task="age", split=split)
+        for name, months in predicted.items()
+    ]
+
+
+def _stage_blocks(
+    part: pd.DataFrame, model: str, split: str, train: pd.DataFrame, task: str, cuts: str
+) -> list:
+    known = part[part["stage"].notna()]
+    if known.empty:
+        return []
+    majority = train["stage"].dropna().mode()
+    predicted = {f"{TRIVIAL}majority stage": np.full(len(known), stage) for stage in majority[:1]}
+    if task == "age":
+        by_sex = mean_age_by_sex(train, known["sex"])
+        predicted[f"{TRIVIAL}mean age by sex{DERIVED}"] = stage_of(by_sex, known["sex"], cuts)
+        predicted[f"{model}{DERIVED}"] = known["predicted_stage"]
+    else:
+        predicted[model] = known["predicted_stage"]
+    return [
+        metrics.score_stages(known["stage"], stage).assign(model=name, task="stage", split=split)
+        for name, stage in reversed(predicted.items())
+    ]
+
+
+def mean_age_by_sex(train: pd.DataFrame, sex: pd.Series) -> np.ndarray:
+    """The mean age in train of each case's sex, months; of all of train where sex is unknown."""
+    means = train.groupby("sex")["age_months"].mean()
+    return sex.map(means).astype(float).fillna(train["age_months"].mean()).to_numpy()
+
+
+def case_errors(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
+    """One row a case of a split: the case table's columns, the prediction, `error` and `correct`.
+
+    `predicted_months` and `error_months` (predicted minus true) for task "age", the probabilities
+    for "stage"; `predicted_stage` for both, `correct` null where the stage is unknown.
+    """
+    rows, _ = _scored_rows(run_folder, model, task)
+    part = rows[rows["split"] == split].reset_index(drop=True)
+    if part.empty:
+        raise InputError(f"{model}.{task} has no predictions of the split {split!r}.")
+    if task == "age":
+        part["error_months"] = part["predicted_months"] - part["age_months"]
+    part["correct"] = part["predicted_stage"] == part["stage"]
+    return part
+
+
+def largest_errors(run_folder: Path, model: str, split: str, count: int = 10) -> pd.DataFrame:
+    """The `count` cases of a split whose predicted months lie furthest off, the worst first."""
+    part = case_errors(run_folder, model, "age", split)
+    worst = part["error_months"].abs().sort_values(ascending=False, kind="stable").index[:count]
+    return part.loc[worst].reset_index(drop=True)
+
+
+def confusion_matrix(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
+    """Counts [5, 5] with stage names: row the true stage, column the predicted or derived one."""
+    part = case_errors(run_folder, model, task, split)
+    known = part[part["stage"].notna()]
+    names = load_data_facts(run_folder)["stage_names"]
+    counts = metrics.confusion(known["stage"], known["predicted_stage"])
+    return pd.DataFrame(counts, index=names, columns=names)
+
+
+def score_under_cuts(run_folder: Path, model: str, split: str, stage_cuts: str) -> pd.DataFrame:
+    """Scores of the stages that months fall into under other cuts than the run's own: COLUMNS."""
+    part = case_errors(run_folder, model, "age", split)
+    told = [
+        stage_of(part[of], part["sex"], stage_cuts) for of in ("age_months", "predicted_months")
+    ]
+    known = ~(told[0].isna() | told[1].isna())
+    scores = metrics.score_stages(*(np.asarray(stages[known], int) for stages in told))
+    return scores.assign(model=f"{model} ({stage_cuts} cuts)", task="stage", split=split)[COLUMNS]
+
+
+def compare_models(
+    run_folder: Path, model_a: str, model_b: str, task: str, split: str
+) -> dict[str, float | int]:
+    """Paired difference, a minus b, of mean absolute months or of the share of wrong stages.
+
+    Gives n, value, lower, upper: below 0, a is better. Cases are those that both predicted.
+    """
+    parts = [case_errors(run_folder, model, task, split) for model in (model_a, model_b)]
+    errors = [_errors(part, task).rename(name) for part, name in zip(parts, "ab", strict=True)]
+    both = pd.concat(errors, axis=1, join="inner")
+    return metrics.compare_errors(both["a"], both["b"])
+
+
+def _errors(part: pd.DataFrame, task: str) -> pd.Series:
+    part = part.set_index("case_id")
+    if task == "age":
+        return part["error_months"].abs()
+    return 1.0 - part["correct"].dropna().astype(float)
+
+
+def tables_scored_on_test(run_folder: Path) -> pd.DataFrame:
+    """The distinct prediction tables whose test rows were opened: model, task, hash, time (UTC)."""
+    path = run_folder / TEST_LIST
+    lines = path.read_text().splitlines() if path.exists() else []
+    table = pd.DataFrame(
+        [json.loads(line) for line in lines], columns=["model", "task", "hash", "time"]
+    )
+    return table.drop_duplicates(["model", "task", "hash"], ignore_index=True)
+
+
+def _scored_rows(run_folder: Path, model: str, task: str) -> tuple[pd.DataFrame, str]:
+    """Labelled rows with their predictions and predicted stage, and the cuts of the stages."""
+    cases = load_cases(run_folder)
+    cuts = load_data_facts(run_folder)["stage_cuts"]
+    table = predictions.all_rows(run_folder, model, task)
+    values = [name for name in table.columns if name not in predictions.CASE_COLUMNS]
+    then = table[["case_id", "split", *values]].rename(columns={"split": "split_then"})
+    predicted = cases.merge(then, on="case_id")
+    remedy = f"Run the notebook that makes {model} again."
+    if len(predicted) < len(table) or (predicted["split"] != predicted["split_then"]).any():
+        raise InputError(f"predictions of {model}.{task} belong to other splits. {remedy}")
+    for split in SCORED_SPLITS:
+        made, wanted = (predicted["split"] == split).sum(), (cases["split"] == split).sum()
+        if 0 < made < wanted:
+            wrong = f"{model}.{task} predicts {made:,} of the {wanted:,} cases of {split}"
+            raise InputError(f"{wrong}: a score would leave cases out. {remedy}")
+    predicted = predicted[predicted["split"].isin(SCORED_SPLITS)].copy()
+    if task == "age":
+        stage = stage_of(predicted["predicted_months"], predicted["sex"], cuts)
+    else:
+        most_likely = predicted[predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
+        stage = pd.array(most_likely, dtype="Int8")
+    predicted["predicted_stage"] = stage
+    _note_test(run_folder, model, task, predicted[predicted["split"] == "test"], values)
+    return predicted.drop(columns="split_then"), cuts
+
+
+def _note_test(run_folder: Path, model: str, task: str, test: pd.DataFrame, values: list) -> None:
+    if test.empty:
+        return
+    facts = {"model": model, "task": task}
+    facts["hash"] = hash_of([test["case_id"].tolist(), test[values].to_numpy().tolist()])
+    known = tables_scored_on_test(run_folder)
+    if (known[list(facts)] == list(facts.values())).all(axis=1).any():
+        return
+    path = run_folder / TEST_LIST
+    line = json.dumps(facts | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+    with explained_errors(path), path.open("a") as file:
+        file.write(line + "\n")
+
+
+PAIR_COLUMNS = ["a", "b", "n", "value", "lower", "upper", "p", "p_holm"]
+
+
+def all_pairs(run_folder: Path, task: str, split: str) -> pd.DataFrame:
+    """COLUMNS, a row a pair of models, `value` a minus b.
+
+    Age: the difference in mean absolute months; below 0, a is better. Stage: in quadratic weighted
+    kappa, the stages derived from months among the models; above 0, a is better. Intervals are
+    paired bootstrap intervals, `p_holm` is corrected for the number of pairs.
+    """
+    models = _models(run_folder, task, split)
+    rows = []
+    for a, b in itertools.combinations(models, 2):
+        both = models[a].merge(models[b], on="case_id", suffixes=("_a", "_b"))
+        if task == "age":
+            found = metrics.compare_errors(both["error_a"], both["error_b"])
+        else:
+            found = metrics.compare_kappa(both["stage_a"], both["said_a"], both["said_b"])
+        rows.append({"a": a, "b": b, **found})
+    table = pd.DataFrame(rows, columns=PAIR_COLUMNS[:-1])
+    return table.assign(p_holm=metrics.holm(table["p"]))[PAIR_COLUMNS]
+
+
+def _models(run_folder: Path, task: str, split: str) -> dict[str, pd.DataFrame]:
+    """By model, what is compared, indexed by case."""
+    found = {}
+    for of_task in ("age",) if task == "age" else ("age", "stage"):
+        for model in predictions.saved_models(run_folder, of_task):
+            cases = case_errors(run_folder, model, of_task, split).set_index("case_id")
+            if task == "age":
+                found[model] = pd.DataFrame({"error": cases["error_months"].abs()})
+            else:
+                name = model + (DERIVED if of_task == "age" else "")
+                stages = {"stage": cases["stage"], "said": cases["predicted_stage"]}
+                found[name] = pd.DataFrame(stages).dropna().astype(int)
+    return found
+
+
+ALL = "all"
+
+
+BANDS_YEARS = (0, 5, 10, 15, 20)
+
+
+FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
+
+
+def groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which rows `[n]` are in each group; groups without a case are left out."""
+    years = rows["age_months"].to_numpy(float) / 12
+    found = {ALL: np.ones(len(rows), bool)}
+    found |= {sex: (rows["sex"] == sex).to_numpy() for sex in SEXES}
+    for first, last in itertools.pairwise(BANDS_YEARS):
+        found[f"{first} to {last} years"] = (first <= years) & (years < last)
+    return {name: chosen for name, chosen in found.items() if chosen.any()}
+
+
+def sex_bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which rows `[n]` are in each sex by age band, "female, 5 to 10 years"; empty ones left out.
+
+    A case of unknown sex is in none.
+    """
+    of = groups(rows)
+    bands = [name for name in of if name not in (ALL, *SEXES)]
+    both = {f"{sex}, {band}": of[sex] & of[band] for sex in SEXES if sex in of for band in bands}
+    return {name: chosen for name, chosen in both.items() if chosen.any()}
+
+
+def fine_groups(rows: pd.DataFrame, stage_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """`groups`, each true stage by its name, and `sex_bands`: which rows `[n]` are in each.
+
+    `stage_names` are five, youngest first. A case without a stage is in none of them.
+    """
+    stage = rows["stage"].to_numpy(float, na_value=np.nan)
+    by_stage = {name: stage == number for number, name in enumerate(stage_names)}
+    by_stage = {name: chosen for name, chosen in by_stage.items() if chosen.any()}
+    return groups(rows) | by_stage | sex_bands(rows)
+
+
+CHOOSING_SPLIT = "calibration"
+
+
+def collect(results: list[dict], task: str) -> dict[tuple[str, str], dict[str, dict]]:
+    """(model, split) -> metric -> score, of all runs; trivial predictors stand in several once."""
+    scores: dict[tuple[str, str], dict[str, dict]] = {}
+    for result in results:
+        for score in result.get("scores", []):
+            if score["task"] == task:
+                place = scores.setdefault((score["model"], score["split"]), {})
+                facts = {"run": result["run"], "marks": result.get("marks", [])}
+                place.setdefault(score["metric"], {**score, **facts})
+    return scores
+
+
+def rank(scores: dict, model: str, metric: str) -> tuple[bool, float, str]:
+    """What the rows are sorted by."""
+    value = scores.get((model, CHOOSING_SPLIT), {}).get(metric, {}).get("value")
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    return model.startswith(TRIVIAL), float("inf") if value is None else sign * value, model
+
+
+def in_order_of_rank(scores: dict, metric: str) -> list[str]:
+    """All models by their score on calibration, the best first; trivial ones last."""
+    return sorted({model for model, _ in scores}, key=lambda model: rank(scores, model, metric))
+
+
+def best_model(scores: dict, metric: str) -> str | None:
+    """The model with the best score on calibration, or None where none was scored there."""
+    scored = {
+        place: by_metric
+        for place, by_metric in scores.items()
+        if place[1] == CHOOSING_SPLIT
+        and not place[0].startswith(TRIVIAL)
+        and by_metric.get(metric, {}).get("value") is not None
+    }
+    return next(iter(in_order_of_rank(scored, metric)), None)
+
+
+LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")

@@ -1,0 +1,1 @@
+"""Where networks look, and whether these pictures can be trusted."""

@@ -1,0 +1,396 @@
+"""Whether the network's answer hangs on what a heat map marks: deletion and insertion curves.
+
+Pixels are greyed out, or put back into a blurred picture, in the order in which the map marks them
+(Petsiuk, Das and Saenko, BMVC 2018); maps that know nothing of the network are the controls.
+
+Where a network looks, asked another way: what changes when a part of the picture is covered.
+
+A check on Grad-CAM that uses no gradient (Zeiler and Fergus, ECCV 2014).
+
+Whether a heat map depends on what the network learnt: with other weights it must be another map.
+
+Weights are made random from the top of the network down, a few layers at a time (Adebayo et al.,
+Sanity Checks for Saliency Maps, NeurIPS 2018). A map that stays as it was shows edges of the
+picture, not what the network does. A network that was trained on shuffled ages is a second control:
+its weights are not random, but nothing in them is about bone age.
+
+What can be said of the heat maps of one network in figures, so that networks can be compared.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nbhelpers import metrics
+from nbhelpers.explain import grad_cam
+from nbhelpers.explain.grad_cam import task_of
+
+RATE, SANITY_BATCH = 1e-3, 32  # of the training on shuffled ages
+SHUFFLED = 500  # cases of it
+DEPTHS = 6  # networks on the way from the learnt to a wholly random one
+SANITY_SEED = 20171026  # another than that of any training: its first weights would come back
+
+
+def randomised(network: keras.Model, depths: int = DEPTHS) -> Iterator[tuple[float, keras.Model]]:
+    """The share of the layers that are random, from above 0 to 1, and such a network.
+
+    The last layers go first. One network is given again and again, with other weights: use it
+    before the next is asked for. The one handed in is left as it is.
+    """
+    keras.utils.set_random_seed(SANITY_SEED)
+    chance = keras.models.clone_model(network)
+    changed = keras.models.clone_model(network)
+    changed.set_weights(network.get_weights())
+    layers = [
+        (mine, other)
+        for mine, other in zip(changed.layers, chance.layers, strict=True)
+        if mine.weights
+    ][::-1]
+    done = 0
+    for depth in range(1, depths + 1):
+        until = round(depth / depths * len(layers))
+        for mine, other in layers[done:until]:
+            mine.set_weights(other.get_weights())
+        done = until
+        yield until / len(layers), changed
+
+
+def trained_on_shuffled(
+    network: keras.Model, images: np.ndarray, sex: np.ndarray, months: np.ndarray, epochs: int
+) -> keras.Model:
+    """Another network of ages of the same layers, trained from random weights on shuffled ages.
+
+    images: uint8 `[n, height, width]`; sex, months: `[n]`, both known.
+    """
+    keras.utils.set_random_seed(SANITY_SEED)
+    made = keras.models.clone_model(network)
+    made.compile(keras.optimizers.AdamW(RATE), "mae")
+    shuffled = np.random.default_rng(SANITY_SEED).permutation(np.asarray(months, np.float32))
+    fed = np.asarray(sex, np.float32)[:, None]
+    made.fit([images[..., None], fed], shuffled, batch_size=SANITY_BATCH, epochs=epochs, verbose=0)
+    return made
+
+
+def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman correlation of two maps of each picture `[n]`; 0 where one of them is flat."""
+    found = np.zeros(len(maps))
+    for row, (one, other) in enumerate(zip(maps, others, strict=True)):
+        if np.ptp(one) > 0 and np.ptp(other) > 0:
+            found[row] = stats.spearmanr(one.ravel(), other.ravel()).statistic
+    return found
+
+
+def likeness_by_depth(
+    network: keras.Model, explain: Callable[[keras.Model], np.ndarray], depths: int = DEPTHS
+) -> pd.DataFrame:
+    """How like the network's own maps are those of ever more random networks.
+
+    `explain` gives the maps `[n, h, w]` of a network. Columns: `random_share`, `n`, `value`,
+    `lower`, `upper` (mean Spearman correlation with its 95 % interval); the first row is the
+    network itself.
+    """
+    own = explain(network)
+    rows = [(0.0, *metrics.score_mean(likeness(own, own)))]
+    rows += [
+        (share, *metrics.score_mean(likeness(own, explain(changed))))
+        for share, changed in randomised(network, depths)
+    ]
+    return pd.DataFrame(rows, columns=["random_share", "n", "value", "lower", "upper"])
+
+
+def edge_maps(images: np.ndarray) -> np.ndarray:
+    """Edges of pictures uint8 `[n, height, width]`, float32: a map that ignores the network."""
+    smooth = [cv2.GaussianBlur(one, (0, 0), 1.0).astype(np.float32) for one in images]
+    edges = [np.hypot(cv2.Sobel(one, -1, 1, 0), cv2.Sobel(one, -1, 0, 1)) for one in smooth]
+    return np.stack(edges).astype(np.float32)
+
+
+CELLS = 8  # squares a side of the grid
+BATCH = 64
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def answers(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
+    """Months `[n, 1]` or stage probabilities `[n, 5]` of pictures uint8 `[n, h, w]`, sex `[n]`.
+
+    Of the pictures as they are, without their mirror images.
+    """
+    share = network.get_layer("card").facts.get("male_share", 0.5)
+    fed = np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
+    said = [
+        network.predict_on_batch(
+            [images[start : start + BATCH, :, :, None], fed[start : start + BATCH]]
+        )
+        for start in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(said).astype(float)
+
+
+def network_score(network: keras.Model, stage: np.ndarray | None = None) -> Score:
+    """A function from pictures and sex to scores `[n]`: months, or the chance of a stage.
+
+    stage: of each picture, `[n]`, for a network of stages.
+    """
+
+    def score(images: np.ndarray, sex: np.ndarray) -> np.ndarray:
+        said = answers(network, images, sex)
+        return said[:, 0] if stage is None else said[np.arange(len(images)), stage]
+
+    return score
+
+
+def occlusion_maps(
+    score: Score, images: np.ndarray, sex: np.ndarray, cells: int = CELLS
+) -> np.ndarray:
+    """What each square of a grid adds to the score, float32 `[n, cells, cells]`.
+
+    The score of the picture minus that with the square in the picture's median grey: above 0, the
+    square speaks for a higher score.
+
+    Args:
+        score: pictures uint8 `[n, height, width]` and sex `[n]` to `[n]`: months, or the
+            probability of a stage.
+        images: uint8 `[n, height, width]`.
+        sex: `[n]`, 0 female, 1 male, NaN unknown.
+    """
+    whole = score(images, sex)
+    grey = np.median(images, axis=(1, 2)).astype(np.uint8)[:, None, None]
+    edges = [np.linspace(0, side, cells + 1).round().astype(int) for side in images.shape[1:]]
+    found = np.empty((len(images), cells, cells), np.float32)
+    for row in range(cells):
+        for column in range(cells):
+            covered = images.copy()
+            square = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
+            covered[(slice(None), *square)] = grey
+            found[:, row, column] = whole - score(covered, sex)
+    return found
+
+
+def on_grid(maps: np.ndarray, cells: int = CELLS) -> np.ndarray:
+    """Maps `[n, height, width]` as the means of a grid's squares, `[n, cells, cells]`."""
+    return np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_AREA) for one in maps])
+
+
+def to_pictures(maps: np.ndarray, side: int) -> np.ndarray:
+    """Maps of a grid at the size of pictures, `[n, side, side]`."""
+    return np.stack([cv2.resize(one, (side, side)) for one in maps])
+
+
+STEPS = 10  # of a curve
+BLUR = 0.1  # of the side: what insertion starts from
+COARSE = 8  # cells a side of a map of chance
+KINDS = ("deletion", "insertion")
+CHANCE, BLOB = "chance", "blob in the middle"
+SEED = 0
+GAIN = ["n", "value", "lower", "upper"]
+
+
+def curves(
+    score: Score, images: np.ndarray, sex: np.ndarray, maps: np.ndarray, kind: str
+) -> np.ndarray:
+    """How far the score moves from the picture's own as pixels go, `[n, STEPS + 1]`, at least 0.
+
+    `deletion` greys out pixels, those first that the map marks most; `insertion` starts from a
+    blurred picture and puts them back. The score of a picture and of what it becomes differ by the
+    last value; curves of several maps of one picture end alike.
+    """
+    start, end = (images, _greyed(images)) if kind == "deletion" else (_blurred(images), images)
+    # Ties, as where a map is zero, in an order of chance: reading order would favour the top.
+    random = np.random.default_rng(SEED)
+    chance = random.random(maps.shape)
+    order = np.lexsort((chance.reshape(len(maps), -1), -maps.reshape(len(maps), -1)), axis=-1)
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(order.shape[1])[None], axis=1)
+    share = (place / order.shape[1]).reshape(maps.shape)
+    own = score(images, sex)
+    told = [
+        np.abs(score(np.where(share < step / STEPS, end, start), sex) - own)
+        for step in range(STEPS + 1)
+    ]
+    return np.stack(told, axis=1)
+
+
+def gains(mine: np.ndarray, control: np.ndarray, kind: str) -> np.ndarray:
+    """What the curves of a map `[n, STEPS + 1]` gain on those of a control, `[n]`; NaN without one.
+
+    The difference of the areas under both, as a share of the control's mean area: above 0 the map
+    is better. In deletion it then moves the score more, in insertion it brings it back sooner.
+    """
+    better = 1 if kind == "deletion" else -1
+    areas, of_control = mine.mean(axis=1), control.mean(axis=1)
+    if of_control.mean() == 0:
+        return np.full(len(mine), np.nan)
+    return better * (areas - of_control) / of_control.mean()
+
+
+def controls(n: int, side: int) -> dict[str, np.ndarray]:
+    """Maps that know nothing of the network, float32 `[n, side, side]` each.
+
+    One of chance, as smooth as heat maps are; and a blob in the middle, where hands lie.
+    """
+    random = np.random.default_rng(SEED)
+    coarse = random.random((n, COARSE, COARSE), np.float32)
+    away = np.linspace(-1, 1, side, dtype=np.float32) ** 2
+    blob = np.exp(-3 * (away[:, None] + away[None, :]))
+    return {
+        CHANCE: np.stack([cv2.resize(one, (side, side)) for one in coarse]),
+        BLOB: np.repeat(blob[None], n, axis=0),
+    }
+
+
+def compare_maps(
+    score: Score, images: np.ndarray, sex: np.ndarray, maps: dict[str, np.ndarray]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The curves of several maps of the same pictures, and what the first gains on each other.
+
+    Args:
+        maps: name of a map to it, `[n, height, width]`; the first is the one judged.
+
+    Returns:
+        Curves: kind, map, share (of pixels changed), and the mean of the score's move with its 95 %
+        interval: n, value, lower, upper. Gains: kind, against, and the mean of `gains`.
+    """
+    points, gained = [], []
+    for kind in KINDS:
+        told = {name: curves(score, images, sex, one, kind) for name, one in maps.items()}
+        points += [
+            (kind, name, step / STEPS, *metrics.score_mean(curve[:, step]))
+            for name, curve in told.items()
+            for step in range(STEPS + 1)
+        ]
+        mine, *others = told.values()
+        gained += [
+            (kind, name, *_score_known(gains(mine, other, kind)))
+            for name, other in zip(list(maps)[1:], others, strict=True)
+        ]
+    return (
+        pd.DataFrame(points, columns=["kind", "map", "share", *GAIN]),
+        pd.DataFrame(gained, columns=["kind", "against", *GAIN]),
+    )
+
+
+def by_cells(
+    network: keras.Model,
+    score: Score,
+    images: np.ndarray,
+    sex: np.ndarray,
+    method: str,
+    stage: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """What the maps of each of a network's feature maps gain on chance, the coarsest first.
+
+    Columns: `cells` (to ask `feature_layer` for), `side` (cells a side that it has), and the mean
+    of the gains in deletion and insertion with its 95 % interval: n, value, lower, upper.
+    """
+    chance = controls(len(images), images.shape[1])[CHANCE]
+    of_chance = {kind: curves(score, images, sex, chance, kind) for kind in KINDS}
+    rows = []
+    for cells, side in grad_cam.sides(network).items():
+        both = sum(grad_cam.heat_maps(network, images, sex, method, stage, cells))
+        gained = [
+            gains(curves(score, images, sex, both, kind), of_chance[kind], kind) for kind in KINDS
+        ]
+        rows.append((cells, side, *_score_known(np.mean(gained, axis=0))))
+    return pd.DataFrame(rows, columns=["cells", "side", *GAIN])
+
+
+def best_cells(table: pd.DataFrame) -> int:
+    """Of a table of `by_cells`, the `cells` of the finest map that is as good as the best.
+
+    Its interval reaches the largest gain. Few pictures tell near neighbours apart by chance, and of
+    maps that are as faithful the finer one says more about places.
+    """
+    good = table["upper"] >= table["value"].max()
+    return int(table.loc[good, "cells"].max()) if good.any() else 0
+
+
+def _score_known(values: np.ndarray) -> tuple[int, float, float, float]:
+    known = values[np.isfinite(values)]
+    return metrics.score_mean(known) if len(known) else (0, np.nan, np.nan, np.nan)
+
+
+def _greyed(images: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(
+        np.median(images, axis=(1, 2)).astype(np.uint8)[:, None, None], images.shape
+    )
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
+    sigma = BLUR * images.shape[1]
+    return np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in images])
+
+
+COLUMNS = ["measure", "n", "value", "lower", "upper"]
+RANDOM = "likeness to random weights"
+WHERE, WHICH_WAY = "agreement with covering: where", "agreement with covering: which way"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Heat maps of some radiographs and what is told of them.
+
+    Attributes:
+        table: COLUMNS, a row a measure, each a mean over the radiographs with its 95 % interval.
+        sanity: see `map_sanity.likeness_by_depth`.
+        curves: see `faithfulness.compare_maps`.
+        covered: see `occlusion.occlusion_maps`.
+    """
+
+    table: pd.DataFrame
+    sanity: pd.DataFrame
+    curves: pd.DataFrame
+    covered: np.ndarray
+
+
+def named_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray | None:
+    """The stage that the network names for each picture, `[n]`; None for a network of ages."""
+    if task_of(network) == "age":
+        return None
+    return answers(network, images, sex).argmax(axis=1)
+
+
+def choose_cells(
+    network: keras.Model, images: np.ndarray, sex: np.ndarray, method: str
+) -> pd.DataFrame:
+    """`faithfulness.by_cells` for the age, or the stage that the network names."""
+    stage = named_stage(network, images, sex)
+    score = network_score(network, stage)
+    return by_cells(network, score, images, sex, method, stage)
+
+
+def measure(
+    network: keras.Model, images: np.ndarray, sex: np.ndarray, method: str, cells: int
+) -> Measured:
+    """The measures of the network's maps of pictures uint8 `[n, side, side]`, sex `[n]`.
+
+    Of ages, what speaks for older and for younger counts alike; of stages, the one that the network
+    names is explained. See `grad_cam.heat_maps` for `method` and `cells`.
+    """
+    stage = named_stage(network, images, sex)
+    score = network_score(network, stage)
+    speaks_for, against = grad_cam.heat_maps(network, images, sex, method, stage, cells)
+
+    def explain(other: keras.Model) -> np.ndarray:
+        return sum(grad_cam.coarse_maps(other, images, sex, method, stage, cells))
+
+    sanity = likeness_by_depth(network, explain)
+    maps = {method: speaks_for + against}
+    maps |= controls(len(images), images.shape[1])
+    curves, gains = compare_maps(score, images, sex, maps)
+    covered = occlusion_maps(score, images, sex)
+    where = likeness(on_grid(speaks_for + against), abs(covered))
+    which_way = likeness(on_grid(speaks_for - against), covered)
+    last = sanity.iloc[-1]
+    rows = [(RANDOM, *last[["n", "value", "lower", "upper"]])]
+    rows += [
+        (f"{row.kind}, gain on {row.against}", row.n, row.value, row.lower, row.upper)
+        for row in gains.itertuples()
+    ]
+    rows += [(WHERE, *metrics.score_mean(where)), (WHICH_WAY, *metrics.score_mean(which_way))]
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": int})
+    return Measured(table, sanity, curves, covered)

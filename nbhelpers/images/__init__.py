@@ -1,0 +1,1 @@
+"""From the file of one radiograph to a store of prepared pictures."""

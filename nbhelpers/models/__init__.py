@@ -1,0 +1,1 @@
+"""Networks, trees and ensembles: built, trained, searched, saved."""

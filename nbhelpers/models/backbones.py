@@ -1,0 +1,468 @@
+"""Backbones of keras.applications in one flat network, each fed its own range of grey levels.
+
+The backbone is built with `input_tensor=`, so that the network's graph is flat: features, Grad-CAM
+and the saved file reach every layer. Between the radiograph and the backbone stands one affine map,
+the layer `stem_range`, and `assert_stem_range` checks what leaves it.
+
+A flat backbone's layers: where they begin, where a stage ends, and the weights in them.
+
+Where pretrained weights lie: a given path, Keras' cache, a Kaggle data set, or the network.
+
+The files are those of keras.applications without the classifier, under the names that Keras gives
+them in its cache. A file of the same name that ends in `.weights.h5` (Keras' newer layout) counts
+too.
+"""
+
+import contextlib
+import difflib
+import functools
+import io
+import os
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+from keras import layers
+
+from nbhelpers import workspace
+from nbhelpers.models import networks
+from nbhelpers.workspace import InputError
+
+NO_WEIGHTS = "none"
+IMAGENET = "imagenet"
+IMAGENET_IF_FOUND = "imagenet if found"
+DOWNLOAD_SIDE = 224  # MobileNet's files go by the side of the pictures; this is the usual one
+SILENCE_SECONDS = 20.0  # without a byte from the server; Keras' own downloads wait for ever
+DOWNLOAD_SECONDS = 1800.0  # that a run waits for another that downloads the same file
+TF = "weights_tf_dim_ordering_tf_kernels"
+WEIGHT_FILES = (
+    {f"VGG{depth}": f"vgg{depth}_{TF}_notop.h5" for depth in (16, 19)}
+    | {f"EfficientNetB{size}": f"efficientnetb{size}_notop.h5" for size in range(8)}
+    | {
+        f"EfficientNetV2{size}": f"efficientnetv2-{size.lower()}_notop.h5"
+        for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
+    }
+    | {
+        f"ConvNeXt{size}": f"convnext_{size.lower()}_notop.h5"
+        for size in ("Tiny", "Small", "Base", "Large", "XLarge")
+    }
+    | {
+        "InceptionV3": f"inception_v3_{TF}_notop.h5",
+        "InceptionResNetV2": f"inception_resnet_v2_{TF}_notop.h5",
+        "Xception": f"xception_{TF}_notop.h5",
+    }
+    | {
+        f"ResNet{depth}{version}": f"resnet{depth}{version.lower()}_{TF}_notop.h5"
+        for version in ("", "V2")
+        for depth in (50, 101, 152)
+    }
+    | {f"DenseNet{depth}": f"densenet{depth}_{TF}_notop.h5" for depth in (121, 169, 201)}
+    | {
+        "MobileNet": "mobilenet_1_0_224_tf_no_top.h5",
+        "MobileNet0.75": "mobilenet_7_5_224_tf_no_top.h5",
+        "MobileNet0.5": "mobilenet_5_0_224_tf_no_top.h5",
+        "MobileNet0.25": "mobilenet_2_5_224_tf_no_top.h5",
+        "MobileNetV2": f"mobilenet_v2_{TF}_1.0_224_no_top.h5",
+        "MobileNetV3Small": "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
+        "MobileNetV3Large": "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+    }
+)
+
+
+def check_name(backbone: str) -> None:
+    """Raise InputError, with the nearest name, unless `backbone` is one of the known ones."""
+    if backbone in WEIGHT_FILES:
+        return
+    lower = {name.lower(): name for name in WEIGHT_FILES}
+    near = difflib.get_close_matches(backbone.lower(), lower, n=1, cutoff=0.0)
+    raise InputError(
+        f"backbone is {backbone!r}, which is not known. The nearest name is {lower[near[0]]!r}; "
+        f"all are: {', '.join(WEIGHT_FILES)}."
+    )
+
+
+def constructor(backbone: str) -> Callable[..., keras.Model]:
+    """The function of keras.applications that builds a backbone; MobileNets by their width."""
+    check_name(backbone)
+    width = backbone.removeprefix("MobileNet")
+    if width.startswith("0."):
+        return functools.partial(keras.applications.MobileNet, alpha=float(width))
+    return getattr(keras.applications, backbone)
+
+
+def find_weights(backbone: str, weights: str) -> Path | None:
+    """The file that holds a backbone's weights, or None for random weights.
+
+    Args:
+        backbone: a name of `WEIGHT_FILES`.
+        weights: `none`; `imagenet`: the file in Keras' cache (`$KERAS_HOME/models`), else
+            attached on Kaggle, else downloaded by Keras; `imagenet if found`: the same without
+            a download, and None where there is no file; anything else is the path of a file.
+
+    Raises:
+        InputError: the backbone is unknown, the path is no file, or there is no way to get the
+            weights; the message says how to get them.
+    """
+    check_name(backbone)
+    if weights == NO_WEIGHTS:
+        return None
+    if weights not in (IMAGENET, IMAGENET_IF_FOUND):
+        path = Path(weights).expanduser()
+        if not weights or not path.is_file():
+            raise InputError(
+                f"weights is {weights!r}, which is no file. Write {IMAGENET}, "
+                f"{IMAGENET_IF_FOUND}, {NO_WEIGHTS} or the path of a file for {backbone}."
+            )
+        return path.resolve()
+    # Keras writes a download under its final name from the first byte on: another run must not
+    # take half a file for a whole one.
+    file_name = WEIGHT_FILES[backbone]
+    lock = Path(tempfile.gettempdir()) / f"nbhelpers-{os.getuid()}-{file_name}.lock"
+    busy = f"Process {{process}} has been downloading {file_name} for long. End it, or wait."
+    with workspace.hold(lock, busy, wait=DOWNLOAD_SECONDS):
+        found = next(_copies(file_name), None)
+        if found is None and weights == IMAGENET:
+            found = _download(backbone)
+    return found
+
+
+def weights_label(weights_path: Path | None, weights: str, frozen: bool) -> str:
+    """What pages call the weights that a model starts from.
+
+    A frozen backbone of random weights is `random features`: nothing is transferred there.
+
+    Args:
+        weights_path: what `find_weights` gave for `weights`.
+        frozen: whether the backbone stays as it is.
+    """
+    if weights_path is None:
+        return "random features" if frozen else "random weights"
+    return "ImageNet" if weights in (IMAGENET, IMAGENET_IF_FOUND) else weights_path.name
+
+
+def _cache_folders() -> list[Path]:
+    """Where Keras caches weights: its home, or below /tmp where it may not write there."""
+    home = os.environ.get("KERAS_HOME") or "~/.keras"
+    return [Path(home).expanduser() / "models", Path(tempfile.gettempdir()) / ".keras" / "models"]
+
+
+def _copies(file_name: str) -> Iterator[Path]:
+    """Files of that name in Keras' cache, then attached on Kaggle."""
+    names = (file_name, file_name.removesuffix(".h5") + ".weights.h5")
+    for folder in _cache_folders():
+        yield from (folder / name for name in names if (folder / name).is_file())
+    for name in names:
+        yield from workspace.find_attached(name)
+
+
+def _download(backbone: str) -> Path:
+    file_name = WEIGHT_FILES[backbone]
+    workspace.log(f"downloading {file_name}")
+    shape = (DOWNLOAD_SIDE, DOWNLOAD_SIDE, 3)
+    try:
+        # Keras' progress bar would fill the page of a run with thousands of lines.
+        with _silence_limit(SILENCE_SECONDS), contextlib.redirect_stdout(io.StringIO()):
+            constructor(backbone)(weights="imagenet", include_top=False, input_shape=shape)
+        return next(_copies(file_name))
+    except Exception as error:  # Keras raises a bare Exception where there is no network
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"weights is {IMAGENET!r}, but {file_name} for {backbone} is not here and cannot be "
+            f"downloaded ({reason}). Attach a Kaggle data set that holds {file_name}, or put the "
+            f"file at {_cache_folders()[0] / file_name}, or give its path as weights, or run "
+            "`make report ... WEIGHTS=none` for random weights."
+        ) from error
+
+
+@contextlib.contextmanager
+def _silence_limit(seconds: float) -> Iterator[None]:
+    """Let connections made in the block fail after so many seconds without an answer."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+# ImageNet's mean and SD by channel, red first, of values in [0, 1], as in keras.applications.
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# A hundred-odd steps an epoch: with Keras' 0.99 to 0.999 the moving statistics would lag behind.
+MOMENTUM = 0.9
+DOWN_SAMPLING = 1.5  # a side that shrinks by less is an unpadded convolution's
+
+
+def of_network(network: keras.Model) -> list[layers.Layer]:
+    """The layers after `stem_range` and before `picture_features`, in order."""
+    radiograph, features = (network.get_layer(n).output for n in ("radiograph", "picture_features"))
+    return after_stem(keras.Model(radiograph, features).layers)[:-1]
+
+
+def after_stem(chain: list) -> list:
+    """The layers, or operations, of a chain after the layer `stem_range`."""
+    names = [operation.name for operation in chain]
+    return chain[names.index("stem_range") + 1 :]
+
+
+def end_of_stage(whole: keras.Model, stages: int):
+    """The feature map in which the first stages of a flat backbone end.
+
+    A stage ends before the next down-sampling, at the last layer that all later ones get their
+    input from: inside no residual block and in no branch.
+
+    Args:
+        whole: from the radiograph to the backbone's last feature map.
+        stages: how many down-samplings the part holds.
+
+    Raises:
+        InputError: the backbone has fewer stages.
+    """
+    # A Sequential's own `output` is that of its inner graph, so the nodes are asked.
+    nodes = [operation._inbound_nodes[0] for operation in after_stem(whole.operations)]
+    made_at = {id(node.output_tensors[0]): place for place, node in enumerate(nodes)}
+    last_use = list(range(len(nodes)))
+    for place, node in enumerate(nodes):
+        for tensor in node.input_tensors:
+            if id(tensor) in made_at:
+                last_use[made_at[id(tensor)]] = place
+    side = nodes[0].input_tensors[0].shape[1]
+    ends, stage, reach = {}, 0, 0
+    for place, node in enumerate(nodes):
+        tensor = node.output_tensors[0]
+        if reach <= place and not isinstance(node.operation, layers.ZeroPadding2D):
+            stage += tensor.shape[1] * DOWN_SAMPLING <= side
+            side = tensor.shape[1]
+            ends[stage] = tensor
+        reach = max(reach, last_use[place])
+    if not 0 < stages <= stage:
+        raise InputError(
+            f"backbone_stages is {stages}; {whole.name} has {stage} on these pictures. 0 takes all."
+        )
+    return ends[stages]
+
+
+def fill(chain: list[layers.Layer], plain: keras.Model | None) -> None:
+    """Copy a backbone's weights into its flat layers and make these ready for training.
+
+    Args:
+        chain: the layers of the flat backbone.
+        plain: the same backbone with an input of its own; None leaves the weights random.
+    """
+    if plain is not None:
+        # By order, not by name: Keras numbers the names of many layers through.
+        for layer, loaded in zip(chain, plain.layers[1:], strict=True):
+            layer.set_weights(loaded.get_weights())
+    for layer in chain:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+        # EfficientNet B0 to B7 alone keeps its normalisation as weights. Keras divides its output
+        # by the root of SD once more, but only under weights="imagenet"; a variance times SD is
+        # the same.
+        if isinstance(layer, layers.Normalization) and layer.weights:
+            mean, variance, count = layer.get_weights()
+            if plain is None:
+                mean, variance = np.array(MEAN), np.array(SD) ** 2
+            layer.set_weights([mean, variance * np.array(SD), count])
+            layer.finalize_state()  # the layer works with copies of its weights
+
+
+def load(build: Callable[..., keras.Model], path: Path, backbone: str) -> keras.Model:
+    """A backbone without classifier, filled from a file in either of Keras' layouts.
+
+    Raises InputError when the file is damaged or holds another network's weights.
+    """
+    plain = build(include_top=False, weights=None, input_shape=(224, 224, 3))
+    try:
+        with h5py.File(path) as file:
+            legacy = "layer_names" in file.attrs or "model_weights" in file
+        # Keras chooses its reader by the name, which does not always tell the layout.
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            # Newer versions of Keras say this of lists that hold no layer of their own.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            link = Path(folder) / ("file.h5" if legacy else "file.weights.h5")
+            link.symlink_to(path.resolve())
+            plain.load_weights(link)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} is damaged or does not hold weights of {backbone} without its classifier "
+            f"({reason}). Fetch it again, or name another file."
+        ) from error
+    if not all(np.isfinite(weight).all() for weight in plain.get_weights()):
+        raise InputError(f"{path} is damaged: weights of {backbone} that are no numbers.")
+    return plain
+
+
+Triple = tuple[float, float, float]
+# What each family's own `preprocess_input` makes of a grey level in [0, 255]: (scale, offset).
+AS_IT_IS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))  # these families normalise inside
+PLUS_MINUS_ONE = ((1 / 127.5,) * 3, (-1.0, -1.0, -1.0))
+BLUE_FIRST = ((1.0, 1.0, 1.0), (-103.939, -116.779, -123.68))
+STANDARD = (tuple(1 / (255 * s) for s in SD), tuple(-m / s for m, s in zip(MEAN, SD, strict=True)))
+# Beginnings of names with their range and the smallest side that Keras admits, pixels; the first
+# that fits counts.
+FAMILIES = (
+    ("VGG", BLUE_FIRST, 32),
+    ("EfficientNet", AS_IT_IS, 32),
+    ("ConvNeXt", AS_IT_IS, 32),
+    ("Inception", PLUS_MINUS_ONE, 75),
+    ("Xception", PLUS_MINUS_ONE, 71),
+    ("DenseNet", STANDARD, 32),
+    ("MobileNetV3", AS_IT_IS, 32),
+    ("MobileNet", PLUS_MINUS_ONE, 32),
+    ("ResNet50V2", PLUS_MINUS_ONE, 32),
+    ("ResNet101V2", PLUS_MINUS_ONE, 32),
+    ("ResNet152V2", PLUS_MINUS_ONE, 32),
+    ("ResNet", BLUE_FIRST, 32),
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone of keras.applications.
+
+    Attributes:
+        build: its constructor.
+        scale, offset: a grey level g in [0, 255] enters channel c as `scale[c] * g + offset[c]`.
+        weight_file: name of the file without the classifier, as Keras caches it.
+        smallest_side: of the pictures that the whole backbone takes, pixels.
+    """
+
+    name: str
+    build: Callable[..., keras.Model]
+    scale: Triple
+    offset: Triple
+    weight_file: str
+    smallest_side: int
+
+
+def _row(name: str) -> Backbone:
+    (scale, offset), side = next(row[1:] for row in FAMILIES if name.startswith(row[0]))
+    file_name = WEIGHT_FILES[name]
+    return Backbone(name, constructor(name), scale, offset, file_name, side)
+
+
+BACKBONES = {name: _row(name) for name in WEIGHT_FILES}
+
+
+def find(backbone: str) -> Backbone:
+    """The row of a backbone; raises InputError with the nearest name."""
+    check_name(backbone)
+    return BACKBONES[backbone]
+
+
+def transfer_network(
+    backbone: str,
+    image_size: int,
+    facts: dict,
+    *,
+    task: str,
+    weights_path: Path | None,
+    stages: int = 0,
+    seed: int = 0,
+    **of_head,
+) -> keras.Model:
+    """A network on a backbone: [radiographs uint8, sex] to months or stage probabilities.
+
+    Random weights come from Keras' global seed (`keras.utils.set_random_seed`). All layers are
+    trainable; see `freeze`.
+
+    Args:
+        backbone: a name of `BACKBONES`.
+        image_size: height and width of the prepared radiographs, pixels.
+        facts: what the card carries; for age also `mean_months` and `spread_months` of training.
+        weights_path: weights of the backbone without its classifier, in either of Keras' layouts
+            (`.h5`, `.weights.h5`); None starts from random weights.
+        stages: ends the backbone before its down-sampling number `stages + 1`, for quick runs;
+            0 takes the whole. A part takes smaller pictures too, where Keras can build the whole.
+        of_head: sex_input, sex_units, dense_units, dropout or standardise of `networks.head`.
+
+    Raises:
+        InputError: an unknown backbone, pictures too small for it, more stages than it has, or a
+            file of weights that is damaged or another backbone's.
+    """
+    row = find(backbone)
+    if image_size < row.smallest_side and not stages:
+        raise InputError(_too_small(row, image_size))
+    radiograph, sex, pixels = networks.inputs(image_size, facts, seed)
+    stem = to_range(pixels, row)
+    try:
+        whole = row.build(include_top=False, weights=None, input_tensor=stem)
+    except ValueError as error:
+        if image_size < row.smallest_side:
+            raise InputError(_too_small(row, image_size)) from error
+        raise
+    plain = load(row.build, weights_path, backbone) if weights_path else None
+    fill(after_stem(whole.layers), plain)
+    maps = end_of_stage(whole, stages) if stages else whole.output
+    features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
+    output = networks.head(features, sex, task, facts, seed=seed, **of_head)
+    name = f"{backbone}_{task}".lower().replace(".", "_")
+    network = keras.Model([radiograph, sex], output, name=name)
+    assert_stem_range(network, backbone)
+    return network
+
+
+def to_range(pixels, row: Backbone):
+    """Pixels `[n, height, width, 1]` in [-1, 1] as three equal channels in the backbone's range."""
+    channels = layers.Concatenate(name="three_channels", dtype="float32")([pixels] * 3)
+    scale = [127.5 * a for a in row.scale]
+    offset = [127.5 * a + b for a, b in zip(row.scale, row.offset, strict=True)]
+    return layers.Rescaling(scale, offset=offset, name="stem_range", dtype="float32")(channels)
+
+
+def assert_stem_range(network: keras.Model, backbone: str) -> None:
+    """Raise ValueError unless black and white enter the backbone as its row says.
+
+    Pictures normalised twice, or not at all, are the most reported mistake with these networks; it
+    raises no error anywhere else.
+    """
+    row = find(backbone)
+    radiograph = network.get_layer("radiograph").output
+    stem = keras.Model(radiograph, network.get_layer("stem_range").output)
+    grey = np.array([0, 255], np.uint8)
+    got = stem(np.broadcast_to(grey[:, None, None, None], (2, *radiograph.shape[1:])))
+    wanted = (grey[:, None] * np.array(row.scale) + row.offset)[:, None, None, :]
+    got = keras.ops.convert_to_numpy(got)
+    if not np.allclose(got, wanted, rtol=0, atol=1e-3 * np.ptp(wanted)):
+        raise ValueError(
+            f"{backbone} wants black and white as {wanted[0].round(3).tolist()} and "
+            f"{wanted[1].round(3).tolist()}, but gets {got[0].min():.3f} to {got[0].max():.3f} and "
+            f"{got[1].min():.3f} to {got[1].max():.3f}: normalised twice, or not at all?"
+        )
+
+
+def freeze(network: keras.Model) -> None:
+    """Keep the backbone as it is in training; compile afterwards.
+
+    For BatchNormalization `trainable = False` means in Keras that it also runs in inference mode:
+    it normalises by its moving statistics and does not update them. Dropout inside a backbone
+    (EfficientNet's skipped blocks) has nothing to freeze and goes on in training.
+    """
+    for layer in of_network(network):
+        layer.trainable = False
+
+
+def unfreeze(network: keras.Model, batch_norm: bool) -> None:
+    """Train the backbone too; compile afterwards.
+
+    Args:
+        batch_norm: False leaves BatchNormalization frozen, in inference mode (see `freeze`), as
+            Keras' guide to transfer learning advises for fine-tuning; True trains it, which a
+            backbone of random weights needs.
+    """
+    for layer in of_network(network):
+        layer.trainable = batch_norm or not isinstance(layer, layers.BatchNormalization)
+
+
+def _too_small(row: Backbone, image_size: int) -> str:
+    return (
+        f"image_size is {image_size}; {row.name} takes pictures of at least {row.smallest_side} "
+        "pixels a side. Prepare larger ones or choose another backbone."
+    )

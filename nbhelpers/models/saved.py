@@ -1,0 +1,231 @@
+"""Saved models: written whole, read in safe mode, asked for months or stage probabilities.
+
+Which prepared pictures saved models take, and whether this version can still prepare them.
+"""
+
+import contextlib
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from nbhelpers import predictions, workspace
+from nbhelpers.images.preparation import VERSION, Preparation, load_preparation, read_description
+from nbhelpers.models import ensembles, hog, networks
+from nbhelpers.models.batches import Batches
+from nbhelpers.models.ensembles import Combination
+from nbhelpers.workspace import InputError, find_run_file, read_json, write_json
+
+BATCH_SIZE = 128
+SUFFIXES = (".keras", ".ubj", ".json")
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write the model atomically as `.keras`, without the optimiser."""
+    # A compiled model would be saved with its optimiser: Keras 3 drops `include_optimizer`.
+    plain = model.__class__.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    with workspace.atomic_path(path) as temporary:
+        plain.save(temporary)
+
+
+def load(path: Path) -> keras.Model:
+    """Read a model in safe mode."""
+    return keras.saving.load_model(path, safe_mode=True, compile=False)
+
+
+def predict(
+    model: keras.Model, images: np.ndarray, sex: np.ndarray, flip: bool = True
+) -> np.ndarray:
+    """Months `[n]` or stage probabilities `[n, 5]` of prepared radiographs.
+
+    Where sex is unknown (NaN): the mean over both sexes, weighted by the training share of boys,
+    which the model's card carries.
+
+    Args:
+        images: uint8 `[n, height, width]`.
+        sex: `[n]`, 0 female, 1 male, NaN unknown.
+        flip: average the radiograph and its mirror image.
+    """
+    sex = np.asarray(sex, np.float32)
+    known = _predict_views(model, images, np.nan_to_num(sex, nan=0.0), flip)
+    unknown = np.flatnonzero(np.isnan(sex))
+    if len(unknown):
+        share = networks.model_facts(model)["male_share"]
+        as_male = _predict_views(model, images[unknown], np.ones(len(unknown)), flip)
+        known[unknown] = share * as_male + (1 - share) * known[unknown]
+    return known[:, 0] if known.shape[1] == 1 else known
+
+
+def _predict_views(model, images, sex, flip: bool) -> np.ndarray:
+    views = (images, images[:, :, ::-1]) if flip else (images,)
+    rows = np.arange(len(images))
+    total = 0.0
+    for view in views:
+        batches = Batches(view, rows, sex, None, BATCH_SIZE)
+        total = total + model.predict(batches, verbose=0).astype(np.float64)
+    return total / len(views)
+
+
+def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Path:
+    """Save an ensemble of models of the run folder, as JSON with its members' files and SHA-256.
+
+    Raises InputError where members want pictures prepared in different ways: one picture could not
+    be given to all of them.
+    """
+    task = combination.task
+    paths = {member: find_model(run_folder, member, task) for member in combination.members}
+    preparations = {member: _facts(path).get("preparation") for member, path in paths.items()}
+    first = combination.members[0]
+    for member, preparation in preparations.items():
+        if preparation != preparations[first]:
+            raise InputError(
+                f"{member} wants pictures of preparation {preparation}, {first} of "
+                f"{preparations[first]}: an ensemble gives all its members the same. Leave one out."
+            )
+    content = ensembles.as_json(combination) | {
+        "preparation": preparations[first],
+        "files": {path.name: _sha256(path) for path in paths.values()},
+    }
+    path = run_folder / "models" / f"{model}.{task}.json"
+    write_json(path, content)
+    return path
+
+
+def saved_networks(run_folder: Path) -> list[tuple[str, str]]:
+    """Name and task of every saved network that has a prediction table, sorted."""
+    paths = workspace.find_run_files(run_folder, "models/*.keras")
+    named = [path.name.split(".")[:2] for path in paths]
+    return [(n, task) for n, task in named if n in predictions.saved_models(run_folder, task)]
+
+
+def find_model(run_folder: Path, model: str, task: str) -> Path:
+    """The file of a saved model of any kind; raises InputError where there is none."""
+    names = [f"models/{model}.{task}{suffix}" for suffix in SUFFIXES]
+    for name in names:
+        with contextlib.suppress(InputError):
+            return find_run_file(run_folder, name)
+    return find_run_file(run_folder, names[0])
+
+
+def predict_saved(
+    run_folder: Path, model: str, task: str, images: np.ndarray, sex: np.ndarray
+) -> np.ndarray:
+    """What a saved model of any kind says of prepared radiographs: see `predict`.
+
+    Raises InputError where the model is not in the run folder, or a member of an ensemble is
+    another file than it was made of.
+    """
+    return predict_each(run_folder, [model], task, lambda view: images, sex)[model]
+
+
+def predict_each(
+    run_folder: Path,
+    models: list[str],
+    task: str,
+    images_of: Callable[[str], np.ndarray],
+    sex: np.ndarray,
+    read: Callable[[Path], keras.Model] = load,
+) -> dict[str, np.ndarray]:
+    """What each of some saved models says; a member of several ensembles is asked once.
+
+    Args:
+        images_of: the prepared radiographs of a view, uint8 `[n, height, width]`.
+        sex: `[n]`, 0 female, 1 male, NaN unknown.
+        read: gives the network of a file; one that keeps networks spares later calls the reading.
+    """
+    said: dict[str, np.ndarray] = {}
+
+    def ask(model: str) -> np.ndarray:
+        if model not in said:
+            path = find_model(run_folder, model, task)
+            if path.suffix == ".json":
+                combination = _load_ensemble(run_folder, path)
+                of_members = [ask(member) for member in combination.members]
+                said[model] = ensembles.combine(combination, np.stack(of_members, axis=1), sex)
+            elif path.suffix == ".keras":
+                network = read(path)
+                view = networks.model_facts(network)["view"]
+                said[model] = predict(network, images_of(view), sex)
+            else:
+                booster = hog.load(path)
+                said[model] = hog.predict(booster, images_of(hog.model_facts(booster)["view"]), sex)
+        return said[model]
+
+    return {model: ask(model) for model in models}
+
+
+def model_views(run_folder: Path, model: str, task: str) -> list[tuple[str, str]]:
+    """The views that a saved model, or its members, take, each with its preparation's hash."""
+    path = find_model(run_folder, model, task)
+    if path.suffix == ".json":
+        members = ensembles.from_json(read_json(path), path.name).members
+        return [view for member in members for view in model_views(run_folder, member, task)]
+    facts = _facts(path)
+    return [(facts["view"], facts["preparation"])]
+
+
+def _load_ensemble(run_folder: Path, path: Path) -> Combination:
+    content = read_json(path)
+    combination = ensembles.from_json(content, path.name)
+    _require_same_members(run_folder, path, combination, content.get("files", {}))
+    return combination
+
+
+def _require_same_members(run_folder: Path, path: Path, combination, files: dict) -> None:
+    for member in combination.members:
+        with contextlib.suppress(InputError):
+            found = find_model(run_folder, member, combination.task)
+            if files.get(found.name) == _sha256(found):
+                continue
+        raise InputError(
+            f"{path.name} is made of {', '.join(combination.members)}, but the file of {member} is "
+            "missing or was changed. Run the notebook that makes it again."
+        )
+
+
+def _facts(path: Path) -> dict:
+    """The facts that a saved model carries: preparation, view and more."""
+    if path.suffix == ".keras":
+        # Out of the file's description of its layers: to build a network takes seconds.
+        with zipfile.ZipFile(path) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        return next(la for la in layers if la["class_name"] == "ModelCard")["config"]["facts"]
+    if path.suffix == ".ubj":
+        return hog.model_facts(hog.load(path))
+    return read_json(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def view_of(run_folder: Path, model: str, task: str) -> str:
+    """The view that a model takes; of an ensemble, that of its first member."""
+    return model_views(run_folder, model, task)[0][0]
+
+
+def preparations(run_folder: Path, models: Iterable[tuple[str, str]]) -> dict[str, Preparation]:
+    """How the pictures of every view that models (name, task) take are prepared, by view.
+
+    Raises InputError where a model was made with pictures that this version of the suite would
+    prepare in another way: new ones would not be like them.
+    """
+    named = [view for model in models for view in model_views(run_folder, *model)]
+    found = {}
+    for view, wanted in sorted(set(named)):
+        found[view] = load_preparation(run_folder, view)
+        described = read_description(run_folder, view)
+        if wanted != described["hash"] or described["version"] != VERSION:
+            raise InputError(
+                f"A model of {Path(run_folder).name} was made with pictures of preparation "
+                f"{wanted}; the view {view} there is of preparation {described['hash']}, version "
+                f"{described['version']}, and this suite prepares by version {VERSION}. Run "
+                "the profile again, or use the suite that made the model."
+            )
+    return found

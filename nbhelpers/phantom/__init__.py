@@ -1,0 +1,1 @@
+"""Synthetic radiographs of hands, as an RSNA folder."""

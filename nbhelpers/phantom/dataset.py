@@ -1,0 +1,256 @@
+"""Synthetic radiographs of left hands with known age, sex and regions, as an RSNA folder.
+
+One synthetic radiograph: a child, a pose, a frame and an exposure put together.
+
+Who is on the synthetic radiographs: sex, true bone age, and the label that a reader gives.
+"""
+
+import concurrent.futures
+import functools
+import math
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from nbhelpers import workspace
+from nbhelpers.phantom import film
+from nbhelpers.phantom.anatomy import SEXES, Child, grow_child
+from nbhelpers.phantom.film import Box, draw_frame, find_boxes, voc_xml
+from nbhelpers.phantom.hand import build_hand, draw_pose, soft_capsules, soft_thickness
+
+FIRST_ID = 1001
+# As in the RSNA training set: share of boys, quantiles of bone age in months.
+BOYS = 0.542
+AGE_SHARES = (
+    0,
+    0.002,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    0.95,
+    0.99,
+    1,
+)
+AGE_QUANTILES = {
+    "male": (1, 14, 25, 38, 53, 71, 97, 120, 135, 147, 154, 160, 167, 180, 194, 214, 228),
+    "female": (3, 13, 24, 34, 49, 67, 85, 97, 109, 121, 131, 140, 150, 163, 176, 195, 216),
+}
+OLDEST = 228
+# One reader's SD in months, reached at 8 years; it falls in proportion below that (Martin 2022).
+RATER_SD = 7.0
+RATER_SD_FULL_AGE = 96.0
+# Shares of labels that a reader rounds to years, to half-years, not at all: 57.9 % of the labels
+# are then multiples of 12 and 80.6 % of 6, as in the RSNA set.
+ROUNDING = {12: 0.352, 6: 0.415, 1: 0.233}
+
+
+def draw_case(seed: int, number: int) -> dict:
+    """Sex, true age and label of case `number`; `drawing` is the seed of its radiograph."""
+    rng = np.random.default_rng([seed, number])
+    sex = "male" if rng.random() < BOYS else "female"
+    age = round(float(np.interp(rng.random(), AGE_SHARES, AGE_QUANTILES[sex])), 3)
+    read = age + rng.normal() * RATER_SD * min(age / RATER_SD_FULL_AGE, 1.0)
+    grid = int(rng.choice(list(ROUNDING), p=list(ROUNDING.values())))
+    if age < 24:
+        grid = {12: 6, 6: 3, 1: 1}[grid]
+    label = int(np.clip(grid * math.floor(read / grid + 0.5), 1, OLDEST))
+    drawing = int(rng.integers(2**31))
+    length = grow_child(np.random.default_rng(drawing), sex, age).hand_length_mm
+    return {
+        "id": FIRST_ID + number,
+        "sex": sex,
+        "label_months": label,
+        "true_age_months": age,
+        "rater_error_months": round(read - age, 3),
+        "hand_length_mm": round(length, 2),
+        "drawing": drawing,
+    }
+
+
+SMALLEST = 256  # pixels; below that epiphyses are lost
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """One drawn hand: pixels uint8 [height, width], 17 boxes, and what is true about it."""
+
+    pixels: np.ndarray
+    boxes: list[Box]
+    child: Child
+    centre_areas_mm2: dict[str, float]  # 0 before onset and once fused
+    fusion: dict[str, float]  # share of every growth plate that is bridged
+
+
+def draw_radiograph(
+    sex: str,
+    age_months: float,
+    rng: np.random.Generator | int = 0,
+    size: int = 320,
+    ossification_age_months: float | None = None,
+) -> Radiograph:
+    """Draw one left hand.
+
+    `sex` is female or male, `age_months` 0 to 228, `size` the frame's longer side in pixels. A seed
+    or generator gives child, pose and exposure. `ossification_age_months` freezes everything but
+    the hand's size at another age.
+    """
+    if sex not in SEXES:
+        raise ValueError(f"sex is {sex!r}; use one of {', '.join(SEXES)}.")
+    if size < SMALLEST:
+        raise ValueError(f"size is {size}; a radiograph needs {SMALLEST} pixels or more.")
+    rng = np.random.default_rng(rng)
+    child = grow_child(rng, sex, age_months, ossification_age_months)
+    pose = draw_pose(rng)
+    hand = build_hand(child, pose)
+    frame = draw_frame(rng, hand, size)
+    bones, areas = film.bone_attenuation(rng, hand, frame)
+    soft = soft_thickness(soft_capsules(hand, child, pose), hand.scale, frame.view, frame.shape)
+    pixels = film.expose(rng, bones, soft, frame, film.draw_exposure(rng))
+    fusion = {name: child.fusion(name) for name in child.fused}
+    return Radiograph(pixels, find_boxes(hand, frame.view), child, areas, fusion)
+
+
+VERSION = 4  # raise it when the same settings give other pixels or tables
+SETTINGS_FILE = "phantom.json"
+UNFINISHED_FILE = "phantom.unfinished.json"
+IMAGES = Path("boneage-training-dataset") / "boneage-training-dataset"
+REGIONS = Path("regions")
+TABLE = "boneage-training-dataset.csv"
+TRUTH = "truth.csv"
+
+
+def folder_in(run_folder: Path, n: int, seed: int) -> Path:
+    """Where a run that has no radiographs draws its own; `workspace.is_synthetic` knows it."""
+    return run_folder / f"synthetic-{n}-{seed}-v{VERSION}"
+
+
+def regions_beside(cases: pd.DataFrame) -> str:
+    """The folder of regions of a case table's synthetic radiographs; "" where there is none."""
+    first = cases["image_path"].iloc[0]
+    folder = Path(first).parents[len(IMAGES.parts)] / REGIONS if first else None
+    return str(folder) if folder and folder.is_dir() else ""
+
+
+def write_radiographs(
+    folder: Path, n: int, size: int = 320, seed: int = 0, workers: int | None = None
+) -> Path:
+    """Write `n` radiographs in the layout of Kaggle's RSNA set, with regions and truth beside them.
+
+    Case i is the same whatever `n` and `workers` are. A folder that is complete is left as it is;
+    one that a stopped run left is completed. Returns `folder`. Raises InputError when the folder
+    holds something else.
+    """
+    folder = Path(folder)
+    settings = {"version": VERSION, "n": n, "size": size, "seed": seed}
+    if size < SMALLEST or n < 1:
+        raise workspace.InputError(
+            f"size {size}, n {n}: synthetic radiographs need {SMALLEST} pixels and 1 case or more."
+        )
+    if _is_complete(folder, settings):
+        return folder
+    workspace.write_json(folder / UNFINISHED_FILE, settings)
+    with workspace.explained_errors(folder):
+        for name in (IMAGES, REGIONS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    cases = [draw_case(seed, number) for number in range(n)]
+    missing = [case for case in cases if not _image_path(folder, case).exists()]
+    if missing:
+        _write_all(folder, missing, size, workers)
+    _write_tables(folder, cases)
+    workspace.write_json(folder / SETTINGS_FILE, settings)
+    (folder / UNFINISHED_FILE).unlink(missing_ok=True)
+    return folder
+
+
+def _is_complete(folder: Path, settings: dict) -> bool:
+    """True when the folder holds just these radiographs; raises InputError when it holds others."""
+    # Hidden names are temporary files of a run that was stopped.
+    if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
+        return False
+    for name in (SETTINGS_FILE, UNFINISHED_FILE):
+        if (folder / name).exists():
+            if workspace.read_json(folder / name) != settings:
+                break
+            return name == SETTINGS_FILE
+    raise workspace.InputError(
+        f"{folder} holds something else than the synthetic radiographs asked for. "
+        "Delete it or name another folder."
+    )
+
+
+def _image_path(folder: Path, case: dict) -> Path:
+    return folder / IMAGES / f"{case['id']}.png"
+
+
+def _write_all(folder: Path, cases: list[dict], size: int, workers: int | None) -> None:
+    workers = min(workers or workspace.cores(), len(cases))
+    write = functools.partial(_write_one, folder, size)
+    if workers == 1:
+        _show(map(write, cases), len(cases))
+        return
+    # Fresh processes: a fork would be unsafe beside TensorFlow's threads and in a kernel.
+    fresh = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, fresh, _start_worker) as pool:
+        _show(pool.map(write, cases, chunksize=8), len(cases))
+
+
+def _show(done: Iterator, total: int) -> None:
+    for _ in workspace.progress(done, total, "radiographs drawn"):
+        pass
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # the workers are as many as the cores
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed outright cannot stop its workers, so they watch it."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _write_one(folder: Path, size: int, case: dict) -> None:
+    """Draw one case. The image comes last: where it exists, the regions do."""
+    drawn = draw_radiograph(case["sex"], case["true_age_months"], case["drawing"], size)
+    path = _image_path(folder, case)
+    encoded = cv2.imencode(".png", drawn.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+    xml = voc_xml(path.name, drawn.pixels.shape, drawn.boxes).encode()
+    _replace(folder / REGIONS / f"{case['id']}.xml", xml)
+    _replace(path, encoded)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write through a temporary name. No fsync for thousands of files: they can be drawn again."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with workspace.explained_errors(path):
+        temporary.write_bytes(content)
+        temporary.replace(path)
+
+
+def _write_tables(folder: Path, cases: list[dict]) -> None:
+    table = pd.DataFrame(cases)
+    public = pd.DataFrame(
+        {"id": table["id"], "boneage": table["label_months"], "male": table["sex"] == "male"}
+    )
+    # Without `sex` nobody takes the truth for a table of cases to be predicted.
+    truth = table.drop(columns="sex")
+    for name, content in ((TRUTH, truth), (TABLE, public)):
+        with workspace.atomic_path(folder / name) as temporary:
+            content.to_csv(temporary, index=False)

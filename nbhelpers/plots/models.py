@@ -1,0 +1,400 @@
+"""Tables and plots of a search: its trials, what mattered in them, how the best ones learned.
+
+Functions that plot return a figure and its alternative text.
+
+The custom CNN as a diagram, drawn from the layers of a model.
+
+Functions that plot return a figure and its alternative text.
+
+Plots of histograms of oriented gradients: what the trees are fed, and where they look.
+
+Each function returns a figure and its alternative text.
+"""
+
+import itertools
+import re
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from scipy import stats
+
+from nbhelpers.models.hog import HogSettings, cell_histograms
+from nbhelpers.models.search import CHOICES, LOGARITHMIC, SEARCHED, WHOLE, completed
+from nbhelpers.plots.style import COLOURS, INK, LINE, SOFT
+
+
+def _cell_middles(image_size: int, hog: HogSettings) -> np.ndarray:
+    return np.arange(hog.cell_pixels // 2, image_size, hog.step_pixels)
+
+
+def _strokes(picture: np.ndarray, hog: HogSettings) -> tuple[np.ndarray, np.ndarray]:
+    """A stroke along the edge for every cell and direction, and how dark to draw it, 0 to 1."""
+    cells = cell_histograms(picture, hog)
+    middles = _cell_middles(len(picture), hog)
+    y, x, direction = np.meshgrid(middles, middles, np.arange(hog.orientations), indexing="ij")
+    # The edge runs at right angles to the gradient.
+    angle = np.pi * (direction / hog.orientations + 0.5)
+    reach = 0.48 * hog.step_pixels
+    ends = [
+        (x + side * reach * np.cos(angle), y + side * reach * np.sin(angle)) for side in (-1, 1)
+    ]
+    strokes = np.stack([np.stack(end, axis=-1) for end in ends], axis=-2).reshape(-1, 2, 2)
+    strength = cells.ravel() ** 2
+    return strokes, strength / max(strength.max(), 1e-6)
+
+
+def hog_pictures(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> tuple[Figure, str]:
+    """Prepared radiographs above and their oriented gradients, drawn as edge strokes, below."""
+    figure, grid = plt.subplots(2, len(pictures), figsize=(2.2 * len(pictures), 4.8), squeeze=False)
+    for (above, below), picture, title in zip(grid.T, pictures, titles, strict=True):
+        above.imshow(picture, vmin=0, vmax=255)
+        above.set_title(title, fontsize=9)
+        strokes, strength = _strokes(picture, hog)
+        colours = np.ones((len(strength), 4))
+        colours[:, 3] = strength
+        below.add_collection(LineCollection(strokes, colors=colours, linewidths=0.9))
+        below.set(xlim=above.get_xlim(), ylim=above.get_ylim(), aspect="equal", facecolor="black")
+        for axes in (above, below):
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+    return figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them."
+
+
+def importance(cells: np.ndarray, mean_picture: np.ndarray, hog: HogSettings) -> tuple[Figure, str]:
+    """Where the trees gain: the share of gain of each cell, laid over the mean training picture."""
+    size = len(mean_picture)
+    middles = _cell_middles(size, hog)
+    low, high = middles[0] - hog.step_pixels / 2, middles[-1] + hog.step_pixels / 2
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.8))
+    left.imshow(mean_picture)
+    left.set_title("mean of the training pictures")
+    right.imshow(mean_picture)
+    shown = right.imshow(
+        100 * cells,
+        cmap="inferno",
+        alpha=0.7,
+        extent=(low, high, high, low),
+        interpolation="bilinear",
+    )
+    right.set_title("share of the trees' gain")
+    figure.colorbar(shown, ax=right, label="% of the gain a cell", shrink=0.8)
+    for axes in (left, right):
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xticks=[], yticks=[])
+        axes.grid(False)
+    right.spines[:].set_color(COLOURS[7])
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    height = 100 * middles[row] / size
+    across = 100 * middles[column] / size
+    alt = (
+        f"The trees gain most {height:.0f} % down and {across:.0f} % across the picture; the tenth "
+        f"of the cells with most gain holds {100 * _top_share(cells):.0f} % of it."
+    )
+    return figure, alt
+
+
+def _top_share(cells: np.ndarray) -> float:
+    ordered = np.sort(cells.ravel())[::-1]
+    return float(ordered[: max(1, len(ordered) // 10)].sum())
+
+
+PICTURE, CONVOLUTION, VECTOR, SEX = COLOURS[7], COLOURS[0], COLOURS[2], COLOURS[1]
+# Inches, as the figure is drawn.
+WIDTH, TALLEST, COLUMN_START, SLAB_GAP = 7.5, 2.0, 1.35, 0.025
+ROW, ROWS = 0.21, ("", "side, pixels", "convolutions", "channels or units")
+
+
+def network_diagram(network: keras.Model) -> tuple[Figure, str]:
+    """The custom CNN from left to right: radiograph, blocks, sex, dense layer, output.
+
+    A slab is a convolution with its activation: its height goes with the root of the picture's
+    side, its width with the logarithm of the channels. Below stand the numbers. Raises ValueError
+    for a network without layers `block1_conv1` and so on.
+    """
+    columns = [*_picture_columns(network), *_vector_columns(network)]
+    step = (WIDTH - COLUMN_START) / len(columns)
+    low = -TALLEST / 2 - 0.25
+    figure, axes = plt.subplots(figsize=(WIDTH, TALLEST + 0.45 + ROW * len(ROWS)))
+    edges = []
+    for number, column in enumerate(columns):
+        middle = COLUMN_START + (number + 0.5) * step
+        edges.append(_slabs(axes, middle, column))
+        for row, text in enumerate([column["name"], *column["told"]]):
+            colour = INK if row else SOFT
+            axes.text(middle, low - row * ROW, text, fontsize=8, ha="center", color=colour)
+        if "sex" in column:
+            _sex(axes, middle, column)
+    for (_, right), (left, _) in itertools.pairwise(edges):
+        _arrow(axes, (right + 0.02, 0), (left - 0.02, 0))
+    for row, text in enumerate(ROWS):
+        axes.text(0, low - row * ROW, text, fontsize=8, color=SOFT)
+    axes.axhline(low - 0.07, color=LINE, linewidth=0.8)
+    axes.text(WIDTH, TALLEST / 2, f"{network.count_params():,} weights", ha="right", fontsize=9)
+    axes.set(xlim=(0, WIDTH), ylim=(low - ROW * len(ROWS) + 0.1, TALLEST / 2 + 0.15))
+    axes.set_aspect("equal")
+    axes.axis("off")
+    return figure, _alt(network, columns)
+
+
+def _picture_columns(network: keras.Model) -> list[dict]:
+    """The radiograph and each block: what to draw, and the numbers below it."""
+    side = network.get_layer("radiograph").output.shape[1]
+    blocks: dict[str, list] = {}
+    for layer in network.layers:
+        if named := re.fullmatch(r"(block\d+)_conv\d+", layer.name):
+            blocks.setdefault(named[1], []).append(layer)
+    if not blocks:
+        raise ValueError(f"{network.name} has no layers block1_conv1 and so on to draw.")
+
+    def height(pixels: int) -> float:
+        return TALLEST * float(np.sqrt(pixels / side))
+
+    columns = [{"name": "picture", "told": [f"{side}", "", "1"], "colour": PICTURE}]
+    columns[0] |= {"slabs": [(0.05, TALLEST)]}
+    for name, convolutions in blocks.items():
+        _, pixels, _, channels = convolutions[0].output.shape
+        slab = (0.015 + 0.011 * float(np.log2(channels)), height(pixels))
+        columns.append(
+            {
+                "name": name.replace("block", "block "),
+                "told": [f"{pixels}", f"{len(convolutions)}", f"{channels}"],
+                "colour": CONVOLUTION,
+                "slabs": [slab] * len(convolutions),
+            }
+        )
+    return columns
+
+
+def _vector_columns(network: keras.Model) -> list[dict]:
+    """From the average of each channel to the output."""
+    units = {layer.name: layer.output.shape[-1] for layer in network.layers}
+    average = {"name": "average", "told": ["1", "", f"{units['picture_features']}"]}
+    columns = [average | {"slabs": [(0.09, 0.9)]}]
+    if "sex_features" in units:
+        told = ["", "", f"+ {units['sex_features']}"]
+        columns.append({"name": "sex", "told": told, "slabs": [(0.09, 0.9)], "sex": 0.3})
+    dropout = network.get_layer("dropout").rate
+    columns.append({"name": "dense", "told": ["", "", f"{units['dense']}"], "slabs": [(0.09, 0.9)]})
+    columns[-1]["note"] = f"{100 * dropout:.0f} %\ndropout"
+    name = "months" if "months" in units else "stages"
+    outputs = network.output.shape[-1]
+    columns.append(
+        {"name": name, "told": ["", "", f"{outputs}"], "slabs": [(0.09, 0.09 * outputs)]}
+    )
+    return [{"colour": VECTOR, **column} for column in columns]
+
+
+def _slabs(axes: plt.Axes, middle: float, column: dict) -> tuple[float, float]:
+    """Draw the slabs of a column side by side; returns where they begin and end."""
+    slabs = column["slabs"]
+    total = sum(width for width, _ in slabs) + SLAB_GAP * (len(slabs) - 1)
+    x = middle - total / 2
+    for width, height in slabs:
+        axes.add_patch(Rectangle((x, -height / 2), width, height, color=column["colour"], lw=0))
+        x += width + SLAB_GAP
+    if "note" in column:
+        top = slabs[0][1] / 2 + 0.06
+        axes.text(middle, top, column["note"], ha="center", va="bottom", fontsize=8, color=SOFT)
+    return middle - total / 2, middle + total / 2
+
+
+def _sex(axes: plt.Axes, middle: float, column: dict) -> None:
+    """Sex comes in from below, and its units join those of the picture."""
+    width, height = column["slabs"][0]
+    bottom, units = -height / 2, column["sex"]
+    axes.add_patch(Rectangle((middle - width / 2, bottom - units), width, units, color=SEX, lw=0))
+    _arrow(axes, (middle, -TALLEST / 2 - 0.08), (middle, bottom - units - 0.02))
+
+
+def _arrow(axes: plt.Axes, start: tuple, end: tuple) -> None:
+    style = {"arrowstyle": "-|>,head_width=0.12,head_length=0.2", "color": SOFT, "linewidth": 0.9}
+    axes.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
+
+
+def _alt(network: keras.Model, columns: list[dict]) -> str:
+    blocks = [column["told"] for column in columns if column["name"].startswith("block")]
+    drawn = "; ".join(f"{side} pixels, {many} × {wide} channels" for side, many, wide in blocks)
+    sex = next((column["told"][2][2:] for column in columns if "sex" in column), "")
+    dense = next(column["told"][2] for column in columns if column["name"] == "dense")
+    return (
+        f"The network, {network.count_params():,} weights: {len(blocks)} blocks of convolutions "
+        f"({drawn}), the average of each channel, {f'{sex} units of sex, ' if sex else ''}"
+        f"a dense layer of {dense} units, then {columns[-1]['name']}."
+    )
+
+
+WORDS = {
+    "blocks": "blocks",
+    "first_width": "first channels",
+    "convolutions": "convolutions a block",
+    "dropout": "dropout",
+    "dense_units": "dense units",
+    "sex_units": "sex units",
+    "learning_rate": "learning rate",
+    "weight_decay": "weight decay",
+}
+FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
+PERMUTATIONS = 5000
+LOSS_COLOURS = LinearSegmentedColormap.from_list("loss", [COLOURS[0], "#8fb3c4", "#dedbd5"])
+
+
+def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials for the page, best first, those without a result last."""
+    ordered = trials.sort_values("tuning_loss", kind="stable", na_position="last")
+    rows = [
+        {
+            "trial": row.trial,
+            "tuning loss": "–" if pd.isna(row.tuning_loss) else f"{row.tuning_loss:.2f}",
+            "blocks": f"{row.blocks} from {row.first_width} channels",
+            "convolutions": row.convolutions,
+            "dense + sex units": f"{row.dense_units} + {row.sex_units}",
+            "dropout": f"{row.dropout:.2f}",
+            "learning rate": f"{row.learning_rate:.1e}",
+            "weight decay": f"{row.weight_decay:.1e}",
+            "weights": f"{row.weights:,}" if row.weights else "–",
+            "epochs": _epochs(row),
+            "minutes": f"{row.seconds / 60:.1f}",
+            "note": row.reason or (f"goes on from {row.goes_on_from}" if row.goes_on_from else ""),
+        }
+        for row in ordered.itertuples()
+    ]
+    table = pd.DataFrame(rows).set_index("trial")
+    return table if table["note"].any() else table.drop(columns="note")
+
+
+def _epochs(row) -> str:
+    if not row.epochs:
+        return "–"
+    before = f"{row.until_epoch - row.epochs} + " if row.goes_on_from else ""
+    return f"{before}{row.epochs}"
+
+
+def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
+    """A line a trial through its values and its tuning loss; the best one is emphasised.
+
+    The rates stand on logarithmic axes; values to choose from stand evenly. Lines that share a
+    value are drawn slightly apart.
+    """
+    shown = completed(trials).iloc[::-1]  # the best is drawn last
+    columns = [*SEARCHED, "tuning_loss"]
+    placed, ticks = zip(*(_axis(name, shown[name]) for name in columns), strict=True)
+    heights = np.column_stack(placed)
+    apart = np.linspace(-0.018, 0.018, len(shown)) if len(shown) > 1 else np.zeros(1)
+    discrete = [name in (*CHOICES, *WHOLE) for name in columns]
+    heights = heights + apart[np.random.default_rng(0).permutation(len(shown)), None] * discrete
+    loss = shown["tuning_loss"].to_numpy()
+    norm = Normalize(loss.min(), max(np.quantile(loss, 0.9), loss.min() + 1e-9))
+    figure, axes = plt.subplots(figsize=(7.5, 4.2))
+    for line, value in zip(heights[:-1], loss[:-1], strict=True):
+        axes.plot(line, color=LOSS_COLOURS(norm(value)), linewidth=1.3, alpha=0.9)
+    best = {"color": COLOURS[1], "linewidth": 2.6, "marker": "o", "markersize": 5, "zorder": 4}
+    axes.plot(heights[-1], label=f"best: trial {shown['trial'].iloc[-1]}", **best)
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    for place, marks in enumerate(ticks):
+        axes.axvline(place, color=SOFT, linewidth=0.8, zorder=2)
+        for height, text in marks:
+            axes.text(
+                place + 0.06, height, text, fontsize=8, va="center", path_effects=halo, zorder=5
+            )
+    names = [WORDS[name] for name in SEARCHED] + [f"tuning loss{unit and ', ' + unit}"]
+    two_lines = [f"{name} ".replace(" ", "\n", 1) for name in names]
+    axes.set_xticks(range(len(columns)), two_lines, fontsize=9)
+    axes.set(xlim=(-0.15, len(columns) - 0.45), ylim=(-0.06, 1.06), yticks=[])
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
+    axes.text(0, 1.11, "a line is a trial: the darker, the lower its loss", color=SOFT)
+    values = ", ".join(f"{WORDS[name]} {_short(shown[name].iloc[-1])}" for name in SEARCHED)
+    alt = f"{len(shown)} trials, a line each, the darker the lower the tuning loss. The best, "
+    return figure, f"{alt}{loss[-1]:.2f}{unit and ' ' + unit}: {values}."
+
+
+def _axis(name: str, values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Heights in [0, 1] of the values, and the axis' marks as (height, text)."""
+    present = np.unique(values)
+    if name in (*CHOICES, *WHOLE):
+        heights = np.linspace(0, 1, len(present)) if len(present) > 1 else np.array([0.5])
+        return np.interp(values, present, heights), list(
+            zip(heights, map(_short, present), strict=True)
+        )
+    scale = np.log if name in LOGARITHMIC else np.asarray
+    low, high = scale(present[0]), scale(present[-1])
+    span = (high - low) or 1.0
+    middle = np.exp((low + high) / 2) if name in LOGARITHMIC else (low + high) / 2
+    marks = [(float((scale(x) - low) / span), _short(x)) for x in (present[0], middle, present[-1])]
+    return (scale(values.to_numpy(float)) - low) / span, marks if high > low else marks[:1]
+
+
+def _short(value: float) -> str:
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    if abs(value) < 0.01:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
+
+
+def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
+    """Spearman's rank correlation of each hyperparameter with the tuning loss.
+
+    Compared are completed trials from random weights that were to end at the same epoch. The band
+    holds 95 % of the largest correlations, over all hyperparameters, that shuffled losses give:
+    what lies inside cannot be told from chance. A best value in the middle does not show.
+    """
+    fresh = completed(trials).query("goes_on_from == ''")
+    alike = fresh[fresh["until_epoch"] == fresh["until_epoch"].mode().iloc[0]]
+    names = [name for name in SEARCHED if alike[name].nunique() > 1]
+    n = len(alike)
+    if n < FEWEST_TRIALS or not names:
+        told = f"Too few trials to say what mattered: {n} comparable, {FEWEST_TRIALS} needed."
+        figure, axes = plt.subplots(figsize=(7.0, 0.8))
+        axes.text(0, 0.5, told, color=SOFT, va="center")
+        axes.axis("off")
+        return figure, told
+    ranks = stats.zscore(stats.rankdata(alike[[*names, "tuning_loss"]], axis=0), axis=0)
+    values, loss = ranks[:, :-1], ranks[:, -1]
+    shuffled = np.random.default_rng(0).permuted(np.tile(loss, (PERMUTATIONS, 1)), axis=1)
+    chance = float(np.quantile(np.abs(shuffled @ values / n).max(axis=1), 0.95))
+    found = pd.Series(values.T @ loss / n, index=names)
+    found = found.reindex(found.abs().sort_values().index)
+    clear = found.abs() > chance
+    figure, axes = plt.subplots(figsize=(7.0, 3.6))
+    axes.axvspan(-chance, chance, color=LINE, alpha=0.6, zorder=0, label="not told from chance")
+    colours = np.where(clear, COLOURS[0], COLOURS[7])
+    axes.hlines(range(len(found)), 0, found, color=colours, linewidth=3)
+    axes.scatter(found, range(len(found)), color=colours, s=45, zorder=3)
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    axes.set_yticks(range(len(found)), [WORDS[name] for name in found.index])
+    axes.tick_params(axis="y", labelcolor=INK, length=0)
+    axes.set(xlim=(-1, 1), ylim=(-0.6, len(found) - 0.4), title=f"What mattered, {n} trials")
+    axes.set_xlabel(
+        "rank correlation with the tuning loss\n← more is better   ·   less is better →"
+    )
+    axes.grid(axis="y", visible=False)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
+    told = ", ".join(f"{WORDS[name]} {found[name]:+.2f}" for name in found.index[::-1])
+    beyond = ", ".join(WORDS[name] for name in found.index[::-1] if clear[name]) or "none"
+    alt = f"Rank correlation with the tuning loss over {n} trials: {told}. Beyond chance: {beyond}."
+    return figure, alt
+
+
+def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
+    """Tuning loss by epoch of the best trials, as `tuning_trials.histories` gives them."""
+    figure, axes = plt.subplots(figsize=(7.0, 3.4))
+    lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
+    for (trial, loss), colour in zip(lowest.items(), COLOURS, strict=False):
+        part = curves[curves["trial"] == trial]
+        label = f"trial {trial}: {loss:.2f}"
+        axes.plot(part["epoch"], part["tuning_loss"], color=colour, label=label, marker=".")
+    axes.set(xlabel="epoch", ylabel=f"tuning loss{unit and ', ' + unit}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    told = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
+    return figure, f"Tuning loss by epoch of the best trials; their lowest: {told}."

@@ -1,0 +1,295 @@
+"""The index: a scoreboard that chooses nothing on test, a card for every run, failures named."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from test_pages import PIXEL, Links, picture
+
+from nbhelpers.batch import index, scoreboard, status
+from nbhelpers.batch.pages import write_page
+from nbhelpers.workspace import write_json
+
+
+def score(model: str, split: str, value: float, task: str = "age", metric: str = "mae") -> dict:
+    """A score with an interval of one to each side."""
+    facts = {"model": model, "task": task, "split": split, "metric": metric, "n": 150}
+    return {**facts, "value": value, "lower": value - 1, "upper": value + 1}
+
+
+def results(run: str, *scores: dict, **more: object) -> dict:
+    facts = {"title": f"Title of {run}", "question": "How far?", "notes": [], "seconds": 61.0}
+    return {"run": run, "scores": list(scores), "figures": {}, **facts, **more}
+
+
+# On test cnn is better, on calibration hog: hog must be first and best.
+CNN = results(
+    "02_cnn",
+    score("cnn", "test", 10),
+    score("cnn", "calibration", 12),
+    score("trivial: mean age", "test", 33),
+)
+HOG = results(
+    "04_hog",
+    score("hog", "test", 11),
+    score("hog", "calibration", 11),
+    score("trivial: mean age", "test", 33),
+)
+
+
+def test_the_best_is_named_on_calibration_and_orders_every_split():
+    board = scoreboard.boards([CNN, HOG])[0]
+    test, calibration = board["splits"]
+    assert (test["split"], calibration["split"]) == ("test", "calibration")
+    assert [row["model"] for row in test["rows"]] == ["hog", "cnn", "mean age"]
+    assert [row["best"] for row in test["rows"]] == [True, False, False]
+    assert [row["model"] for row in calibration["rows"]] == ["hog", "cnn"]
+    assert board["headline"]["value"] == "11.0" and board["headline"]["model"] == "hog"
+    assert board["headline"]["trivial"] == "33.0 by mean age"
+
+
+def test_a_trivial_predictor_of_several_runs_stands_once_and_is_never_best():
+    cheap = score("trivial: mean age", "calibration", 1)
+    board = scoreboard.boards([CNN, {**HOG, "scores": [*HOG["scores"], cheap]}])[0]
+    rows = board["splits"][0]["rows"]
+    assert [row["trivial"] for row in rows] == [False, False, True]
+    assert not rows[-1]["best"]
+
+
+def test_without_calibration_nothing_is_called_best():
+    board = scoreboard.boards([results("04_hog", score("hog", "test", 11))])[0]
+    assert board["headline"] is None
+    assert not any(row["best"] for row in board["splits"][0]["rows"])
+
+
+def test_tasks_stand_apart_and_more_is_better_for_kappa():
+    kappas = [
+        score(model, split, value, "stage", "qwk")
+        for model, value in (("low", 0.4), ("high", 0.8))
+        for split in ("calibration", "test")
+    ]
+    age, stage = scoreboard.boards([CNN, results("03", *kappas)])
+    assert (age["task"], stage["task"]) == ("age", "stage")
+    assert [row["model"] for row in stage["splits"][0]["rows"]] == ["high", "low"]
+
+
+def test_a_marked_model_is_marked_on_board_headline_and_card(run_folder: Path):
+    badge = '<em class="mark">random weights</em>'
+    runs = ["02_cnn", "04_hog"]
+    assert badge not in index.write_index(run_folder, "demo", runs).read_text()
+    marked = {**HOG, "marks": ["random weights"]}
+    rows = scoreboard.boards([marked, CNN])[0]["splits"][0]["rows"]
+    assert [(row["model"], row["marks"]) for row in rows] == [
+        ("hog", ["random weights"]),
+        ("cnn", []),
+        ("mean age", []),  # the marked run scored it, and it is no network
+    ]
+    write_json(status.results_path(run_folder, "04_hog"), marked)
+    page = index.write_index(run_folder, "demo", runs).read_text()
+    assert f"<br>hog {badge}, best on calibration" in page
+    assert page.count(f'<a href="04_hog.html">hog</a> {badge}') == 2  # test and calibration
+    card = page[page.index("Title of 04_hog") :]
+    assert badge in card[: card.index("</li>")]
+    assert page.count(badge) == 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("mae", 11.26, "11.3"),
+        ("within_12", 0.613, "61.3 %"),
+        ("r2", -0.0001, "0.000"),
+        ("qwk", 0.7, "0.700"),
+    ],
+)
+def test_numbers_read_well(metric: str, value: float, text: str):
+    assert scoreboard.number(value, metric) == text
+
+
+def test_a_score_shows_interval_years_and_a_bar_inside_its_scale():
+    cell = scoreboard.cell({"value": 12.0, "lower": 10.0, "upper": 15.0}, "mae", 30.0)
+    assert (cell.text, cell.interval, cell.years) == ("12.0", "10.0 to 15.0", "1.00 years")
+    assert cell.bar == {"left": 33.33, "width": 16.67, "point": 40.0}
+    assert scoreboard.cell({"value": None, "lower": None, "upper": None}, "mae", 30.0) is None
+    bare = scoreboard.cell({"value": 0.2, "lower": None, "upper": None}, "r2", 0.0)
+    assert (bare.interval, bare.bar) == ("", None)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """Two complete runs, one failed, one that was never reached."""
+    for content in (CNN, HOG):
+        write_json(status.results_path(tmp_path, content["run"]), content)
+        status.write_state(tmp_path, content["run"], status.DONE, seconds=61.0)
+        status.page_path(tmp_path, content["run"]).write_text("page")
+    status.write_state(
+        tmp_path, "04_bad", status.FAILED, error="E", message=f"{tmp_path}: row 17 <b>is</b> bad"
+    )
+    status.page_path(tmp_path, "04_bad").write_text("page")
+    tagged = new_code_cell("b", outputs=[picture("the tagged one")])
+    tagged.metadata["tags"] = ["picture"]
+    cells = [new_markdown_cell("# A"), new_code_cell("a", outputs=[picture("the first")]), tagged]
+    executed = status.executed_path(tmp_path, "02_cnn")
+    executed.parent.mkdir()
+    nbformat.write(new_notebook(cells=cells), executed)
+    counts = {"train": 700, "tuning": 75, "calibration": 75, "test": 150}
+    data = {
+        "fingerprint": {
+            "hash": "0123456789abcdef",
+            "data_folder": "/somewhere/private/hands",
+            "images": 1000,
+        }
+    }
+    write_json(tmp_path / "data.json", {**data, "manifest": {"hash": "a", "counts": counts}})
+    return tmp_path
+
+
+@pytest.fixture
+def page(run_folder: Path) -> str:
+    runs = ["02_cnn", "04_hog", "04_bad", "05_ensembling"]
+    return index.write_index(run_folder, "demo", runs).read_text()
+
+
+def test_the_index_names_what_failed_and_what_was_not_run(page: str, run_folder: Path):
+    assert "2 of 4 runs are not complete" in page
+    said = f"{run_folder.name}: row 17 &lt;b&gt;is&lt;/b&gt; bad"
+    assert f'<a href="04_bad.html">04_bad</a>: failed. {said}' in page
+    assert "05_ensembling: not run, because a run that it needs is not complete" in page
+    assert page.count('class="card ') == 4
+    assert 'href="05_ensembling.html"' not in page
+
+
+def test_the_index_shows_data_splits_and_time_but_no_private_path(page: str):
+    for part in (
+        "0123456789abcdef",
+        "1,000 radiographs of hands",
+        "train <b>700</b>",
+        "1 min 1 s",
+        "2 min 2 s",
+    ):
+        assert part in page
+    assert "/somewhere" not in page
+
+
+def test_the_tagged_picture_stands_on_the_card(page: str):
+    assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
+
+
+def test_the_index_loads_nothing_from_elsewhere(page: str):
+    assert all(address.startswith("data:") for address in Links(page).loaded)
+    assert not re.findall(r"@import|https?://", page)
+
+
+def test_an_empty_run_folder_has_an_index_too(tmp_path: Path):
+    page = index.write_index(tmp_path, "demo", ["01_preprocessing"]).read_text()
+    assert "1 of 1 runs is not complete" in page
+
+
+def test_a_large_picture_is_made_small():
+    import base64
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.effect_noise((2000, 1000), 50).save(buffer, format="PNG")
+    small = index.shrink(base64.b64encode(buffer.getvalue()).decode())
+    image = Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2])))
+    assert image.size == (index.PICTURE_WIDTH, index.PICTURE_WIDTH // 2)
+    assert index.shrink([PIXEL[:20], PIXEL[20:]]).startswith("data:image/png")
+
+
+def finished(run: str, when: str, *scores: dict, **more: object) -> dict:
+    return results(run, *scores, finished=when, **more)
+
+
+EXTERNAL = "09_external.clinic"
+
+
+def test_another_folder_stands_right_after_test_and_keeps_the_order(tmp_path):
+    clinic = [score(model, "external clinic", value) for model, value in (("cnn", 9), ("hog", 14))]
+    board = scoreboard.boards([CNN, HOG, results(EXTERNAL, *clinic)])[0]
+    assert [split["split"] for split in board["splits"]] == [
+        "test",
+        "external clinic",
+        "calibration",
+    ]
+    assert [row["model"] for row in board["splits"][1]["rows"]] == ["hog", "cnn"]
+
+
+def test_the_marks_of_a_model_stand_wherever_it_is_shown():
+    marked = {**CNN, "marks": ["random weights"]}
+    clinic = results(EXTERNAL, score("cnn", "external clinic", 9), marks=["old"])
+    board = scoreboard.boards([marked, HOG, clinic])[0]
+    marks = {split["split"]: split["rows"][-1]["marks"] for split in board["splits"]}
+    assert marks["external clinic"] == ["random weights", "old"]
+    of_cnn = [row["marks"] for row in board["splits"][0]["rows"] if row["model"] == "cnn"]
+    assert of_cnn == [["random weights"]]
+    assert all(row["marks"] == [] for row in board["splits"][0]["rows"] if row["trivial"])
+    tables = {"intervals": [held("cnn", 0.9), held("hog", 0.9)]}
+    (intervals,) = scoreboard.interval_boards([marked, HOG, results("05", tables=tables)])
+    assert [row["marks"] for row in intervals["rows"]] == [[], ["random weights"]]
+
+
+@pytest.mark.parametrize(("when", "outdated"), [("2026-01-03", False), ("2026-01-01", True)])
+def test_scores_from_before_the_models_are_marked(tmp_path, when, outdated):
+    model = finished("04_hog", "2026-01-02", *HOG["scores"])
+    later = finished("07_bias", "2026-01-09")
+    other = finished(EXTERNAL, when, score("hog", "external clinic", 14))
+    for content in (model, later, other):
+        write_json(status.results_path(tmp_path, content["run"]), content)
+    index.write_index(tmp_path, "demo", ["04_hog", "07_bias"])
+    page = (tmp_path / "index.html").read_text()
+    assert "External clinic, 150 cases" in page
+    assert (index.OUTDATED in page) == outdated
+
+
+def held(model: str, share: float, split: str = "test", **more: object) -> dict:
+    facts = {"model": model, "kind": "mondrian", "level": 0.9, "group": "all", "n": 150}
+    ends = {"coverage": share, "lower": share - 0.02, "upper": share + 0.02, "width_months": 38.25}
+    return {**facts, **ends, "split": split, **more}
+
+
+def test_intervals_stand_in_the_order_of_the_scoreboard(tmp_path):
+    rows = [
+        held("cnn", 0.912),
+        held("hog", 0.887),
+        held("cnn", 0.5, kind="plain"),
+        held("cnn", 0.5, level=0.8),
+        held("cnn", 0.5, group="female"),
+    ]
+    here = results(EXTERNAL, tables={"intervals": [held("hog", 0.7, "external clinic")]})
+    made = results("05_ensembling", tables={"intervals": rows})
+    (board,) = scoreboard.interval_boards([CNN, HOG, made, here])
+    assert board["splits"] == ["test", "external clinic"]
+    assert [row["model"] for row in board["rows"]] == ["hog", "cnn"]
+    hog, cnn = (row["cells"] for row in board["rows"])
+    assert (hog[0]["share"], hog[0]["interval"]) == ("88.7 %", "86.7 to 90.7, n = 150")
+    assert hog[0]["size"] == "38.2 months wide"
+    assert hog[1]["share"] == "70.0 %" and cnn[1] is None
+    assert scoreboard.interval_boards([CNN, HOG]) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "folder", "told"),
+    [
+        ("demo", "rsna-bone-age", True),
+        ("smoke", "rsna-bone-age", True),
+        ("demo", "synthetic-2000-0-v4", False),
+        ("rsna_cpu", "rsna-bone-age", False),
+    ],
+)
+def test_a_profile_for_synthetic_radiographs_says_so_on_real_ones(
+    tmp_path: Path, profile: str, folder: str, told: bool
+):
+    fingerprint = {"data_folder": f"/somewhere/{folder}", "images": 40, "hash": "0" * 16}
+    write_json(tmp_path / "data.json", {"fingerprint": fingerprint})
+    state = status.write_state(tmp_path, "04_hog", status.DONE)
+    pages = [
+        index.write_index(tmp_path, profile, ["04_hog"]),
+        write_page(tmp_path, "04_hog", profile, state),
+    ]
+    words = f"Profile {profile} is sized for the synthetic radiographs"
+    assert [words in page.read_text() for page in pages] == [told, told]

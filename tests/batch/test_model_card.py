@@ -1,0 +1,255 @@
+"""The model card: what results files hold, of the models that calibration named, and no more."""
+
+import html
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+from test_index import CNN, HOG, results, score
+from test_pages import Links
+
+from nbhelpers.batch import status
+from nbhelpers.batch.index import OUTDATED, write_index
+from nbhelpers.workspace import write_json
+
+RUNS = ["01_preprocessing", "02_cnn", "04_hog", "05_ensembling.age"]
+NO_INTERVALS = "The results hold none for hog: notebook 05_ensembling makes them."
+NO_GROUPS = NO_INTERVALS[:-1] + ", for the best of its ensembles."
+PICTURES = results(
+    "01_preprocessing",
+    parameters={"view": "hand", "image_size": 96, "steps": "hand, upright"},
+    figures={"boys": 1100, "girls": 900},
+)
+STAGES = [score("hog", split, 0.8, "stage", "qwk") for split in ("calibration", "test")]
+
+
+def write(folder: Path, *contents: dict) -> str:
+    """The card of a run folder with these results, "" where none was written; all runs complete."""
+    data = {
+        "fingerprint": {"hash": "0123456789abcdef", "data_folder": "/home/me/hands", "images": 9},
+        "manifest": {"counts": {"test": 150, "train": 700, "calibration": 75, "tuning": 75}},
+        "stage_cuts": "gilsanz_ratib",
+        "stage_names": ["infancy", "pre-puberty", "puberty", "late", "post-puberty"],
+    }
+    write_json(folder / "data.json", data)
+    for content in contents:
+        write_json(status.results_path(folder, content["run"]), content)
+        status.page_path(folder, content["run"]).write_text("page")
+    return written(folder)
+
+
+def written(folder: Path) -> str:
+    index = write_index(folder, "demo", RUNS).read_text()
+    path = folder / "model_card.html"
+    assert ('<a href="model_card.html">' in index) == ("Model card" in index) == path.exists()
+    return path.read_text() if path.exists() else ""
+
+
+def text(page: str) -> str:
+    """What a reader sees, in one line."""
+    body = page[page.index("<body") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def rows(page: str) -> list[str]:
+    return [text(f"<body>{row}") for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)]
+
+
+def row_of(page: str, beginning: str) -> str:
+    found = [row for row in rows(page) if row.startswith(beginning)]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def with_tables(**tables: list[dict]) -> dict:
+    return results("05_ensembling.age", tables=tables)
+
+
+def coverage(kind: str, level: float, value: float | None, group: str = "all", **more: object):
+    facts = {"model": "hog", "kind": kind, "level": level, "group": group, "n": 150}
+    facts["split"] = "test"
+    return {**facts, "coverage": value, "lower": 0.71, "upper": 0.93, "width_months": 41.26, **more}
+
+
+def by_group(group: str, n: int, metric: str, value: float | None, **more: object) -> dict:
+    ends = {"lower": None, "upper": None} if value is None else {"lower": value, "upper": value + 2}
+    facts = {"model": "hog", "task": "age", "split": "test", "group": group, "metric": metric}
+    return {**facts, "n": n, "value": value, **ends, **more}
+
+
+def test_the_card_is_of_the_model_that_calibration_named(tmp_path: Path):
+    # On test cnn is better, on calibration hog.
+    page = write(tmp_path, PICTURES, CNN, HOG)
+    assert "Bone age: hog</h3>" in page and "cnn" not in text(page)
+    assert '<a href="04_hog.html">04_hog</a>' in page
+
+
+def test_figures_are_those_of_the_results_with_split_n_and_interval(tmp_path: Path):
+    page = write(tmp_path, PICTURES, CNN, HOG)
+    assert row_of(page, "hog test").startswith("hog test, n = 150 11.0 10.0 to 12.0 · 0.92 years")
+    assert row_of(page, "hog calibration, n = 150 11.0 10.0 to 12.0")
+    assert row_of(page, "mean age trivial, test, n = 150 33.0 32.0 to 34.0")
+    assert "1,100 are of boys, 900 of girls" in text(page)
+    assert row_of(page, "train 700") and row_of(page, "late 156 168")
+    assert "9 radiographs of hands" in text(page) and "/home/me" not in page
+
+
+def test_without_a_score_on_calibration_there_is_no_card_and_no_link(tmp_path: Path):
+    assert write(tmp_path, PICTURES) == ""
+    assert write(tmp_path, HOG)
+    assert write(tmp_path, results("04_hog", score("hog", "test", 11))) == ""
+
+
+def test_each_task_stands_alone_too(tmp_path: Path):
+    page = write(tmp_path, results("04_hog", *STAGES))
+    assert "Developmental stage: hog" in page and "Bone age: " not in page
+    assert "Output: one of five developmental stages." in text(page)
+    page = write(tmp_path, HOG)
+    assert "Bone age: hog" in page and "Developmental stage: " not in page
+
+
+def test_stages_cut_out_of_months_say_so(tmp_path: Path):
+    derived = [{**one, "model": "hog (derived)"} for one in STAGES]
+    page = text(write(tmp_path, {**HOG, "scores": [*HOG["scores"], *derived]}))
+    assert "Developmental stage: hog (derived)" in page
+    assert "cut out of the months of hog" in page
+    assert "Stages cut out of months have no sets of their own" in page
+
+
+@pytest.mark.parametrize("tables", [None, {}, {"intervals": [], "subgroups": []}])
+def test_what_notebook_05_has_not_told_is_named(tmp_path: Path, tables: dict | None):
+    others = [] if tables is None else [with_tables(**tables)]
+    page = text(write(tmp_path, HOG, *others))
+    assert NO_INTERVALS in page and NO_GROUPS in page
+
+
+def test_tables_of_another_model_are_not_shown(tmp_path: Path):
+    other = with_tables(intervals=[coverage("plain", 0.9, 0.88, model="cnn")])
+    page = text(write(tmp_path, HOG, other))
+    assert NO_INTERVALS in page and "88.0 %" not in page
+
+
+def test_coverage_of_all_cases_is_shown_by_kind_and_level(tmp_path: Path):
+    told = [
+        coverage("plain", 0.8, 0.5, group="female"),
+        coverage("plain", 0.8, 0.6, split="external b"),
+        coverage("plain", 0.95, None),
+        coverage("plain", 0.8, 0.811),
+        coverage("mondrian", 0.95, 0.955, lower=None),
+        coverage("mondrian", 0.8, 0.822, lower=None, width_months=None),
+    ]
+    page = write(tmp_path, HOG, with_tables(intervals=told))
+    assert row_of(page, "Test split 80 %") == "Test split 80 % promised 95 % promised"
+    shown = "the same for all n = 150 81.1 % 71.0 % to 93.0 % · 41.3 months wide –"
+    assert row_of(page, "the same for all") == shown
+    shown = "by sex and stage n = 150 82.2 % 95.5 % 41.3 months wide"
+    assert row_of(page, "by sex and stage") == shown
+    assert "50.0 %" not in page and "60.0 %" not in page and NO_INTERVALS not in text(page)
+
+
+def test_sets_of_stages_tell_how_many_stages_they_hold(tmp_path: Path):
+    told = [{**coverage("by stage", 0.9, 0.9), "mean_stages": 1.34}]
+    page = write(tmp_path, results("04_hog", *STAGES), with_tables(sets=told))
+    assert "90.0 % 71.0 % to 93.0 % · 1.34 stages" in row_of(page, "by stage")
+
+
+def test_groups_have_n_and_intervals_and_the_small_are_marked(tmp_path: Path):
+    told = [
+        by_group("all", 150, "mae", 11.04),
+        by_group("all", 150, "signed_error", 0.44),
+        by_group("0 to 5 years", 29, "mae", 15),
+        by_group("0 to 5 years", 29, "signed_error", None),
+        by_group("female", 30, "mae", 12),
+        by_group("female", 30, "accuracy", 0.5, task="stage"),
+    ]
+    page = write(tmp_path, HOG, with_tables(subgroups=told))
+    assert row_of(page, "all n") == "all n = 150 11.0 11.0 to 13.0 +0.4 +0.4 to +2.4"
+    assert row_of(page, "0 to 5") == "0 to 5 years n = 29 few cases 15.0 15.0 to 17.0 –"
+    assert row_of(page, "female") == "female n = 30 12.0 12.0 to 14.0 –"
+    heading = "Test split Mean absolute error, months Predicted minus true, months"
+    assert row_of(page, "Test split") == heading
+
+
+def test_external_cases_are_scored_on_the_card_but_choose_nothing(tmp_path: Path):
+    more = (score("hog", "external", 21), score("hog", "tuning", 5))
+    others = [score("cnn", "external b", 1), score("hog", "external b", 25)]
+    elsewhere = results("09_external.b", *others, finished="2026-01-01T00:00:00Z")
+    mine = {**HOG, "scores": [*HOG["scores"], *more], "finished": "2026-01-02T00:00:00Z"}
+    page = write(tmp_path, CNN, mine, elsewhere)
+    told = [row[: row.index(", n")] for row in rows(page) if row.startswith("hog ")]
+    outdated = f"hog {OUTDATED} external b"
+    assert told == ["hog test", "hog external", outdated, "hog calibration"]
+    assert "25.0 24.0 to 26.0" in row_of(page, outdated)
+
+
+def test_members_are_named_with_their_runs_and_marks(tmp_path: Path):
+    parameters = {"model": "both", "task": "age", "combine": "cnn, hog, gone"}
+    scores = [score("both_ridge", split, 9) for split in ("calibration", "test")]
+    marked = {**CNN, "marks": ["random weights"]}
+    page = write(
+        tmp_path, marked, HOG, results("05_ensembling.age", *scores, parameters=parameters)
+    )
+    assert "Bone age: both_ridge" in page
+    assert "cnn ( 02_cnn ) random weights , hog ( 04_hog ), gone" in text(page)
+
+
+def test_parameters_seed_versions_and_a_later_failure_are_told(tmp_path: Path):
+    facts = {
+        "parameters": {"seed": 0, "loss": None, "weights": "/home/me/hands/w.h5"},
+        "versions": {"keras": "3.15.1"},
+    }
+    later = "A later attempt of this run is not complete"
+    page = write(tmp_path, {**HOG, **facts})
+    assert "Seed 0" in text(page) and row_of(page, "loss –") and row_of(page, "keras 3.15.1")
+    assert row_of(page, "weights") == "weights hands/w.h5"
+    assert later not in page
+    status.write_state(tmp_path, "04_hog", status.FAILED)
+    assert later in written(tmp_path)
+
+
+def test_names_from_results_are_escaped(tmp_path: Path):
+    bad = "<i>bad</i>"
+    more = {"marks": [bad], "parameters": {bad: bad}, "versions": {bad: bad}}
+    told = with_tables(
+        intervals=[coverage(bad, 0.9, 0.9, model=bad)],
+        subgroups=[by_group(bad, 9, "mae", 1, model=bad)],
+    )
+    page = write(tmp_path, results("04_hog", score(bad, "calibration", 9), **more), told)
+    assert bad not in page and page.count(html.escape(bad)) >= 8
+
+
+def test_synthetic_radiographs_are_called_so(tmp_path: Path):
+    warning, rsna = "say nothing about children", "two hospitals in the United States"
+    # Another folder that was scored may be synthetic where the run's own is not.
+    elsewhere = results("04_hog", *HOG["scores"], notes=["synthetic radiographs"])
+    page = write(tmp_path, PICTURES, elsewhere)
+    assert warning not in page and rsna in page
+    page = write(tmp_path, {**PICTURES, "notes": ["synthetic radiographs"]}, HOG)
+    assert warning in page[: page.index("<h2>")] and rsna not in page
+
+
+def test_looks_at_the_test_split_are_counted(tmp_path: Path):
+    heading = "Looks at the test split"
+    assert heading not in write(tmp_path, HOG)
+    lines = [{"model": "hog", "task": "age", "hash": name, "time": ""} for name in "ab"]
+    lines.append({"model": "cnn", "task": "age", "hash": "c", "time": ""})
+    path = tmp_path / "test_scored.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = "3 prediction tables were scored in this run folder: hog (age) 2 times, cnn (age)."
+    assert said in text(written(tmp_path))
+    path.write_text('{"model": "ho')
+    assert heading not in written(tmp_path)
+
+
+def test_the_card_loads_nothing_and_its_headings_are_in_order(tmp_path: Path):
+    page = write(tmp_path, PICTURES, HOG)
+    assert Links(page).loaded == [] and not re.findall(r"@import|https?://|url\(", page)
+    for part in ('<html lang="en">', "<title>Model card", 'name="viewport"', "Mitchell M"):
+        assert part in page
+    levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    tables = re.findall(r'<table(?: class="scores")?>(?!<caption)', page)
+    assert len(tables) == page.count('<div class="scroll" tabindex="0" role="region" aria-label="')

@@ -1,0 +1,231 @@
+"""Profiles: every mistake in a parameter file is named before any work starts."""
+
+from pathlib import Path
+
+import pytest
+from batch_tools import PARAMETERS, ROOT, write_notebook, write_project
+from papermill import inspect_notebook
+
+from nbhelpers import parameters
+from nbhelpers.batch import profiles
+from nbhelpers.models import backbones
+from nbhelpers.workspace import InputError
+
+RUNS = {"01_preprocessing": "steps: 2\n", "02_cnn_tuning.age": "model: cnn\nrate: 0.5\n"}
+SHARED = "data_folder: somewhere\nflip: false\nkernel_name: python3\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose profile passes every check."""
+    folder = write_project(tmp_path, RUNS)
+    (folder / "params" / "demo" / "_profile.yaml").write_text(SHARED)
+    return folder
+
+
+def setting(project: Path, text: str, run: str = "02_cnn_tuning.age") -> None:
+    (project / "params" / "demo" / f"{run}.yaml").write_text(text)
+
+
+def problem(project: Path, name: str = "demo") -> str:
+    """The message that reading the profile ends with: one line."""
+    with pytest.raises(InputError) as caught:
+        profiles.read_profile(project, name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_run_gets_its_own_values_over_the_shared_ones(project: Path):
+    setting(project, "model: cnn\nflip: true\nrate: 1\n")
+    first, second = profiles.read_profile(project, "demo").runs
+    assert first.parameters == {"data_folder": "somewhere", "flip": False, "steps": 2}
+    assert second.parameters["flip"] is True
+    assert second.parameters["rate"] == 1  # a whole number is a number
+
+
+def test_shared_values_reach_only_notebooks_that_declare_them(project: Path):
+    write_notebook(
+        project / "notebooks" / "01_preprocessing.ipynb",
+        parameters=PARAMETERS.replace("flip", "turn"),
+    )
+    first, second = profiles.read_profile(project, "demo").runs
+    assert "flip" not in first.parameters and "flip" in second.parameters
+
+
+def test_parameters_are_those_that_papermill_sees(project: Path):
+    notebooks = [*(project / "notebooks").glob("*.ipynb"), *(ROOT / "notebooks").glob("*.ipynb")]
+    for notebook in notebooks:
+        seen = {name for name in inspect_notebook(str(notebook)) if not name.startswith("_")}
+        assert set(parameters.declared_parameters(notebook)) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("modell: cnn\n", ["02_cnn_tuning.age.yaml", "modell", "Did you mean model?"]),
+        ("steps: many\n", ["steps must be a whole number (default 3)", "'many'"]),
+        ("steps: 2.5\n", ["steps must be a whole number", "2.5"]),
+        ('steps: "2"\n', ["steps", "without quotes"]),
+        ("steps: true\n", ["steps must be a whole number", "True"]),
+        ("rate: 1e-4\n", ["rate", "YAML reads it as text", "write 0.0001"]),
+        ("rate: 1e-5\n", ["write 1.0e-05"]),
+        ("flip: 1\n", ["flip must be True or False", "got 1"]),
+        ("steps: 11\n", ["steps must be 1 to 10, got 11"]),
+        ("rate: -0.1\n", ["rate must be 0 to 1, got -0.1"]),
+        ("model: 16\n", ["model must be a text", 'Write it in quotes: "16"']),
+        ("model:\n", ["model must be one number, text, true or false", "None"]),
+        ("model: [cnn, hog]\n", ["model must be one number, text, true or false"]),
+        ("model:\n  name: cnn\n", ["model must be one number, text"]),
+        ("- model\n", ["must hold lines `name: value`"]),
+        ("model: 'cnn\n", ["is not valid YAML"]),
+        ("run_folder: here\n", ["run_folder is given by the batch"]),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_file_and_a_remedy(project: Path, text: str, parts: list):
+    setting(project, text)
+    message = problem(project)
+    assert all(part in message for part in ["02_cnn_tuning.age.yaml", *parts]), message
+
+
+def test_the_number_that_a_hint_names_passes(project: Path):
+    for text in ("rate: 0.0001\n", "rate: 1.0e-05\n"):
+        setting(project, text)
+        assert profiles.read_profile(project, "demo")
+
+
+def test_a_shared_key_that_no_notebook_declares_is_refused(project: Path):
+    (project / "params" / "demo" / "_profile.yaml").write_text("data_foldr: x\n")
+    assert "Did you mean data_folder?" in problem(project)
+    (project / "params" / "demo" / "_profile.yaml").write_text("kernel_nam: x\n")
+    assert "Did you mean kernel_name?" in problem(project)
+
+
+def test_two_runs_of_one_model_and_task_are_refused(project: Path):
+    setting(project, "model: cnn\nsteps: 9\n", "02_cnn_tuning.again")
+    message = problem(project)
+    assert "02_cnn_tuning.age.yaml" in message and "model cnn" in message
+    setting(project, "model: other\n", "02_cnn_tuning.again")
+    assert len(profiles.read_profile(project, "demo").runs) == 3
+
+
+def test_one_model_name_may_serve_two_tasks(project: Path):
+    write_notebook(
+        project / "notebooks" / "02_cnn_tuning.ipynb",
+        parameters=f'{PARAMETERS}\ntask = "age"  # or stage',
+    )
+    setting(project, "model: cnn\ntask: stage\n", "02_cnn_tuning.stage")
+    assert len(profiles.read_profile(project, "demo").runs) == 3
+
+
+def test_random_weights_replace_those_of_imagenet_and_no_file(project: Path):
+    declared = f'{PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file'
+    write_notebook(project / "notebooks" / "03_transfer_learning.ipynb", parameters=declared)
+    given = {"vgg16": "", "demo": "weights: imagenet if found\n", "own": "weights: some/file.h5\n"}
+    for name, text in given.items():
+        setting(project, f"model: {name}\n{text}", f"03_transfer_learning.{name}")
+
+    def weights(asked: str) -> dict[str, object]:
+        runs = profiles.read_profile(project, "demo", asked).runs
+        return {run.name.partition(".")[2]: run.parameters.get("weights") for run in runs[2:]}
+
+    assert weights("") == {"vgg16": None, "demo": "imagenet if found", "own": "some/file.h5"}
+    assert weights("none") == {"vgg16": "none", "demo": "none", "own": "some/file.h5"}
+    for run in profiles.read_profile(project, "demo", "none").runs[:2]:
+        assert "weights" not in run.parameters and run.weights == ""
+
+
+def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
+    notebook = project / "notebooks" / "01_preprocessing.ipynb"
+    own = '\nview = "hand"  # name\nimage_size = 128  # pixels\nstage_cuts = "years"  # cuts'
+    text = PARAMETERS.replace("steps = 3  # 1 to 10", 'steps = "crop"  # what to do')
+    write_notebook(notebook, parameters=text + own)
+    setting(project, "", "01_preprocessing")
+    setting(project, 'steps: ""\nimage_size: 64\n', "01_preprocessing.frame")
+    message = problem(project)
+    assert "01_preprocessing.yaml" in message and "both write view hand." in message
+    setting(project, 'view: frame\nsteps: ""\nimage_size: 64\n', "01_preprocessing.frame")
+    assert len(profiles.read_profile(project, "demo").runs) == 3
+    setting(project, "view: frame\nstage_cuts: gilsanz_ratib\n", "01_preprocessing.frame")
+    message = problem(project)
+    assert "01_preprocessing.yaml: stage_cuts is 'years'" in message
+    assert "01_preprocessing.frame.yaml 'gilsanz_ratib'" in message
+    assert "set it in _profile.yaml" in message
+
+
+def test_unknown_profile_notebook_and_run_are_named_with_the_nearest(project: Path):
+    assert "Did you mean demo?" in problem(project, "dmo")
+    assert "There is no profile '../params'" in problem(project, "../params")
+    setting(project, "", "02_cnn_tunning")
+    assert "Did you mean 02_cnn_tuning?" in problem(project)
+    (project / "params" / "demo" / "02_cnn_tunning.yaml").unlink()
+    with pytest.raises(InputError, match=r"Did you mean 02_cnn_tuning\.age\?"):
+        profiles.find_run(profiles.read_profile(project, "demo"), "02_cnn_tuning.aeg")
+
+
+def test_a_notebook_must_declare_what_it_is_given_and_not_too_much(project: Path):
+    notebook = project / "notebooks" / "01_preprocessing.ipynb"
+    write_notebook(notebook, parameters=PARAMETERS.replace("run_folder", "folder"))
+    assert "lacks the line `run_folder" in problem(project)
+    most = profiles.MOST_PARAMETERS
+    many = "steps = 1\n" + "\n".join(f"p{number} = {number}" for number in range(most))
+    write_notebook(notebook, parameters='run = ""\nrun_folder = ""\nprofile = ""\n' + many)
+    assert f"declares {most + 1} parameters; {most} is the most" in problem(project)
+    write_notebook(notebook, parameters=PARAMETERS + "\nsizes = [1, 2]")
+    assert "`sizes = [1, 2]` needs one number, text, True or False" in problem(project)
+
+
+def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):
+    names = (
+        "01_preprocessing",
+        "02_cnn_tuning",
+        "04_hog_xgboost",
+        "05_ensembling",
+        "07_bias_analysis",
+    )
+    write_project(tmp_path, {name: f"model: m{name[:2]}\n" for name in names})
+
+    def waits_for() -> dict[str, list[str]]:
+        runs = profiles.read_profile(tmp_path, "demo").runs
+        return {run.name[:2]: [up.name[:2] for up in profiles.upstream(runs, run)] for run in runs}
+
+    expected = {"01": [], "02": ["01"], "04": ["01"], "05": ["02", "04"], "07": ["05"]}
+    assert waits_for() == expected
+    (tmp_path / "params" / "demo" / "05_ensembling.yaml").unlink()
+    assert waits_for()["07"] == ["02", "04"]
+
+
+def test_profiles_and_networks_call_weights_the_same():
+    """Twice, since profiles are read where nothing may import Keras."""
+    assert {*profiles.IMAGENET} == {backbones.IMAGENET, backbones.IMAGENET_IF_FOUND}
+    assert profiles.RANDOM_WEIGHTS == backbones.NO_WEIGHTS
+
+
+def comparing(tmp_path: Path, *compared: str) -> tuple[profiles.Run, ...]:
+    """Runs 03_transfer_learning.a, .b and .c, whose models are compared with those named."""
+    settings = {
+        f"03_transfer_learning.{name}": f"model: {name}\ncompare_with: {other!r}\n"
+        for name, other in zip("abc", compared, strict=True)
+    }
+    write_project(tmp_path, settings)
+    extra = '\ntask = "age"\ncompare_with = ""\n'
+    for notebook in (tmp_path / "notebooks").glob("03*"):
+        write_notebook(notebook, parameters=PARAMETERS + extra)
+    return profiles.read_profile(tmp_path, "demo").runs
+
+
+def test_a_run_waits_for_the_model_it_is_compared_with(tmp_path: Path):
+    a, b, c = runs = comparing(tmp_path, "c", "c", "")
+    assert profiles.upstream(runs, a) == profiles.upstream(runs, b) == [c]
+    assert profiles.upstream(runs, c) == []
+    profiles.check_comparisons(runs)
+
+
+@pytest.mark.parametrize("compared", [("d", "", ""), ("a", "", ""), ("b", "a", ""), ("b", "c", "")])
+def test_a_comparison_that_cannot_be_is_refused(tmp_path: Path, compared):
+    with pytest.raises(InputError, match=r"03_transfer_learning.a.yaml: compare_with is"):
+        profiles.check_comparisons(comparing(tmp_path, *compared))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "params").glob("*")))
+def test_the_profiles_of_the_suite_pass(name: str):
+    profiles.check_comparisons(profiles.read_profile(ROOT, name).runs)

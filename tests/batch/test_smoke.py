@@ -1,0 +1,185 @@
+"""All notebooks on synthetic radiographs, from `params/smoke` as committed, in `reports/smoke`.
+
+The pages stay there, so that whoever ran the tests can read them.
+"""
+
+import io
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from batch_tools import ROOT, execute, started
+from test_pages import Links
+
+from nbhelpers import workspace
+from nbhelpers.batch import profiles, status
+from nbhelpers.workspace import read_json
+
+pytestmark = pytest.mark.slow
+FOLDER = ROOT / "reports" / "smoke"
+
+
+@pytest.fixture(scope="module")
+def smoke() -> str:
+    """What `make report PROFILE=smoke` prints, begun with nothing in the run folder."""
+    lock = status.lock_path(FOLDER, "folder")
+    with workspace.hold(lock, "Other tests run in reports/smoke. Wait for process {process}."):
+        for path in [*FOLDER.iterdir(), *lock.parent.iterdir()]:
+            if path.is_file() and path != lock:
+                path.unlink()
+            elif path.is_dir() and path != lock.parent:
+                shutil.rmtree(path)
+    done = execute(ROOT, "profile", "smoke", timeout=1200)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[str]:
+    return [run.name for run in profiles.read_profile(ROOT, "smoke").runs]
+
+
+def test_every_notebook_of_the_suite_has_a_smoke_run(runs: list[str]):
+    notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {run.partition(".")[0] for run in runs} == notebooks
+
+
+def test_every_run_is_complete(smoke: str, runs: list[str]):
+    assert sorted(started(smoke)) == sorted(runs)
+    for run in runs:
+        assert read_json(status.results_path(FOLDER, run))["run"] == run
+        assert status.page_path(FOLDER, run).exists()
+
+
+def test_pages_work_offline_and_every_figure_has_its_text(smoke: str, runs: list[str]):
+    for page in [status.page_path(FOLDER, run) for run in runs] + [FOLDER / "index.html"]:
+        links = Links(page.read_text())
+        assert all(address.startswith("data:") for address in links.loaded), page
+        assert links.open_code == 0, page
+        assert all(len(image.get("alt", "")) > 10 for image in links.images), page
+        assert links.images, page
+
+
+def test_no_page_tells_where_it_was_made(smoke: str, runs: list[str]):
+    for page in [status.page_path(FOLDER, run) for run in runs] + [FOLDER / "index.html"]:
+        text = re.sub(r'base64,[^"]*', "", page.read_text())
+        assert f"{Path.home()}/" not in text and str(ROOT) not in text, page
+
+
+def test_the_index_has_scores_of_age_and_stage_and_a_card_for_every_run(
+    smoke: str, runs: list[str]
+):
+    page = (FOLDER / "index.html").read_text()
+    assert "Bone age</h2>" in page and "Developmental stage</h2>" in page
+    assert page.count('<li class="card done">') == len(runs)
+    assert page.count("<img") == len(runs), "every page gives the index a picture"
+
+
+def test_a_second_call_runs_nothing(smoke: str):
+    again = execute(ROOT, "profile", "smoke")
+    assert again.returncode == 0 and not started(again.stdout)
+
+
+def learning(runs: list[str]) -> list[str]:
+    """Those that fit or choose something."""
+    return [run for run in runs if run.startswith(("02", "03", "04", "05"))]
+
+
+@pytest.fixture(scope="module")
+def corrupted(smoke: str, runs: list[str], tmp_path_factory) -> Path:
+    """The same runs in a folder whose test split has labels of chance, once it is split."""
+    folder = tmp_path_factory.mktemp("corrupted")
+    for path in FOLDER.iterdir():
+        if path.is_file() and path.suffix in (".parquet", ".json", ".npy"):
+            shutil.copy(path, folder / path.name)
+    table = pd.read_parquet(folder / "cases.parquet")
+    test = np.flatnonzero(table["split"] == "test")
+    table.loc[test, "age_months"] = np.random.default_rng(0).uniform(1, 228, len(test))
+    table.loc[test, "stage"] = (table.loc[test, "stage"] + 2) % 5
+    table.to_parquet(folder / "cases.parquet", index=False)
+    for run in learning(runs):
+        done = execute(ROOT, "run", "smoke", run, "--folder", str(folder), timeout=600)
+        assert done.returncode == 0, run + done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def contents(path: Path) -> dict:
+    """What a saved model is made of: its numbers by name."""
+    if path.suffix == ".keras":
+        found = {}
+        with zipfile.ZipFile(path) as archive:
+            weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+        weights.visititems(
+            lambda name, item: (
+                found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+        return found
+    if path.suffix == ".ubj":
+        return {"trees": path.read_bytes()}
+    content = json.loads(path.read_text())
+    content.pop("files", None)  # sums of files that carry the time they were written
+    return content
+
+
+def test_the_test_split_changes_nothing_but_its_own_figures(corrupted: Path, runs: list[str]):
+    """No weight, threshold, chosen trial, interval, ensemble, prediction or named best model."""
+    models = sorted(path.name for path in (FOLDER / "models").iterdir() if path.name[0] != ".")
+    assert [m for m in models if m.endswith(".intervals.json")]
+    assert {Path(name).suffix for name in models} == {".keras", ".ubj", ".json"}
+    for name in models:
+        assert contents(corrupted / "models" / name) == contents(FOLDER / "models" / name), name
+    for path in sorted((FOLDER / "predictions").glob("*.parquet")):
+        labels = ["age_months", "stage"]
+        one, other = (
+            pd.read_parquet(folder / "predictions" / path.name).drop(columns=labels)
+            for folder in (FOLDER, corrupted)
+        )
+        pd.testing.assert_frame_equal(one, other, check_exact=True, obj=path.name)
+    changed = 0
+    for run in learning(runs):
+        one, other = (read_json(status.results_path(folder, run)) for folder in (FOLDER, corrupted))
+        for before, after in zip(one["scores"], other["scores"], strict=True):
+            if before["split"] == "test":
+                changed += before["value"] != after["value"]
+            else:
+                assert before == after, run
+        for name, value in one["figures"].items():
+            if not name.startswith("against") and "year cuts" not in name:  # those are of test
+                assert other["figures"][name] == value, (run, name)
+    assert changed > 50
+
+
+def test_a_part_of_the_test_split_scores_as_in_the_run(smoke: str, runs: list[str], tmp_path):
+    """`make score` on a copy of the run folder: every figure of every model, to the last digit."""
+    folder = shutil.copytree(FOLDER, tmp_path / "run")
+    table = pd.read_parquet(folder / "cases.parquet").query("split == 'test'")
+    part = tmp_path / "A part"
+    part.mkdir()
+    for path in table["image_path"]:
+        shutil.copy(path, part)
+    named = {"id": table["case_id"], "boneage": table["age_months"], "sex": table["sex"]}
+    pd.DataFrame(named).to_csv(part / "table.csv", index=False)
+    done = execute(ROOT, "score", "--folder", str(folder), "--data", str(part), timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = read_json(status.results_path(folder, "09_external.a-part"))
+    after = {(s["model"], s["task"], s["metric"]): s for s in found["scores"]}
+    compared = 0
+    for run in learning(runs):
+        for score in read_json(status.results_path(folder, run))["scores"]:
+            key = (score["model"], score["task"], score["metric"])
+            if score["split"] == "test" and "cuts" not in score["model"]:
+                told = {name: after[key][name] for name in ("n", "value", "lower", "upper")}
+                assert told == {name: score[name] for name in told}, key
+                compared += 1
+    assert compared > 100
+    assert {s["split"] for s in found["scores"]} == {"external a-part"}
+    assert len(pd.read_csv(folder / "external" / "a-part" / "predictions.csv")) == len(table)
+    page = (folder / "index.html").read_text()
+    assert "External a-part" in page and "09_external.a-part.html" in page

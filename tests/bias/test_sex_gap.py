@@ -1,0 +1,162 @@
+"""The gap between girls and boys: planted, due to age alone, equivalent to none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nbhelpers import metrics
+from nbhelpers.bias import subgroups
+from nbhelpers.bias.subgroups import EQUIVALENT, NOT_SHOWN, TOO_FEW
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 600)
+
+
+def made(n=1000, seed=0, girls=0.5, spread=4.0):
+    """Cases of both sexes at all ages, errors of one spread, months."""
+    random = np.random.default_rng(seed)
+    sex = np.where(random.random(n) < girls, "female", "male").astype(object)
+    error = random.normal(0, spread, n)
+    return pd.DataFrame(
+        {"sex": sex, "age_months": random.uniform(24, 216, n), "error_months": error}
+    )
+
+
+def told(rows, **options):
+    return subgroups.sex_gap(rows, **options).set_index(["metric", "adjustment"])
+
+
+def of_girls(rows):
+    return (rows["sex"] == "female").to_numpy()
+
+
+def test_a_gap_that_was_put_in_is_found():
+    rows = made()
+    rows["error_months"] += 3.0 * of_girls(rows)
+    found = told(rows)
+    for adjustment in ("raw", "standardised"):
+        row = found.loc[("signed_error", adjustment)]
+        assert row["lower"] > 0 and row["lower"] < 3 < row["upper"]
+        assert row["verdict"] == NOT_SHOWN
+        assert row["lower"] < row["lower_90"] < row["value"] < row["upper_90"] < row["upper"]
+    assert told(rows, margin_months=5.0).loc[("signed_error", "raw"), "verdict"] == EQUIVALENT
+
+
+def test_a_gap_in_size_is_one_of_mae_alone():
+    rows = made()
+    rows["error_months"] *= 1 + of_girls(rows)
+    found = told(rows)["lower"]
+    assert found["mae"].gt(0).all() and found["signed_error"].lt(0).all()
+
+
+def test_raw_figures_are_those_of_the_two_means():
+    rows = made()
+    found = told(rows).xs("raw", level="adjustment")
+    girls, boys = (rows[rows["sex"] == sex]["error_months"] for sex in ("female", "male"))
+    assert found.loc["mae", "value"] == pytest.approx(girls.abs().mean() - boys.abs().mean())
+    assert found.loc["signed_error", "value"] == pytest.approx(girls.mean() - boys.mean())
+    assert found.loc["mae", ["n_female", "n_male"]].tolist() == [len(girls), len(boys)]
+
+
+def test_the_interval_is_as_wide_as_two_independent_means_make_it():
+    rows = made(n=2000, girls=0.2)
+    row = told(rows).loc[("signed_error", "raw")]
+    parts = [rows[rows["sex"] == sex]["error_months"] for sex in ("female", "male")]
+    standard_error = np.sqrt(sum(part.var() / len(part) for part in parts))
+    assert row["upper"] - row["lower"] == pytest.approx(2 * 1.96 * standard_error, rel=0.12)
+    assert row["upper_90"] - row["lower_90"] == pytest.approx(2 * 1.645 * standard_error, rel=0.12)
+
+
+def only_of_age():
+    """Girls are older, errors grow with age, and at one age girls err as boys do."""
+    rows = made(n=3000, spread=1.0)
+    random = np.random.default_rng(9)
+    older = np.sqrt(random.random(len(rows)))
+    share = np.where(of_girls(rows), older, 1 - older)
+    rows["age_months"] = 24 + 192 * share
+    rows["error_months"] *= rows["age_months"] / 12
+    return rows
+
+
+def test_a_gap_of_age_alone_vanishes_when_standardised():
+    found = told(only_of_age()).loc["mae"]
+    assert found.loc["raw", "lower"] > 2
+    assert found.loc["standardised", "lower"] < 0 < found.loc["standardised", "upper"]
+    assert abs(found.loc["standardised", "value"]) < found.loc["raw", "value"] / 5
+
+
+def test_standardisation_is_the_mean_of_the_gaps_of_bands_weighted_by_their_cases():
+    rows = only_of_age()
+    bands = rows.assign(error=rows["error_months"].abs(), band=rows["age_months"] // 24)
+    means = bands.pivot_table(index="band", columns="sex", values="error", aggfunc="mean")
+    sizes = bands.pivot_table(index="band", columns="sex", values="error", aggfunc="count")
+    enough = (sizes.fillna(0) >= subgroups.FEWEST_IN_BAND).all(axis=1)
+    gap = (means["female"] - means["male"])[enough]
+    wanted = np.average(gap, weights=sizes[enough].sum(axis=1))
+    row = told(rows).loc[("mae", "standardised")]
+    assert row["value"] == pytest.approx(wanted)
+    assert row["bands"] == enough.sum() and row["bands_left_out"] == (~enough).sum()
+
+
+def test_bands_without_enough_of_both_sexes_are_left_out_and_counted():
+    rows = made()
+    few = (rows["age_months"] >= 192) & of_girls(rows)
+    few &= few.cumsum() > subgroups.FEWEST_IN_BAND - 1
+    rows = rows[~few & ~((rows["age_months"] < 48) & ~of_girls(rows))].reset_index(drop=True)
+    wild = (rows["age_months"] < 48) | (rows["age_months"] >= 192)
+    row = told(rows).loc[("mae", "standardised")]
+    assert row["bands_left_out"] == 2 and row["cases_left_out"] == wild.sum()
+    assert row["n_female"] + row["n_male"] == (~wild).sum()
+    rows.loc[wild, "error_months"] = 500.0
+    assert told(rows).loc[("mae", "standardised")].equals(row)
+    assert told(rows).loc[("mae", "raw"), "cases_left_out"] == 0
+
+
+def test_equal_sexes_are_equivalent_where_cases_are_many_and_not_shown_so_where_few():
+    many, few = told(made(n=4000)), told(made(n=40, spread=8.0))
+    assert (many["verdict"] == EQUIVALENT).all()
+    assert (few["verdict"].xs("raw", level="adjustment") == NOT_SHOWN).all()
+    # A gap that is not clear is not thereby shown to be none.
+    row = few.loc[("signed_error", "raw")]
+    assert row["lower"] < 0 < row["upper"]
+
+
+def test_a_gap_just_over_the_margin_is_rarely_called_equivalent():
+    verdicts = []
+    for seed in range(40):
+        rows = made(n=300, seed=seed)
+        rows["error_months"] += 2.0 * of_girls(rows)
+        verdicts.append(told(rows, margin_months=2.0).loc[("signed_error", "raw"), "verdict"])
+    # 5 % of the time, were the margin met exactly.
+    assert np.mean([verdict == EQUIVALENT for verdict in verdicts]) < 0.15
+
+
+def test_swapped_sexes_turn_the_sign():
+    rows = made()
+    rows["error_months"] += 1.5 * of_girls(rows)
+    swapped = rows.assign(sex=np.where(of_girls(rows), "male", "female"))
+    assert told(swapped)["value"].to_numpy() == pytest.approx(-told(rows)["value"].to_numpy())
+
+
+def test_unknown_sex_is_not_compared():
+    rows = made()
+    unknown = rows.assign(sex=None, error_months=300.0)
+    assert told(pd.concat([rows, unknown], ignore_index=True)).equals(told(rows))
+
+
+@pytest.mark.parametrize("chosen", ["sex == 'female'", "sex != sex", "index < 15"])
+def test_one_sex_no_case_and_few_cases_are_too_few(chosen):
+    rows = made().query(chosen)
+    found = told(rows)
+    assert (found["verdict"] == TOO_FEW).all()
+    assert found[["value", "lower", "upper", "lower_90", "upper_90"]].isna().all(axis=None)
+    girls = of_girls(rows).sum()
+    assert (found.xs("raw", level="adjustment")["n_female"] == girls).all()
+
+
+@pytest.mark.parametrize("margin", [0, -1.0, float("nan")])
+def test_a_margin_must_be_above_zero(margin):
+    with pytest.raises(ValueError, match="margin"):
+        subgroups.sex_gap(made(), margin_months=margin)

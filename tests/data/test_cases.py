@@ -1,0 +1,302 @@
+"""Every layout is found and read; the case table is what the contract says."""
+
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+from conftest import write_image, write_radiographs
+
+from nbhelpers.data import cases, splits, stages
+from nbhelpers.workspace import InputError
+
+TABLE = "boneage-training-dataset.csv"
+
+
+def write_table(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def write_excel(path: Path, rows: list[list]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+
+
+def test_the_case_table_has_the_columns_of_the_contract(radiographs):
+    table = cases.read_cases(radiographs)
+    assert list(table.columns) == cases.COLUMNS
+    assert len(table) == 40
+    assert table["case_id"].iloc[0] == "1377"
+    assert table["age_months"].iloc[:3].tolist() == [6.0, 108.0, 210.0]
+    assert table["sex"].iloc[:2].tolist() == ["female", "male"]
+    assert table["stage"].iloc[:3].tolist() == [0, 2, 4]
+    assert all(Path(path).is_absolute() and Path(path).is_file() for path in table["image_path"])
+    assert table["fold"].notna().tolist() == (table["split"] == "train").tolist()
+    assert str(table["stage"].dtype) == str(table["fold"].dtype) == "Int8"
+
+
+def test_images_nested_once_are_found_too(radiographs):
+    outer = radiographs / "boneage-training-dataset"
+    for path in (outer / "boneage-training-dataset").iterdir():
+        path.rename(outer / path.name)
+    (outer / "boneage-training-dataset").rmdir()
+    assert len(cases.read_cases(radiographs)) == 40
+
+
+def test_kaggles_set_without_ages_is_predicted_and_never_scored(radiographs):
+    # The same id as a training case: names are made distinct.
+    write_table(radiographs / "boneage-test-dataset.csv", "Case ID,Sex\n4360,M\n1377,F\n")
+    nested = radiographs / "boneage-test-dataset" / "boneage-test-dataset"
+    for case in (4360, 1377):
+        write_image(nested / f"{case}.png", seed=case)
+    table = cases.read_cases(radiographs)
+    added = table[table["split"] == "unlabelled"]
+    assert added["case_id"].tolist() == ["unlabelled-4360", "unlabelled-1377"]
+    assert added["sex"].tolist() == ["male", "female"]
+    assert added[["age_months", "stage", "fold"]].isna().all(axis=None)
+    assert [Path(path).parent for path in added["image_path"]] == [nested, nested]
+    own = table[table["case_id"] == "1377"]["image_path"].iloc[0]
+    assert "boneage-training-dataset" in own
+
+
+def test_the_labelled_splits_do_not_depend_on_what_lies_beside(radiographs, tmp_path):
+    alone = cases.read_cases(radiographs)
+    write_table(radiographs / "boneage-test-dataset.csv", "Case ID,Sex\n4360,M\n")
+    write_image(radiographs / "boneage-test-dataset" / "4360.png")
+    other = write_radiographs(tmp_path / "other", cases=20)
+    beside = cases.read_cases(radiographs, other)
+    labelled = beside[~beside["split"].isin(["external", "unlabelled"])]
+    pd.testing.assert_frame_equal(labelled.reset_index(drop=True), alone)
+    assert (beside["split"] == "external").sum() == 20
+    assert beside["case_id"].is_unique
+
+
+def test_rsnas_validation_package(tmp_path, radiographs):
+    folder = tmp_path / "Bone Age Validation Set"
+    write_table(
+        folder / "Validation Dataset.csv",
+        "Image ID,male,Bone Age (months)\n1386,TRUE,30\n10018,FALSE,126.5\n",
+    )
+    write_image(folder / "boneage-validation-dataset-1" / "1386.png")
+    doubled = folder / "boneage-validation-dataset-2" / "boneage-validation-dataset-2"
+    write_image(doubled / "10018.png")
+    added = cases.read_cases(radiographs, folder).query("split == 'external'")
+    assert added["case_id"].tolist() == ["external-1386", "external-10018"]
+    assert added["sex"].tolist() == ["male", "female"]
+    assert added["age_months"].tolist() == [30, 126.5]
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".csv"])
+def test_the_official_test_set(tmp_path, radiographs, suffix):
+    header = ["Case ID", "Sex", "Ground truth bone age (months)"]
+    rows = [header, [4360, "M", 168.93], [4361, "F", 7]]
+    path = tmp_path / "official" / f"Bone age ground truth{suffix}"
+    if suffix == ".xlsx":
+        write_excel(path, rows)
+    else:
+        write_table(path, "\n".join(",".join(map(str, row)) for row in rows))
+    for case in (4360, 4361):
+        write_image(tmp_path / "official" / "Test Set Images" / f"{case}.png")
+    added = cases.read_cases(radiographs, tmp_path / "official").query("split == 'external'")
+    assert added["case_id"].tolist() == ["external-4360", "external-4361"]
+    assert added["age_months"].tolist() == [168.93, 7]
+    assert added["sex"].tolist() == ["male", "female"]
+
+
+def test_a_plain_folder(tmp_path):
+    ids = [f"hand_{number}" for number in range(4)]
+    suffixes = [".png", ".jpg", ".JPEG", ".PNG"]
+    for name, suffix in zip(ids, suffixes, strict=True):
+        write_image(tmp_path / "plain" / "pictures" / f"{name}{suffix}")
+    ages = [24, 36, 60, 80]
+    rows = [f"{age},boy,{name}" for age, name in zip(ages, ids, strict=True)]
+    write_table(tmp_path / "plain" / "labels.csv", "\n".join(["Age_Months,Gender,Filename", *rows]))
+    table = cases.read_cases(tmp_path / "plain")
+    assert table["case_id"].tolist() == ids
+    assert table["stage"].tolist() == [0, 1, 1, 1]
+    assert [Path(path).suffix for path in table["image_path"]] == suffixes
+
+
+def test_a_folder_that_holds_the_unpacked_package(tmp_path):
+    write_radiographs(tmp_path / "download" / "rsna")
+    assert len(cases.read_cases(tmp_path / "download")) == 40
+
+
+def test_tables_of_other_things_are_left_alone(radiographs):
+    write_table(radiographs / "truth.csv", "id,true_age_months,hand_length_mm\n1377,6.2,90\n")
+    write_table(radiographs / "notes.csv", "who,what\nme,nothing\n")
+    write_table(radiographs / "._boneage-training-dataset.csv", "\0\0")
+    assert len(cases.read_cases(radiographs)) == 40
+
+
+def test_a_folder_named_like_the_table_is_where_its_images_are(radiographs):
+    write_image(radiographs / "thumbnails" / "1378.png")
+    assert len(cases.read_cases(radiographs)) == 40
+
+
+def test_images_of_the_set_without_ages_are_no_rivals(radiographs):
+    (radiographs / "boneage-training-dataset").rename(radiographs / "pictures")
+    write_table(radiographs / "boneage-test-dataset.csv", "Case ID,Sex\n1378,M\n")
+    write_image(radiographs / "boneage-test-dataset" / "1378.png")
+    table = cases.read_cases(radiographs).set_index("case_id")
+    assert "pictures" in table.loc["1378", "image_path"]
+    assert "boneage-test-dataset" in table.loc["unlabelled-1378", "image_path"]
+
+
+def test_an_external_folder_inside_the_data_folder_is_read_once(radiographs):
+    inner = write_radiographs(radiographs / "more", cases=5, first_id=1377)
+    (radiographs / "boneage-training-dataset").rename(radiographs / "images")
+    table = cases.read_cases(radiographs, inner)
+    assert table["split"].value_counts()["external"] == 5
+    assert len(table) == 45
+
+
+SEX_COLUMNS = {
+    "male": {"True": "male", "false": "female", "1": "male", "0": "female", "M": "male", "": None},
+    "Sex": {"M": "male", "f": "female", "Female": "female", "boy": "male", "girl": "female"},
+    "gender": {"MALE": "male", " ": None},
+}
+
+
+@pytest.mark.parametrize("column", SEX_COLUMNS)
+def test_sex_words(tmp_path, column):
+    words = SEX_COLUMNS[column]
+    for index in range(len(words)):
+        write_image(tmp_path / f"{index}.png")
+    rows = [f"{index},100,{word}" for index, word in enumerate(words)]
+    write_table(tmp_path / "table.csv", "\n".join([f"id,boneage,{column}", *rows]))
+    table = cases.read_cases(tmp_path)
+    assert table["sex"].tolist() == list(words.values())
+    assert (table["stage"].isna() == table["sex"].isna()).all()
+
+
+def rewrite(folder: Path, change) -> pd.DataFrame:
+    path = folder / TABLE
+    path.write_bytes(change(path.read_bytes()))
+    return cases.read_cases(folder)
+
+
+HARMLESS = {
+    "byte order mark": lambda raw: b"\xef\xbb\xbf" + raw,
+    "Windows line ends": lambda raw: raw.replace(b"\n", b"\r\n"),
+    "blank lines": lambda raw: b"\n" + raw.replace(b"\n", b"\n\n,,\n") + b"\n\n",
+    "no line end at the end": lambda raw: raw.rstrip(b"\n"),
+    "semicolons": lambda raw: raw.replace(b",", b";"),
+    "tabs": lambda raw: raw.replace(b",", b"\t"),
+    "ids with a decimal": lambda raw: raw.replace(b"\n13", b"\n 13").replace(b"1380,", b"1380.0,"),
+    "ids with a suffix": lambda raw: raw.replace(b"1380,", b"1380.PNG,"),
+    "quoted cells": lambda raw: raw.replace(b"1380,", b'"1380",'),
+    "other letters in the header": lambda raw: raw.replace(
+        b"id,boneage,male", b"ID, Bone_Age ,MALE"
+    ),
+    "extra columns": lambda raw: b"".join(
+        b"%s,%s\n" % (line, b"site" if line.startswith(b"id") else b'"a, b"')
+        for line in raw.splitlines()
+    ),
+}
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+def test_harmless_differences_simply_work(radiographs, change):
+    before = cases.read_cases(radiographs)
+    pd.testing.assert_frame_equal(rewrite(radiographs, change), before)
+
+
+def test_row_order_does_not_matter(radiographs):
+    before = cases.read_cases(radiographs)
+
+    def reversed_rows(raw):
+        header, *rows = raw.splitlines()
+        return b"\n".join([header, *rows[::-1]])
+
+    after = rewrite(radiographs, reversed_rows)
+    pd.testing.assert_frame_equal(after.iloc[::-1].reset_index(drop=True), before)
+
+
+def test_saved_cases_come_back(radiographs, tmp_path):
+    table = cases.read_cases(radiographs)
+    table.loc[3, "sex"] = None
+    run_folder = tmp_path / "run"
+    fingerprint = cases.fingerprint(radiographs, table)
+    excluded = [{"case_id": "1377", "image_path": "1377.png", "reason": "cut short"}]
+    with pytest.raises(ValueError, match="40 cases and 1 excluded"):
+        cases.save_cases(run_folder, table, fingerprint, excluded=excluded)
+    table = table.iloc[1:].reset_index(drop=True)
+    cases.save_cases(run_folder, table, fingerprint, excluded=excluded)
+    loaded = cases.load_cases(run_folder)
+    pd.testing.assert_frame_equal(loaded, table)
+    facts = cases.load_data_facts(run_folder)
+    assert facts["manifest"] == splits.split_manifest(loaded)
+    assert facts["fingerprint"] == fingerprint
+    assert facts["stage_names"] == list(stages.STAGE_NAMES["gilsanz_ratib"])
+    assert facts["excluded"] == excluded
+
+
+def test_the_same_image_under_a_link_inside_the_folder_is_fine(radiographs):
+    images = radiographs / "boneage-training-dataset" / "boneage-training-dataset"
+    (radiographs / "store").mkdir()
+    (images / "1380.png").rename(radiographs / "store" / "content")
+    (images / "1380.png").symlink_to(radiographs / "store" / "content")
+    assert len(cases.read_cases(radiographs)) == 40
+
+
+def test_a_link_to_the_folder_itself_is_fine(radiographs, tmp_path):
+    (tmp_path / "link").symlink_to(radiographs)
+    assert len(cases.read_cases(tmp_path / "link")) == 40
+
+
+def test_the_data_folder_is_no_external_folder(radiographs):
+    with pytest.raises(InputError, match="external_folder and data_folder are both"):
+        cases.read_cases(radiographs, radiographs)
+
+
+def prepared(table: pd.DataFrame, **changes: dict[int, object]) -> pd.DataFrame:
+    """Geometry as `prepare_cases` gives it, with a few rows changed."""
+    geometry = pd.DataFrame(
+        {
+            "case_id": table["case_id"],
+            "image_sha256": [f"sha-{row}" for row in range(len(table))],
+            "unreadable": pd.Series([None] * len(table), dtype=object),
+        }
+    )
+    for column, values in changes.items():
+        for row, value in values.items():
+            geometry.loc[row, column] = value
+    return geometry
+
+
+def test_unreadable_cases_are_left_out_with_their_reason(radiographs):
+    table = cases.read_cases(radiographs)
+    kept, left_out = cases.keep_readable(table, prepared(table, unreadable={3: "cut short"}))
+    assert kept["case_id"].tolist() == table["case_id"].drop(3).tolist()
+    assert kept["image_sha256"].iloc[3] == "sha-4"
+    assert left_out == [
+        {
+            "case_id": table["case_id"][3],
+            "image_path": table["image_path"][3],
+            "reason": "cut short",
+        }
+    ]
+
+
+def test_copies_of_one_file_are_never_in_two_splits(radiographs):
+    table = cases.read_cases(radiographs)
+    one = int(np.flatnonzero(table["split"] == "train")[0])
+    other = int(np.flatnonzero(table["split"] == "test")[0])
+    kept, _ = cases.keep_readable(table, prepared(table, image_sha256={one: "same", other: "same"}))
+    assert kept["split"][one] == kept["split"][other] == table["split"][min(one, other)]
+    assert kept["fold"].isna().tolist() == (kept["split"] != "train").tolist()
+    rest = [row for row in range(len(table)) if row not in (one, other)]
+    pd.testing.assert_series_equal(kept["split"][rest], table["split"][rest])
+
+
+def test_an_external_copy_of_a_case_is_refused(radiographs):
+    table = cases.read_cases(radiographs)
+    table.loc[5, "split"] = "external"
+    with pytest.raises(InputError, match=r"is the same file as case"):
+        cases.keep_readable(table, prepared(table, image_sha256={2: "same", 5: "same"}))

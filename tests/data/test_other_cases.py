@@ -1,0 +1,143 @@
+"""Cases of another folder: with ages, without, or images alone; and which of them were learnt."""
+
+import re
+import shutil
+
+import pandas as pd
+import pytest
+from conftest import write_image, write_radiographs
+
+from nbhelpers.data import cases
+from nbhelpers.workspace import InputError
+
+CUTS = "gilsanz_ratib"
+
+
+def read(folder):
+    return cases.read_other_cases(folder, CUTS)
+
+
+def with_hash(table):
+    """As `cases.keep_readable` leaves it, the path standing for the file's content."""
+    return table.assign(image_sha256=[path.rpartition("/")[2] for path in table["image_path"]])
+
+
+def test_cases_with_ages_are_external_and_keep_their_ids(radiographs):
+    table = read(radiographs)
+    assert set(table["split"]) == {"external"}
+    assert table["case_id"].tolist()[:2] == ["1377", "1378"]
+    assert table["stage"].notna().all() and table["fold"].isna().all()
+    own = cases.read_cases(radiographs)
+    assert set(own["split"]) >= {"train", "test"}, "the same folder as a run's own is split"
+
+
+def test_a_table_of_ids_and_sexes_is_predicted(tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png")
+    (tmp_path / "list.csv").write_text("Case ID,Sex\na,M\nb,\n")
+    table = read(tmp_path)
+    assert table["split"].tolist() == ["unlabelled"] * 2
+    assert table["sex"].tolist() == ["male", None]
+    assert table["age_months"].isna().all() and table["stage"].isna().all()
+
+
+def test_a_folder_of_images_alone_is_predicted_with_unknown_sex(tmp_path):
+    for name in ("b", "deep/a"):
+        write_image(tmp_path / f"{name}.png")
+    table = read(tmp_path)
+    assert table["case_id"].tolist() == ["a", "b"]
+    assert table["sex"].isna().all() and set(table["split"]) == {"unlabelled"}
+
+
+def test_both_kinds_of_table_are_read(radiographs):
+    (radiographs / "boneage-test-dataset").mkdir()
+    write_image(radiographs / "boneage-test-dataset" / "9.png", seed=99)
+    (radiographs / "boneage-test-dataset.csv").write_text("Case ID,Sex\n9,F\n")
+    assert read(radiographs)["split"].value_counts().to_dict() == {"external": 40, "unlabelled": 1}
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, "holds neither a table nor an image"),
+        ({"a.png": None, "deep/a.png": None}, "two layouts: .*a.png and .*a.png"),
+        ({"a.png": None, "t.csv": "id\na\n"}, "t.csv has ids but neither ages nor sexes"),
+        ({"a.png": None, "t.csv": "name,sex\na,M\n"}, "no column for the id"),
+        ({"a.png": None, "t.csv": "id,sex\nb,M\n"}, "line 2, column 'id': there is no image b"),
+        ({"a.png": None, "t.csv": "id,boneage\na,30\n"}, "no column for the sex"),
+        ({"a.png": None, "t.csv": "id,boneage,sex\na,7,M\n"}, "look like years"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, files, told):
+    for name, text in files.items():
+        if text is None:
+            write_image(tmp_path / name)
+        else:
+            (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as error:
+        read(tmp_path)
+    assert re.search(told, str(error.value)), str(error.value)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    write_image(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    with pytest.raises(InputError, match="a link to a place outside the folder"):
+        read(tmp_path / "here")
+
+
+def test_copies_of_what_was_learnt_are_found_by_content(radiographs, tmp_path):
+    own = with_hash(cases.read_cases(radiographs))
+    here = own.assign(case_id="x" + own["case_id"], split="external")
+    found = cases.learnt_copies(here, own).set_index("case_id")
+    learnt = own[own["split"] != "test"]
+    assert set(found.index) == set("x" + learnt["case_id"])
+    assert (found["why"] == "the same file").all()
+    for row in learnt.itertuples():
+        assert found.loc["x" + row.case_id, ["own_case_id", "own_split"]].tolist() == [
+            row.case_id,
+            row.split,
+        ]
+
+
+def test_another_rendering_is_found_by_id_sex_and_age(radiographs, tmp_path):
+    own = with_hash(cases.read_cases(radiographs))
+    other = write_radiographs(tmp_path / "other", first_id=1377)
+    here = with_hash(read(other)).assign(image_sha256="new")
+    found = cases.learnt_copies(here, own)
+    assert set(found["case_id"]) == set(own.loc[own["split"] != "test", "case_id"])
+    assert (found["why"] == "the same id, sex and age").all()
+    older = here.assign(age_months=here["age_months"] + 1)
+    assert cases.learnt_copies(older, own).empty, "an id alone is a number like any other"
+    assert cases.learnt_copies(here.assign(sex=None), own).empty
+
+
+def test_ids_that_agree_by_chance_are_no_copies(radiographs):
+    own = with_hash(cases.read_cases(radiographs))
+    here = own.assign(split="external", image_sha256="new")
+    learnt = own.index[own["split"] != "test"]
+    here.loc[learnt[: len(learnt) * 3 // 4], "age_months"] += 1
+    assert cases.learnt_copies(here, own).empty
+    here = own.assign(split="external", image_sha256="new")
+    here.loc[learnt[:3], "age_months"] += 1
+    found = cases.learnt_copies(here, own)
+    assert set(found["case_id"]) == set(own.loc[learnt[3:], "case_id"])
+
+
+def test_a_case_without_its_label_is_not_scored(radiographs):
+    table = read(radiographs)
+    chosen = table["case_id"].iloc[[0, 3]]
+    left = cases.unlabelled(table, chosen)
+    assert left["split"].tolist()[:4] == ["unlabelled", "external", "external", "unlabelled"]
+    assert left.loc[[0, 3], ["age_months", "stage"]].isna().all().all()
+    pd.testing.assert_frame_equal(left.drop([0, 3]), table.drop([0, 3]))
+
+
+def test_the_fingerprint_covers_a_folder_without_a_table(tmp_path):
+    write_image(tmp_path / "a" / "x.png")
+    one = cases.fingerprint(tmp_path / "a", read(tmp_path / "a"))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert cases.fingerprint(tmp_path / "b", read(tmp_path / "b"))["hash"] == one["hash"]
+    write_image(tmp_path / "b" / "y.png")
+    assert cases.fingerprint(tmp_path / "b", read(tmp_path / "b"))["hash"] != one["hash"]

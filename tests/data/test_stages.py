@@ -1,0 +1,97 @@
+"""Stages: the published cuts, the parser, and that a stage only rises with age."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbhelpers.data import stages
+from nbhelpers.workspace import InputError
+
+CUT = st.floats(0.01, 240).map(lambda age: round(age, 2))
+FOUR = st.lists(CUT, min_size=4, max_size=4, unique=True).map(lambda ages: tuple(sorted(ages)))
+CUTS = st.fixed_dictionaries({"female": FOUR, "male": FOUR})
+AGE = st.floats(0, 300)
+
+
+@pytest.mark.parametrize(
+    ("sex", "edges"), [("female", (24, 84, 156, 180)), ("male", (36, 108, 168, 192))]
+)
+def test_gilsanz_and_ratib(sex, edges):
+    ages = [0.0] + [edge + step for edge in edges for step in (-0.5, 0.0)]
+    stage = stages.stage_of(np.array(ages), np.array([sex] * 9), "gilsanz_ratib")
+    assert stage.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_unknown_sex_has_no_stage_where_the_cuts_depend_on_it():
+    ages, sexes = [100.0, 100.0, np.nan], [None, "male", "male"]
+    assert stages.stage_of(ages, sexes, "gilsanz_ratib").isna().tolist() == [True, False, True]
+    assert stages.stage_of(ages, sexes, "years").isna().tolist() == [False, False, True]
+    assert stages.stage_of(ages, sexes, "years")[0] == 2
+
+
+def test_nullable_and_indexed_columns_are_taken_by_position():
+    ages = pd.Series([10.0, None, 200.0], index=[7, 3, 5], dtype="Float64")
+    sexes = pd.Series(["female", "male", "male"], index=[1, 2, 9])
+    stage = stages.stage_of(ages, sexes, "gilsanz_ratib")
+    assert stage.isna().tolist() == [False, True, False]
+    assert (stage[0], stage[2]) == (0, 4)
+
+
+@given(CUTS)
+def test_cuts_come_back_from_their_text(cuts):
+    assert stages.parse_cuts(stages.format_cuts(cuts)) == cuts
+    assert len(set(stages.stage_names(stages.format_cuts(cuts)))) == 5
+
+
+@given(CUTS, AGE, AGE, st.sampled_from(["female", "male"]))
+def test_an_older_age_is_never_a_younger_stage(cuts, one, other, sex):
+    young, old = sorted([one, other])
+    text = stages.format_cuts(cuts)
+    first, second = stages.stage_of([young, old], [sex, sex], text)
+    assert 0 <= first <= second <= 4
+    assert first == sum(young >= edge for edge in cuts[sex])
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_cuts_or_a_clear_error(text):
+    try:
+        cuts = stages.parse_cuts(text)
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert "girls 24 84 156 180" in str(error)
+    else:
+        assert set(cuts) == {"female", "male"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Gilsanz",
+        "girls 24 84 156 180",
+        "girls 24 84 156 180; girls 36 108 168 192",
+        "girls 24 84 156; boys 36 108 168 192",
+        "girls 24 84 156 156; boys 36 108 168 192",
+        "girls 84 24 156 180; boys 36 108 168 192",
+        "girls 24 84 156 nan; boys 36 108 168 192",
+        "girls -1 84 156 180; boys 36 108 168 192",
+        "girls 0 84 156 180; boys 36 108 168 192",
+        "girls 24 84 156 300; boys 36 108 168 192",
+        "girls 24 84 156 180; boys 36 108 168 192;",
+    ],
+)
+def test_bad_cuts_are_refused(text):
+    with pytest.raises(InputError, match="stage_cuts"):
+        stages.parse_cuts(text)
+
+
+def test_words_may_come_in_any_order_and_case():
+    cuts = stages.parse_cuts("Boys 36 108 168 192;GIRLS 24 84 156 180")
+    assert cuts == stages.STAGE_CUTS["gilsanz_ratib"]
+
+
+@pytest.mark.parametrize("name", stages.STAGE_CUTS)
+def test_every_scheme_has_five_names(name):
+    assert len(stages.stage_names(name)) == len(stages.STAGE_CUTS[name]["male"]) + 1 == 5

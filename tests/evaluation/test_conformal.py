@@ -1,0 +1,168 @@
+"""Prediction intervals: what crepes gives, as wide as promised, and the same out of their JSON."""
+
+import itertools
+import json
+import warnings
+
+import numpy as np
+import pytest
+from crepes import ConformalRegressor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbhelpers.data.stages import SEXES, stage_of
+from nbhelpers.evaluation import conformal
+from nbhelpers.evaluation.conformal import KINDS, LEVELS, SMALLEST_GROUP
+from nbhelpers.workspace import InputError
+
+CUTS = "gilsanz_ratib"
+
+
+def cases(n, seed=0, unknown=0.0):
+    """Predicted months, true months and sex; errors grow with age and are larger for boys."""
+    random = np.random.default_rng(seed)
+    sex = random.choice(np.array(["female", "male"], dtype=object), n)
+    months = random.uniform(10, 220, n)
+    spread = (2 + months / 20) * np.where(sex == "male", 1.5, 1.0)
+    truth = months + random.normal(0, 1, n) * spread
+    sex[random.uniform(size=n) < unknown] = None
+    return months, truth, sex
+
+
+def fitted(n=850, seed=0, **options):
+    return conformal.fit(*cases(n, seed, **options), CUTS)
+
+
+def covered(made, given, kind, level):
+    months, truth, sex = given
+    ends = conformal.ends(made, months, sex, kind, level)
+    return (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [19, 20, 99, 850])
+def test_plain_intervals_are_those_of_crepes(level, n):
+    months, truth, sex = cases(n)
+    made = conformal.fit(months, truth, sex, CUTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A hair below the level: crepes computes (1 - 0.8) * 100 as 19.999 and takes the next.
+        theirs = (
+            ConformalRegressor().fit(truth - months).predict_int(months, confidence=level - 1e-9)
+        )
+    expected = np.clip(theirs, 0, conformal.OLDEST_MONTHS)
+    np.testing.assert_allclose(conformal.ends(made, months, sex, "plain", level), expected)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_mondrian_intervals_are_those_of_crepes(level):
+    months, truth, sex = cases(2000)
+    made = conformal.fit(months, truth, sex, CUTS)
+    stage = np.asarray(stage_of(months, sex, CUTS), int)
+    bins = np.array([made.groups[name][at] for name, at in zip(sex, stage, strict=True)])
+    theirs = ConformalRegressor().fit(truth - months, bins=bins)
+    theirs = theirs.predict_int(months, bins=bins, confidence=level - 1e-9)
+    expected = np.clip(theirs, 0, conformal.OLDEST_MONTHS)
+    np.testing.assert_allclose(conformal.ends(made, months, sex, "mondrian", level), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_new_cases_are_covered_as_promised(kind, level):
+    shares = [
+        covered(fitted(seed=seed), cases(3000, 1000 + seed), kind, level).mean()
+        for seed in range(20)
+    ]
+    # Truth below 0 or above 240 months is never covered: less than half a per cent here.
+    assert level - 0.012 < np.mean(shares) < level + 0.012
+
+
+def test_each_group_is_covered_by_mondrian_and_not_by_plain_intervals():
+    worst = {"plain": [], "mondrian": []}
+    for seed in range(10):
+        made, fresh = fitted(2000, seed), cases(4000, 1000 + seed)
+        stage = np.asarray(stage_of(fresh[0], fresh[2], CUTS), int)
+        groups = [(fresh[2] == sex) & (stage == at) for sex in SEXES for at in range(5)]
+        for kind, found in worst.items():
+            inside = covered(made, fresh, kind, 0.9)
+            found.append([inside[group].mean() for group in groups])
+    plain, mondrian = (np.mean(found, axis=0).min() for found in worst.values())
+    assert mondrian > 0.87
+    assert plain < 0.8
+
+
+def test_scaled_intervals_are_wide_where_errors_are_large():
+    made = fitted(3000)
+    young, old = np.full(2, 20.0), np.full(2, 180.0)
+    sex = np.array(["female", "male"], dtype=object)
+    narrow, wide = (
+        np.ptp(conformal.ends(made, months, sex, "scaled", 0.8), axis=1) for months in (young, old)
+    )
+    assert (wide > 2 * narrow).all()
+    plain = [np.ptp(conformal.ends(made, m, sex, "plain", 0.8), axis=1) for m in (young, old)]
+    np.testing.assert_allclose(*plain)
+
+
+def test_wider_levels_hold_narrower_ones():
+    made = fitted(unknown=0.1)
+    months, _, sex = cases(500, 7, unknown=0.3)
+    for kind in KINDS:
+        nested = [conformal.ends(made, months, sex, kind, level) for level in LEVELS]
+        for inner, outer in itertools.pairwise(nested):
+            assert (outer[:, 0] <= inner[:, 0]).all() and (inner[:, 1] <= outer[:, 1]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_sex_spans_both_sexes(kind):
+    made = fitted()
+    months = np.linspace(5, 225, 60)
+    girl, boy, unknown = (
+        conformal.ends(made, months, np.full(60, sex, object), kind, 0.9)
+        for sex in ("female", "male", None)
+    )
+    np.testing.assert_array_equal(unknown[:, 0], np.minimum(girl[:, 0], boy[:, 0]))
+    np.testing.assert_array_equal(unknown[:, 1], np.maximum(girl[:, 1], boy[:, 1]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 600), st.integers(0, 10_000))
+def test_every_stage_has_a_group_that_is_large_enough_or_the_only_one(n, seed):
+    months, truth, sex = cases(n, seed, unknown=0.05)
+    made = conformal.fit(months, truth, sex, CUTS)
+    for name in SEXES:
+        mine = sex == name
+        stage = np.asarray(stage_of(months, np.full(n, name, object), CUTS), int)
+        group = np.array(made.groups[name])[stage]
+        for one in set(made.groups[name]):
+            assert (mine & (group == one)).sum() >= SMALLEST_GROUP or (
+                len(set(made.groups[name])) == 1
+            )
+            stages = [at for at in range(5) if made.groups[name][at] == one]
+            assert stages == list(range(stages[0], stages[-1] + 1))  # neighbours only
+    text = json.dumps(conformal.as_json(made), allow_nan=False)
+    assert conformal.from_json(json.loads(text), "x") == made
+    for kind in KINDS:
+        ends = conformal.ends(made, months, sex, kind, 0.95)
+        assert np.isfinite(ends).all() and (ends[:, 0] <= ends[:, 1]).all()
+
+
+def test_too_few_cases_give_all_ages():
+    months, truth, sex = cases(8)
+    made = conformal.fit(months, truth, sex, CUTS)
+    ends = conformal.ends(made, months, sex, "plain", 0.95)
+    np.testing.assert_array_equal(ends, np.tile([0.0, conformal.OLDEST_MONTHS], (8, 1)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["stage_cuts", "knots_months", "usual_months", "groups", "half_widths"]),
+    st.sampled_from([None, {}, [], [1.0], "x", {"female": [1], "male": [2]}]),
+)
+def test_json_of_something_else_is_refused(field, wrong):
+    content = json.loads(json.dumps(conformal.as_json(fitted(200))))
+    if field == "stage_cuts":
+        del content[field]
+    else:
+        content[field] = wrong
+    with pytest.raises(InputError, match=r"^x\.json holds no intervals"):
+        conformal.from_json(content, "x.json")

@@ -1,0 +1,216 @@
+"""Another folder is prepared and predicted as the run's own radiographs were, to the last digit."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_radiographs
+
+from nbhelpers import metrics, predictions, results
+from nbhelpers.data import cases, splits
+from nbhelpers.evaluation import conformal, external, scores
+from nbhelpers.images import preparation
+from nbhelpers.models import ensembles, hog, saved
+from nbhelpers.workspace import InputError
+
+PREPARATION = preparation.Preparation.from_steps(32, "")
+SETTINGS = hog.HogSettings()
+TREES = hog.TreeSettings(rounds=15, learning_rate=0.3, max_depth=2)
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 100)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run folder with two models of ages, one of stages and an ensemble; and its radiographs."""
+    place = tmp_path_factory.mktemp("finished")
+    data, run = write_radiographs(place / "data", 120, side=40), place / "run"
+    read = cases.read_cases(data)
+    geometry = preparation.prepare_cases(read, PREPARATION, run, "frame")
+    table, _ = cases.keep_readable(read, geometry)
+    cases.save_cases(run, table, cases.fingerprint(data, read))
+    for model, task, seed in (("one", "age", 0), ("two", "age", 1), ("one", "stage", 0)):
+        save_trees(run, table, model, task, seed)
+    (run / "models").mkdir(exist_ok=True)
+    saved.save_ensemble(run, "mean", ensembles.equal("age", ("one", "two"), 0.5))
+    pictures = preparation.load_images(run, "frame")
+    said = saved.predict_saved(run, "mean", "age", pictures, splits.sex_codes(table["sex"]))
+    predictions.save_predictions(run, "mean", "age", table, said)
+    for model in ("one", "two", "mean"):
+        conformal.fit_intervals(run, model)
+    return run, data
+
+
+def save_trees(run, table, model, task, seed, prepared=None):
+    shown, sex = preparation.load_images(run, "frame"), splits.sex_codes(table["sex"])
+    target = table["age_months" if task == "age" else "stage"].astype(float).to_numpy()
+    features = hog.features(shown, SETTINGS)
+    train = (table["split"] == "train").to_numpy()
+    part = (hog.with_sex(features[train], sex[train]), pd.Series(target[train]))
+    trees = hog.TreeSettings(TREES.rounds, TREES.learning_rate, TREES.max_depth, seed=seed)
+    booster, _ = hog.fit(task, part, part, trees)
+    facts = {"task": task, "view": "frame", "image_size": 32, "male_share": 0.5}
+    facts["preparation"] = prepared or preparation.preparation_hash(run, "frame")
+    (run / "models").mkdir(exist_ok=True)
+    hog.save(booster, run / "models" / f"{model}.{task}.ubj", SETTINGS, facts)
+    said = hog.predict(booster, shown, sex)
+    predictions.save_predictions(run, model, task, table, said)
+
+
+@pytest.fixture
+def run_folder(finished, tmp_path):
+    """A copy of the run folder that a test may change."""
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def part_of(run_folder, folder, rows):
+    """A folder with some radiographs of the run, and a table of their labels."""
+    folder.mkdir()
+    table = cases.load_cases(run_folder)
+    chosen = table[rows(table)]
+    for path in chosen["image_path"]:
+        shutil.copy(path, folder)
+    columns = {"id": chosen["case_id"], "boneage": chosen["age_months"], "sex": chosen["sex"]}
+    pd.DataFrame(columns).to_csv(folder / "table.csv", index=False)
+    return folder
+
+
+def score(run_folder, folder, name="part"):
+    """What notebook 09 does before its figures."""
+    found, fingerprint = external.read_set(run_folder, folder, name)
+    table, learnt = external.prepare_set(run_folder, found, fingerprint, name)
+    external.predict_set(run_folder, name)
+    return table, learnt, results.set_folder(run_folder, name)
+
+
+def test_a_part_of_the_test_split_gets_its_own_figures_again(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    _, learnt, here = score(run_folder, folder)
+    assert learnt.empty
+    for model, task in external.saved_models(run_folder):
+        values = predictions.VALUE_COLUMNS[task]
+        then = predictions.all_rows(run_folder, model, task).set_index("case_id")
+        now = predictions.all_rows(here, model, task).set_index("case_id")
+        pd.testing.assert_frame_equal(now[values], then.loc[now.index, values], check_exact=True)
+        before = scores.evaluate(run_folder, model, task).query("split == 'test'")
+        after = scores.evaluate(here, model, task, learnt_in=run_folder)
+        columns = ["model", "metric", "n", "value", "lower", "upper"]
+        pd.testing.assert_frame_equal(
+            before[columns].reset_index(drop=True), after[columns], check_exact=True
+        )
+
+
+def test_what_the_run_learnt_from_is_predicted_and_not_scored(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "all", lambda table: table["split"] != "tuning")
+    table, learnt, here = score(run_folder, folder)
+    own = cases.load_cases(run_folder).set_index("case_id")["split"]
+    assert set(own.loc[learnt["case_id"]]) == {"train", "calibration"}
+    assert set(own.loc[table.loc[table["split"] == "external", "case_id"]]) == {"test"}
+    assert len(predictions.all_rows(here, "mean", "age")) == len(table)
+    rows = scores.case_errors(here, "mean", "age", "external")
+    assert len(rows) == (own == "test").sum()
+
+
+def test_a_copy_that_was_saved_again_is_found(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "train")
+    for path in folder.glob("*.png"):
+        path.write_bytes(path.read_bytes() + b"trailing")  # other bytes, the same picture
+        path.rename(folder / f"x{path.name}")
+    table = pd.read_csv(folder / "table.csv")
+    table.assign(id="x" + table["id"].astype(str)).to_csv(folder / "table.csv", index=False)
+    _, learnt, _ = score(run_folder, folder)
+    assert len(learnt) == len(table)
+    assert set(learnt["why"]) == {"it looks the same"}
+
+
+def test_unlabelled_images_are_predicted_with_intervals(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    (folder / "table.csv").unlink()
+    table, _, here = score(run_folder, folder)
+    rows = predictions.all_rows(here, "mean", "age")
+    assert set(rows["split"]) == {"unlabelled"}
+    inside = rows["predicted_months"].between(rows["lower_months"], rows["upper_months"])
+    assert inside.all()
+    path = external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
+    told = pd.read_csv(path, dtype={"case_id": str})
+    assert told["case_id"].tolist() == table["case_id"].tolist()
+    assert told["mean_months"].tolist() == rows["predicted_months"].round(1).tolist()
+    assert {"one_months", "two_months", "mean_lower_90", "mean_upper_90", "one_stage"} <= set(told)
+
+
+def test_the_stage_is_that_of_the_months_before_they_are_rounded(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    table, _, here = score(run_folder, folder)
+    said = predictions.all_rows(here, "mean", "age")
+    said["predicted_months"] = 83.96  # a girl's puberty begins at 84
+    said["sex"] = "female"
+    said.to_parquet(here / "predictions" / "mean.age.parquet", index=False)
+    cases_here = cases.load_cases(here).assign(sex="female")
+    cases_here.to_parquet(here / "cases.parquet", index=False)
+    path = external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
+    told = pd.read_csv(path)
+    assert (told["mean_months"] == 84.0).all()
+    assert (told["stage of mean_months"] == "pre-puberty").all()
+
+
+def test_pictures_prepared_by_other_code_are_refused(run_folder, tmp_path):
+    save_trees(run_folder, cases.load_cases(run_folder), "old", "age", 0, prepared="0123456789")
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    with pytest.raises(InputError, match="preparation 0123456789; the view frame there"):
+        score(run_folder, folder)
+    assert not (run_folder / results.FOLDER).exists(), "refused before work starts"
+
+
+def test_a_name_that_was_another_folders_is_refused(run_folder, tmp_path):
+    for number, split in enumerate(("test", "tuning")):
+        folder = part_of(run_folder, tmp_path / f"{number}", lambda t, s=split: t["split"] == s)
+        if number == 0:
+            score(run_folder, folder)
+    with pytest.raises(InputError, match="was made from other data"):
+        score(run_folder, folder)
+
+
+def test_scoring_leaves_the_run_as_it_was(run_folder, tmp_path):
+    def files():
+        return {
+            path: path.read_bytes()
+            for path in run_folder.rglob("*")
+            if path.is_file() and results.FOLDER not in path.parts
+        }
+
+    before = files()
+    score(run_folder, part_of(run_folder, tmp_path / "p", lambda table: table["split"] == "test"))
+    assert files() == before
+
+
+def test_a_run_of_real_radiographs_wants_a_folder(run_folder, tmp_path):
+    with pytest.raises(InputError, match="make score RUN=name DATA=folder"):
+        external.find_source(run_folder, "", 20, 1)
+    with pytest.raises(InputError, match="is not a folder"):
+        external.find_source(run_folder, str(tmp_path / "nowhere"), 20, 1)
+    assert external.find_source(run_folder, str(tmp_path), 20, 1) == tmp_path
+
+
+def test_a_folder_without_models_says_so(tmp_path):
+    with pytest.raises(InputError, match="has no model"):
+        external.saved_models(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("RSNA Test", "rsna-test"), ("a_b-1", "a_b-1"), ("Ärzte", "rzte"), ("..", "set")],
+)
+def test_a_set_is_called_after_its_folder(folder, name):
+    assert results.set_name(Path("/x") / folder) == name
+    assert results.set_folder(Path("/run"), name).name == name
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "A", "a b"])
+def test_a_name_cannot_leave_the_run_folder(tmp_path, name):
+    with pytest.raises(InputError, match="lower-case letters"):
+        results.set_folder(tmp_path, name)

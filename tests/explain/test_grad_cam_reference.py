@@ -1,0 +1,65 @@
+"""Heat maps against tf-keras-vis, which many know; it explains networks of one input."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from tf_keras_vis.gradcam import Gradcam
+from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+
+from nbhelpers.explain import grad_cam
+from nbhelpers.models import networks
+
+CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
+SIDE, N, TINY = 48, 12, 1e-12
+
+
+def scored(x):
+    """Two convolutions and an age."""
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="fine")(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="coarse")(x)
+    x = layers.Dense(8, activation="tanh")(layers.GlobalMaxPooling2D()(x))
+    return networks.age_head(x, 120.0, 40.0)
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A network of ages, what it makes of a radiograph first, and the rest with a single input.
+
+    tf-keras-vis needs a gradient down to the input, and there is none to whole grey levels.
+    """
+    keras.utils.set_random_seed(0)
+    radiograph, sex, x = networks.inputs(SIDE, CARD)
+    network = keras.Model([radiograph, sex], scored(x))
+    first = keras.Model(radiograph, x)
+    pixels = keras.Input((SIDE, SIDE, 1))
+    single = keras.Model(pixels, scored(pixels))
+    single.set_weights(network.get_weights()[-len(single.get_weights()) :])
+    return network, first, keras.Model(pixels, single.get_layer("standard_age").output)
+
+
+@pytest.mark.parametrize("cells", [0, SIDE])
+@pytest.mark.parametrize("method", ["grad_cam", "grad_cam_pp"])
+def test_maps_are_those_of_tf_keras_vis(made, method, cells):
+    network, first, single = made
+    shown = np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE)).astype(np.uint8)
+    theirs = {"grad_cam": Gradcam, "grad_cam_pp": GradcamPlusPlus}[method](single, clone=False)
+    layer = grad_cam.feature_layer(network, cells).name
+    expected = theirs(
+        lambda score: score[:, 0],
+        first(shown[..., None]),
+        penultimate_layer=layer,
+        seek_penultimate_conv_layer=False,
+        expand_cam=False,
+        normalize_cam=False,
+    )
+    found, _ = grad_cam.coarse_maps(network, shown, np.zeros(N), method, cells=cells)
+    expected = np.asarray(expected)
+    top = expected.max(axis=(1, 2), keepdims=True)
+    assert (top > 0).sum() >= N / 2  # the others speak against an older age alone
+    if method == "grad_cam_pp":  # theirs is of the score's exponential: a factor a radiograph
+        found = found / np.maximum(found.max(axis=(1, 2), keepdims=True), TINY) * top
+    np.testing.assert_allclose(
+        found / np.maximum(top, TINY), expected / np.maximum(top, TINY), atol=1e-3
+    )

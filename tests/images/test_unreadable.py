@@ -1,0 +1,200 @@
+"""Radiograph files that cannot be used: each test changes one thing in a folder that passes."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from nbhelpers import workspace
+from nbhelpers.images import preparation, radiograph
+from nbhelpers.images.geometry import load_geometry
+
+PLAIN = preparation.Preparation.from_steps(32, "")
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> pd.DataFrame:
+    """Six small radiographs in a folder, as a case table."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    paths = [folder / f"{number}.png" for number in range(6)]
+    for path in paths:
+        cv2.imwrite(str(path), generator.integers(0, 255, (60, 50), np.uint8))
+    return pd.DataFrame({"case_id": [path.stem for path in paths], "image_path": map(str, paths)})
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def write_text(path: Path) -> None:
+    path.write_text("not an image\n")
+
+
+def write_one_pixel(path: Path) -> None:
+    cv2.imwrite(str(path), np.zeros((1, 1), np.uint8))
+
+
+def write_bomb(path: Path) -> None:
+    """A PNG of a few bytes whose header promises 30,000 x 30,000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        code = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + code
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b""))
+
+
+def truncate_jpeg(path: Path) -> None:
+    coded = cv2.imencode(".jpg", np.arange(4800, dtype=np.uint8).reshape(60, 80))[1].tobytes()
+    path.write_bytes(coded[: len(coded) // 2])
+
+
+DAMAGES = {
+    "cut short": truncate,
+    "is damaged": flip_a_byte,
+    "not a PNG or JPEG": write_text,
+    "has 1 x 1 pixels": write_one_pixel,
+    "30000 x 30000 pixels": write_bomb,
+    "is empty": lambda path: path.write_bytes(b""),
+    "cannot be opened": Path.unlink,
+    "cut short ": truncate_jpeg,
+}
+
+
+def test_the_folder_passes(cases: pd.DataFrame, tmp_path: Path) -> None:
+    geometry = preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
+    assert geometry["unreadable"].isna().all()
+    assert preparation.load_images(tmp_path, "whole").shape == (6, 32, 32)
+
+
+@pytest.mark.parametrize(("says", "damage"), DAMAGES.items(), ids=DAMAGES)
+def test_one_clear_line_names_the_file(
+    cases: pd.DataFrame, tmp_path: Path, says: str, damage: Callable
+) -> None:
+    damage(Path(cases["image_path"][3]))
+    with pytest.raises(workspace.InputError) as caught:
+        preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
+    message = str(caught.value)
+    assert cases["image_path"][3] in message
+    assert says.strip() in message
+    assert "1 of 6" in message
+    assert "\n" not in message
+    assert not (tmp_path / "images.whole.npy").exists()
+
+
+@pytest.mark.parametrize(("says", "damage"), DAMAGES.items(), ids=DAMAGES)
+def test_excluded_on_request_and_all_stays_aligned(
+    cases: pd.DataFrame, tmp_path: Path, says: str, damage: Callable
+) -> None:
+    whole = preparation.prepare_cases(cases, PLAIN, tmp_path, "before")
+    damage(Path(cases["image_path"][3]))
+    geometry = preparation.prepare_cases(cases, PLAIN, tmp_path, "whole", exclude_unreadable=True)
+    assert says.strip() in geometry["unreadable"][3]
+    kept = geometry["unreadable"].isna().to_numpy()
+    assert kept.tolist() == [True, True, True, False, True, True]
+    np.testing.assert_array_equal(
+        preparation.load_images(tmp_path, "whole"),
+        preparation.load_images(tmp_path, "before")[kept],
+    )
+    stored = load_geometry(tmp_path, "whole")
+    assert stored["case_id"].tolist() == cases["case_id"][kept].tolist()
+    assert stored["image_sha256"].tolist() == whole["image_sha256"][kept].tolist()
+    again = preparation.prepare_cases(cases, PLAIN, tmp_path, "whole", exclude_unreadable=True)
+    pd.testing.assert_frame_equal(again, geometry)
+    with pytest.raises(workspace.InputError, match="1 of 6"):
+        preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
+
+
+def test_all_bad_headers_are_counted_before_any_work(cases: pd.DataFrame, tmp_path: Path) -> None:
+    for row in (1, 4):
+        write_text(Path(cases["image_path"][row]))
+    with pytest.raises(workspace.InputError, match=r"1\.png.* 2 of 6"):
+        preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
+    journal = tmp_path / ".images.whole.npy.journal"
+    assert len(journal.read_text().splitlines()) == 1
+
+
+def test_nothing_readable_is_an_error_even_when_excluding(
+    cases: pd.DataFrame, tmp_path: Path
+) -> None:
+    for path in cases["image_path"]:
+        write_text(Path(path))
+    with pytest.raises(workspace.InputError, match="None of the 6"):
+        preparation.prepare_cases(cases, PLAIN, tmp_path, "whole", exclude_unreadable=True)
+
+
+def smooth_picture() -> np.ndarray:
+    wave = np.outer(np.hanning(90), np.hanning(70))
+    return (wave * 255).astype(np.uint8)
+
+
+def test_depth_and_colour_make_no_difference(tmp_path: Path) -> None:
+    grey = smooth_picture()
+    variants = {
+        "grey": grey,
+        "sixteen": grey.astype(np.uint16) * 257,
+        "colour": cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR),
+        "alpha": cv2.cvtColor(grey, cv2.COLOR_GRAY2BGRA),
+        "colour16": cv2.cvtColor(grey.astype(np.uint16) * 257, cv2.COLOR_GRAY2BGR),
+    }
+    for name, pixels in variants.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(grey).convert("LA").save(tmp_path / "grey_alpha.png")
+    for name in [*variants, "palette", "grey_alpha"]:
+        read = radiograph.read_image(tmp_path / f"{name}.png")
+        assert read.dtype == np.uint8
+        assert read.shape == grey.shape
+        assert np.abs(read.astype(int) - grey).max() <= 1, name
+
+
+def test_twelve_bits_in_sixteen_fill_the_range(tmp_path: Path) -> None:
+    grey = smooth_picture()
+    cv2.imwrite(str(tmp_path / "twelve.png"), (grey * (4095 / 255)).round().astype(np.uint16))
+    read = radiograph.read_image(tmp_path / "twelve.png")
+    assert np.abs(read.astype(int) - grey).max() <= 1
+
+
+def test_transparent_pixels_are_black(tmp_path: Path) -> None:
+    pixels = np.full((40, 40, 4), 200, np.uint8)
+    pixels[:, :20, 3], pixels[:, 20:, 3] = 0, 255
+    cv2.imwrite(str(tmp_path / "half.png"), pixels)
+    read = radiograph.read_image(tmp_path / "half.png")
+    assert (read[:, :20] == 0).all()
+    assert (read[:, 20:] == 200).all()
+
+
+def test_jpeg_is_read_and_long_metadata_does_no_harm(tmp_path: Path) -> None:
+    grey = smooth_picture()
+    Image.fromarray(grey).save(tmp_path / "a.jpg", quality=95, comment=b"x" * 60_000)
+    assert np.abs(radiograph.read_image(tmp_path / "a.jpg").astype(int) - grey).mean() < 2
+    cases = pd.DataFrame({"case_id": ["a"], "image_path": [str(tmp_path / "a.jpg")]})
+    assert preparation.prepare_cases(cases, PLAIN, tmp_path, "jpeg")["unreadable"].isna().all()
+
+
+@pytest.mark.parametrize("steps", ["hands", "hand upright", "hand,,turn"])
+def test_unknown_steps_are_named(steps: str) -> None:
+    with pytest.raises(workspace.InputError, match="unknown"):
+        preparation.Preparation.from_steps(64, steps)
+
+
+@pytest.mark.parametrize("size", [0, -5, 100_000])
+def test_senseless_sizes_are_refused(size: int) -> None:
+    with pytest.raises(workspace.InputError, match="image_size"):
+        preparation.Preparation.from_steps(size, "hand")

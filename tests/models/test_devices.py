@@ -1,0 +1,219 @@
+"""What Keras runs on: TensorFlow, precision by GPU, and two devices that learn like one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from nbhelpers.models import devices
+from nbhelpers.models.batches import Batches, whole_batches
+from nbhelpers.workspace import InputError
+
+SCRIPT = Path(__file__).with_name("two_devices.py")
+T4, A100, P100 = ("Tesla T4", (7, 5)), ("NVIDIA A100", (8, 0)), ("Tesla P100", (6, 0))
+AMD = ("Instinct MI210", None)
+REQUIRE = """
+from nbhelpers import devices
+from nbhelpers.workspace import InputError
+try:
+    devices.require_tensorflow()
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _policy_restored():
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def see(monkeypatch, *seen):
+    monkeypatch.setattr(devices, "_seen_gpus", lambda: list(seen))
+
+
+@pytest.mark.parametrize("chosen_by", ["KERAS_BACKEND", "keras.json"])
+def test_another_backend_than_tensorflow_is_refused(tmp_path, chosen_by):
+    devices.require_tensorflow()  # what the tests run on
+    environment = {name: os.environ[name] for name in os.environ if name != "KERAS_BACKEND"}
+    if chosen_by == "KERAS_BACKEND":
+        environment["KERAS_BACKEND"] = "numpy"
+    else:
+        (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
+        environment["KERAS_HOME"] = str(tmp_path)
+    command = [sys.executable, "-c", REQUIRE]
+    options = {"capture_output": True, "text": True, "cwd": SCRIPT.parents[2], "env": environment}
+    run = subprocess.run(command, **options)
+    assert run.returncode == 0, run.stderr[-3000:]
+    (line,) = run.stdout.splitlines()
+    assert line.startswith("Keras runs on numpy")
+    assert "KERAS_BACKEND=tensorflow" in line and "keras.json" in line
+
+
+def test_a_gpu_that_is_wanted_and_not_there_stops_at_once(monkeypatch):
+    see(monkeypatch)
+    devices.require_gpu(False)
+    with pytest.raises(InputError, match=r"require_gpu is true and .* sees no GPU\. Choose"):
+        devices.require_gpu(True)
+    see(monkeypatch, T4)
+    devices.require_gpu(True)
+    assert devices.gpus() == ["Tesla T4"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "policy"),
+    [
+        ([], "float32"),
+        ([A100], "mixed_bfloat16"),
+        ([T4, T4], "mixed_float16"),
+        ([P100], "mixed_float16"),
+        ([A100, T4], "mixed_float16"),
+        ([AMD], "float32"),
+    ],
+)
+def test_precision_is_what_the_slowest_gpu_does_well(monkeypatch, seen, policy):
+    see(monkeypatch, *seen)
+    assert devices.set_precision() == policy == keras.config.dtype_policy().name
+
+
+def test_the_page_says_what_it_ran_on(monkeypatch):
+    see(monkeypatch, T4, T4)
+    devices.set_precision()
+    assert devices.describe() == "TensorFlow on 2 × Tesla T4, mixed_float16"
+    see(monkeypatch)
+    devices.set_precision()
+    assert re.fullmatch(r"TensorFlow on CPU \(\d+ cores\), float32", devices.describe())
+
+
+def small_network():
+    radiograph = keras.Input((8, 8, 1), dtype="uint8")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(radiograph)
+    x = layers.BatchNormalization()(layers.Conv2D(3, 3)(x))
+    return keras.Model(radiograph, layers.Dense(1, dtype="float32")(layers.Flatten()(x)))
+
+
+def test_the_float32_twin_computes_in_float32_with_the_same_weights():
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
+    devices.set_precision("mixed_bfloat16")
+    trained = small_network()
+    twin = devices.float32_twin(small_network, trained)
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert {layer.compute_dtype for layer in twin.layers[1:]} == {"float32"}
+    for one, other in zip(trained.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    low, full = trained.predict(pictures, verbose=0), twin.predict(pictures, verbose=0)
+    assert not np.array_equal(low, full)
+    np.testing.assert_allclose(low, full, atol=0.05 * np.abs(full).max())
+
+
+def test_the_policy_comes_back_when_building_fails():
+    devices.set_precision("mixed_bfloat16")
+    with pytest.raises(ZeroDivisionError):
+        devices.float32_twin(lambda: 1 / 0, None)
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+
+
+def test_without_several_gpus_nothing_changes():
+    with devices.several_devices() as shares:
+        assert shares == devices.sharing_devices() == 1
+        network = small_network()
+        devices.synchronise(network)
+        batches = batches_of(7, 4)
+        assert whole_batches(batches, training=True) is batches
+    assert not any(getattr(layer, "synchronized", False) for layer in network.layers)
+
+
+def batches_of(cases, batch_size, **options):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (cases, 4, 4)).astype(np.uint8)
+    sex, months = np.zeros(cases), rng.uniform(0, 200, cases)
+    return Batches(pictures, np.arange(cases), sex, months, batch_size, **options)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_short_batch_is_filled_and_its_fillers_weigh_nothing(monkeypatch, weighted):
+    monkeypatch.setattr(devices, "sharing_devices", lambda: 4)
+    weights = np.arange(1.0, 10.0) if weighted else None
+    batches = batches_of(9, 8, weights=weights)  # the last batch has one case
+    errors, given = np.arange(9.0) + 1, np.ones(9) if weights is None else weights
+
+    def losses(filled):
+        """Of each batch, as Keras reduces: the weighted sum over the number of cases."""
+        found = []
+        for number in range(len(filled)):
+            (pictures, sex), months, weight = filled[number]
+            assert len(pictures) == len(sex) == len(months) == len(weight)
+            case = [int(np.flatnonzero(batches.target == month[0])[0]) for month in months]
+            found.append((float((errors[case] * weight).sum()) / len(weight), len(weight)))
+        return found
+
+    (first, first_size), (last, last_size) = losses(whole_batches(batches, training=True))
+    assert (first_size, last_size) == (8, 4)
+    assert first == pytest.approx((errors * given)[:8].mean())
+    assert last == pytest.approx(errors[8] * given[8])
+    tuned = losses(whole_batches(batches, training=False))
+    mean = sum(loss * size for loss, size in tuned) / sum(size for _, size in tuned)
+    assert mean == pytest.approx((errors * given).mean())
+
+
+@pytest.fixture(scope="module")
+def on_two_devices(tmp_path_factory):
+    """What `two_devices.py` found."""
+    told = tmp_path_factory.mktemp("two_devices") / "told.json"
+    command = [sys.executable, SCRIPT, told]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[2])
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(told.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batchnorm", ["frozen", "synchronised"])
+def test_ten_steps_on_two_devices_equal_ten_on_one(on_two_devices, batchnorm):
+    found = on_two_devices[batchnorm]
+    assert found["shares"] == 2 and found["steps"] == 10
+    assert found["weights_apart"] < 1e-5 < 1e-3 < found["weights_moved"]
+    for (_, tuning_two), (_, tuning_one) in zip(
+        found["losses_on_two"], found["losses_on_one"], strict=True
+    ):
+        assert tuning_two == pytest.approx(tuning_one, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_with_everything_random_two_devices_learn_too(on_two_devices):
+    found = on_two_devices["all"]
+    for run in ("losses_on_two", "losses_on_one"):
+        training, tuning = zip(*found[run], strict=True)
+        print(f"{run}: training {np.round(training, 2)}, tuning {np.round(tuning, 2)}")
+        assert training[-1] < training[0] and tuning[-1] < tuning[0]
+
+
+@pytest.mark.slow
+def test_a_state_of_two_devices_goes_on_there_and_on_one(on_two_devices):
+    found = on_two_devices["all"]
+    assert found["gone_on_apart"] == 0.0
+    kept_tuning = found["losses_on_two"][1][1]
+    assert found["loss_taken_to_one"] == pytest.approx(kept_tuning, rel=1e-5)
+    assert found["losses_gone_on_on_one"][-1][0] < found["losses_on_two"][1][0]
+
+
+@pytest.mark.slow
+def test_a_network_of_two_devices_predicts_outside_like_its_twin(on_two_devices):
+    found = on_two_devices["all"]
+    assert found["predictions"] == 13 and found["twin_apart"] < 1e-3
+
+
+@pytest.mark.slow
+def test_float16_with_loss_scaling_learns_on_two_devices(on_two_devices):
+    found = on_two_devices["float16"]
+    assert found["optimiser"] == "LossScaleOptimizer"
+    assert found["losses"][-1][0] < found["losses"][0][0]
+    assert found["moved_by_failed_gradients"] == 0.0
+    assert found["twin_apart"] < 2.0

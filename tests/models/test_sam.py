@@ -1,0 +1,346 @@
+"""The sharpness-aware step: gradient at the moved weights, one draw and one statistic a step."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from nbhelpers.models.sam import SharpnessAware
+from nbhelpers.workspace import InputError
+
+ROOT = Path(__file__).parents[2]
+SIZE, N = 8, 12
+
+
+@pytest.fixture
+def batch():
+    """([pictures uint8, sex], target, weights of the cases) of one batch."""
+    return make_batch(0)
+
+
+def make_batch(seed):
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 256, (N, SIZE, SIZE, 1)).astype(np.uint8)
+    sex = rng.integers(0, 2, (N, 1)).astype(np.float32)
+    target = rng.normal(1.0, 1.0, (N, 1)).astype(np.float32)
+    return (pictures, sex), target, np.linspace(0.5, 2.0, N).astype(np.float32)
+
+
+def network(frozen=()):
+    """Random flip, two convolutions with batch normalisation, dropout, a sex branch, a penalty."""
+    keras.utils.set_random_seed(3)
+    picture, sex = keras.Input((SIZE, SIZE, 1), dtype="uint8"), keras.Input((1,))
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(picture)
+    x = layers.RandomFlip("horizontal", seed=11)(x)
+    for number in (1, 2):
+        x = layers.Conv2D(4, 3, name=f"conv{number}", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
+        x = layers.ReLU()(x)
+    x = layers.Concatenate()([layers.Flatten()(x), sex])
+    x = layers.Dropout(0.4, seed=12)(x)
+    output = layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.05))(x)
+    model = keras.Model([picture, sex], output)
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    return model
+
+
+def line(width, kernel):
+    """A network that is one linear unit without a bias, with the given weights."""
+    entry = keras.Input((width,))
+    unit = layers.Dense(1, use_bias=False)
+    model = keras.Model(entry, unit(entry))
+    unit.set_weights([np.asarray(kernel, np.float32).reshape(width, 1)])
+    return model
+
+
+def compiled(model, optimiser, rho=None, loss="mse", **options):
+    """What is fitted: the network itself, or its sharpness-aware double where rho is given."""
+    fitted = model if rho is None else SharpnessAware(model, rho)
+    fitted.compile(optimiser, loss, jit_compile=False, **options)
+    return fitted
+
+
+def step(model, batch):
+    """One training step; returns the logs."""
+    x, target, weight = batch
+    return model.train_on_batch(x, target, sample_weight=weight, return_dict=True)
+
+
+def assign(variables, numbers):
+    for variable, value in zip(variables, numbers, strict=True):
+        variable.assign(value)
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def assert_near(found, expected, tolerance=2e-5):
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_gradient_is_the_one_at_the_moved_weights(weighted):
+    rng = np.random.default_rng(1)
+    x, y, start = rng.normal(size=(6, 3)), rng.normal(size=(6, 1)), np.array([[1.0], [-2.0], [0.5]])
+    weight = np.array([3.0, 1, 1, 2, 0, 1]) if weighted else np.ones(6)
+    rho, rate = 0.3, 0.1
+
+    def gradient(kernel):
+        return 2 * x.T @ (weight[:, None] * (x @ kernel - y)) / len(x)
+
+    first = gradient(start)
+    second = gradient(start + rho * first / np.linalg.norm(first))
+    model = line(3, start)
+    aware = compiled(model, keras.optimizers.SGD(rate), rho)
+    aware.train_on_batch(x, y, sample_weight=weight if weighted else None)
+    assert_near(model.get_weights(), [start - rate * second], 1e-6)
+    assert np.abs(rate * (second - first)).max() > 0.01  # the plain step would not have passed
+
+
+def test_the_move_is_rho_long_along_the_gradient():
+    # A loss of |w|^2 / 3 and a rate of 3/2: the step takes the moved weights away, -move remains.
+    start, rho = np.array([[3.0], [0.0], [-4.0]]), 0.07
+    model = line(3, start)
+    aware = compiled(model, keras.optimizers.SGD(1.5), rho)
+    aware.train_on_batch(np.eye(3), np.zeros((3, 1)))
+    assert_near(model.get_weights(), [-rho * start / 5.0], 1e-6)
+
+
+@pytest.mark.parametrize("frozen", [(), ("conv1", "norm1")])
+def test_both_passes_share_the_draws_and_the_first_one_counts(batch, frozen):
+    """Two plain steps of Keras are the reference, the second from the moved weights.
+
+    With a rate of 1 a plain step subtracts the gradient. The second starts from the states that
+    the first started from, so it flips, drops and normalises as the first did.
+    """
+    rho = 0.5
+    aware_network, plain = network(frozen), network(frozen)
+    aware = compiled(aware_network, keras.optimizers.SGD(1.0), rho, metrics=["mae"])
+    compiled(plain, keras.optimizers.SGD(1.0), metrics=["mae"])
+    start = values(plain.trainable_variables)
+    for number in range(3):
+        # From the same weights each time, since a rate of 1 leads nowhere; the states go on.
+        assign(aware_network.trainable_variables, start)
+        plain.set_weights(aware_network.get_weights())
+        states = values(plain.non_trainable_variables)
+        here = make_batch(number)
+        plain.reset_metrics()
+        aware.reset_metrics()
+        told = step(plain, here)
+        kept = values(plain.non_trainable_variables)
+        first = [a - b for a, b in zip(start, values(plain.trainable_variables), strict=True)]
+        length = np.sqrt(sum(np.square(g).sum() for g in first))
+        moved = [w + rho * g / length for w, g in zip(start, first, strict=True)]
+        assign(plain.trainable_variables, moved)
+        assign(plain.non_trainable_variables, states)
+        step(plain, here)
+        ended = values(plain.trainable_variables)
+        second = [a - b for a, b in zip(moved, ended, strict=True)]
+        assign(plain.non_trainable_variables, kept)
+        assert max(np.abs(a - b).max() for a, b in zip(first, second, strict=True)) > 0.01
+
+        logs = step(aware, here)
+        expected = [w - g for w, g in zip(start, second, strict=True)]
+        assert_near(values(aware_network.trainable_variables), expected)
+        assert_near(values(aware_network.non_trainable_variables), kept, 1e-6)
+        assert logs == pytest.approx(told, rel=1e-5)
+    seeds = [v for v in aware_network.non_trainable_variables if "seed" in v.path]
+    assert [int(value[1]) for value in values(seeds)] == [3, 3]
+
+
+def test_frozen_layers_stay(batch):
+    model = network(frozen=("conv1", "norm1"))
+    held = [*model.get_layer("conv1").variables, *model.get_layer("norm1").variables]
+    before, others = values(held), model.get_layer("conv2").get_weights()
+    step(compiled(model, keras.optimizers.AdamW(0.1), 0.5), batch)
+    for one, other in zip(before, values(held), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(model.get_layer("conv2").get_weights()[0] - others[0]).max() > 0.01
+
+
+@pytest.mark.slow
+def test_rho_0_is_the_plain_optimiser_to_the_bit():
+    ends = []
+    for rho in (None, 0.0):
+        model = network()
+        rate = keras.optimizers.schedules.CosineDecay(0.0, 4, warmup_target=0.02, warmup_steps=2)
+        optimiser = keras.optimizers.AdamW(
+            rate, weight_decay=0.01, use_ema=True, ema_momentum=0.9, global_clipnorm=1.0
+        )
+        fitted = compiled(model, optimiser, rho, "mae")
+        before = values(model.variables)
+        logs = [step(fitted, make_batch(number))["loss"] for number in range(5)]
+        ends.append([*values([*model.variables, *optimiser.variables]), np.array(logs)])
+        changed = [(a != b).any() for a, b in zip(before, values(model.variables), strict=True)]
+        assert all(changed)
+    plain, aware = ends
+    assert [v.tobytes() for v in aware] == [v.tobytes() for v in plain]
+
+
+def test_iterations_and_averages_advance_once_from_unmoved_weights(batch):
+    model = network()
+    optimiser = keras.optimizers.AdamW(0.01, use_ema=True, ema_momentum=0.75)
+    aware = compiled(model, optimiser, rho=1.0)
+    step(aware, batch)
+    first = values(model.trainable_variables)
+    step(aware, batch)
+    second = values(model.trainable_variables)
+    averages = values([v for v in optimiser.variables if "average" in v.path])
+    assert int(optimiser.iterations) == 2
+    assert_near(averages, [0.75 * a + 0.25 * b for a, b in zip(first, second, strict=True)], 1e-6)
+
+
+def test_no_gradient_moves_nothing():
+    model = line(3, [0.0, 0.0, 0.0])
+    aware = compiled(model, keras.optimizers.SGD(0.1), rho=0.05)
+    aware.train_on_batch(np.ones((4, 3)), np.zeros((4, 1)))
+    np.testing.assert_array_equal(model.get_weights()[0], 0.0)
+
+
+def test_loss_scaling_changes_nothing(batch):
+    # So large a scale that the scaled gradient has no norm in float32: it must be taken out first.
+    ends = []
+    for scaled in (False, True):
+        model, optimiser = network(), keras.optimizers.SGD(0.05)
+        if scaled:
+            optimiser = keras.optimizers.LossScaleOptimizer(optimiser, initial_scale=2.0**100)
+        aware = compiled(model, optimiser, rho=0.5)
+        logs = [step(aware, batch)["loss"] for _ in range(2)]
+        ends.append([*model.get_weights(), np.array(logs)])
+    assert_near(ends[1], ends[0], 1e-5)
+
+
+def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale():
+    entry = keras.Input((2,))
+    unit = layers.Dense(1, use_bias=False, dtype="mixed_float16")
+    model = keras.Model(entry, layers.Activation("linear", dtype="float32")(unit(entry)))
+    optimiser = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=2e6)
+    aware = compiled(model, optimiser, rho=0.1)
+    x, y = np.full((4, 2), 8.0), np.full((4, 1), 100.0)
+    before = model.get_weights()[0]
+    aware.train_on_batch(x, y)
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    assert float(optimiser.dynamic_scale) == 1e6
+    while int(optimiser.iterations) == 0:
+        aware.train_on_batch(x, y)
+        assert float(optimiser.dynamic_scale) > 1.0
+    moved = model.get_weights()[0]
+    assert np.isfinite(moved).all()
+    assert (moved != before).all()
+
+
+def test_half_precision_moves_float32_weights():
+    entry = keras.Input((2,))
+    unit = layers.Dense(1, use_bias=False, dtype="mixed_bfloat16")
+    model = keras.Model(entry, layers.Activation("linear", dtype="float32")(unit(entry)))
+    unit.set_weights([np.array([[3.0], [4.0]], np.float32)])
+    aware = compiled(model, keras.optimizers.SGD(1.0), rho=0.5)  # loss |w|^2 / 2, move 0.3, 0.4
+    aware.train_on_batch(np.eye(2), np.zeros((2, 1)))
+    assert unit.kernel.dtype == "float32"
+    assert_near(model.get_weights(), [np.array([[-0.3], [-0.4]])], 0.02)
+
+
+class Pairs(keras.utils.PyDataset):
+    """Four batches whose target is the brightness and sex, with or without weights."""
+
+    def __init__(self, weighted):
+        super().__init__()
+        self.weighted = weighted
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        (pictures, sex), _, weight = make_batch(index)
+        target = pictures.mean((1, 2), dtype=np.float32) / 32.0 + sex
+        return ((pictures, sex), target, weight) if self.weighted else ((pictures, sex), target)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fitting_lowers_the_loss_and_the_network_can_be_saved(weighted, tmp_path):
+    model = network()
+    aware = compiled(model, keras.optimizers.AdamW(0.02), 0.05, "mae")
+    before = aware.evaluate(Pairs(weighted), verbose=0)
+    history = aware.fit(Pairs(weighted), epochs=8, shuffle=False, verbose=0).history["loss"]
+    assert history[-1] < 0.7 * history[0]
+    assert aware.evaluate(Pairs(weighted), verbose=0) < 0.7 * before
+    model.save(tmp_path / "network.keras", include_optimizer=False)
+    loaded = keras.saving.load_model(tmp_path / "network.keras", compile=False)
+    inputs = make_batch(9)[0]
+    np.testing.assert_array_equal(
+        loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
+    )
+
+
+@pytest.mark.parametrize("rho", [-0.1, float("nan"), float("inf")])
+def test_a_bad_rho_is_named(rho):
+    with pytest.raises(InputError, match=r"rho is .*at least 0"):
+        SharpnessAware(line(2, [1, 1]), rho)
+
+
+DEVICES = """
+    import keras, numpy as np, tensorflow as tf
+    from nbhelpers.sam import SharpnessAware
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
+    start, rho, rate = np.array([[1.0], [-2.0], [0.5]]), 0.3, 0.1
+
+    def gradient(kernel, rows):
+        return 2 * x[rows].T @ (x[rows] @ kernel - y[rows]) / len(rows)
+
+    def second(rows):
+        first = gradient(start, rows)
+        return gradient(start + rho * first / np.linalg.norm(first), rows)
+
+    def model():
+        entry = keras.Input((3,))
+        noisy = keras.layers.Dropout(0.5, seed=1)(keras.layers.BatchNormalization()(entry))
+        return keras.Model(entry, keras.layers.Dense(1)(noisy))
+
+    def check():
+        entry = keras.Input((3,))
+        unit = keras.layers.Dense(1, use_bias=False)
+        network = keras.Model(entry, unit(entry))
+        unit.set_weights([start])
+        aware = SharpnessAware(network, rho)
+        aware.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
+        loss = aware.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0]
+        expected = start - rate * np.mean([second(np.arange(4)), second(np.arange(4, 8))], axis=0)
+        np.testing.assert_allclose(network.get_weights()[0], expected, atol=1e-5)
+        np.testing.assert_allclose(loss, np.mean((x @ start - y) ** 2), rtol=1e-5)
+        noisy = model()
+        aware = SharpnessAware(noisy, rho)
+        aware.compile(keras.optimizers.AdamW(rate, use_ema=True), "mse", jit_compile=False)
+        losses = aware.fit(x, y, batch_size=8, epochs=4, verbose=0).history["loss"]
+        assert np.isfinite(losses).all(), losses
+        print("devices agree")
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    halves = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, halves)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        check()
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_move_along_the_gradient_that_the_docstring_names():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DEVICES)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "devices agree" in done.stdout, done.stderr[-3000:]
