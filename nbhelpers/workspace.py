@@ -76,6 +76,25 @@ def platform_name() -> str:
     return "colab" if os.environ.get("COLAB_RELEASE_TAG") else "local"
 
 
+def require_tensorflow() -> None:
+    """Raise InputError unless Keras runs on TensorFlow; to be asked before Keras is imported.
+
+    Where the packages of another backend are not installed, importing Keras fails by itself.
+    """
+    try:
+        from keras.backend import backend
+
+        found = backend()
+    except (ImportError, ValueError) as error:
+        found = f"a backend that cannot be loaded ({error})"
+    if found != "tensorflow":
+        raise InputError(
+            f"Keras runs on {found} and this suite needs tensorflow: set KERAS_BACKEND=tensorflow, "
+            'or "backend": "tensorflow" in keras.json (in ~/.keras or $KERAS_HOME), and restart '
+            "the kernel."
+        )
+
+
 def find_data_folder(data_folder: str) -> Path | None:
     """The folder of radiographs: as named, else the RSNA set attached on Kaggle, else None."""
     if data_folder:

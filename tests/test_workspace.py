@@ -1,6 +1,8 @@
 """Where radiographs and outputs of earlier notebooks are found: here, and below Kaggle's inputs."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -186,3 +188,41 @@ def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
         assert len(done.stderr.splitlines()) == 1
     else:
         assert done.stdout.strip() == str(tmp_path / place / "nbhelpers" / "workspace.py")
+
+
+REQUIRE = """
+from nbhelpers import workspace
+try:
+    workspace.require_tensorflow()
+except workspace.InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("chosen_by", ["KERAS_BACKEND", "keras.json"])
+def test_another_backend_than_tensorflow_is_refused(tmp_path, chosen_by):
+    workspace.require_tensorflow()  # what the tests run on
+    environment = {name: os.environ[name] for name in os.environ if name != "KERAS_BACKEND"}
+    if chosen_by == "KERAS_BACKEND":
+        environment["KERAS_BACKEND"] = "numpy"
+    else:
+        (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
+        environment["KERAS_HOME"] = str(tmp_path)
+    command = [sys.executable, "-c", REQUIRE]
+    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment}
+    run = subprocess.run(command, **options)
+    assert run.returncode == 0, run.stderr[-3000:]
+    (line,) = run.stdout.splitlines()
+    # Without JAX, which Keras's own numpy backend imports, Keras cannot even be loaded.
+    assert re.match("Keras runs on (numpy|a backend that cannot be loaded)", line)
+    assert "KERAS_BACKEND=tensorflow" in line and "keras.json" in line
+
+
+def test_notebooks_that_load_networks_ask_for_tensorflow_before_they_import_keras():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        asks = code[1] == "from nbhelpers import workspace\n\nworkspace.require_tensorflow()"
+        assert (
+            asks == any(" nbhelpers.models" in source for source in code) or path.name[:2] == "04"
+        )

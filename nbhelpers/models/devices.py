@@ -11,18 +11,6 @@ from nbhelpers.workspace import InputError, cores
 FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6.0
 
 
-def require_tensorflow() -> None:
-    """Raise InputError where Keras runs on something else."""
-    found = keras.backend.backend()
-    if found != "tensorflow":
-        raise InputError(
-            f"Keras runs on {found} and this project needs TensorFlow: set the environment "
-            "variable KERAS_BACKEND=tensorflow or, where that variable is not set, "
-            '"backend": "tensorflow" in keras.json (~/.keras/keras.json, or '
-            "$KERAS_HOME/keras.json), and restart the kernel."
-        )
-
-
 def gpus() -> list[str]:
     """Names of the GPUs that TensorFlow can use, such as `Tesla T4`; or none."""
     return [name for name, _ in _seen_gpus()]

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nbhelpers.batch import pages, status
-from nbhelpers.plots import style as style
+from nbhelpers.plots import style
 from nbhelpers.workspace import read_json, write_json
 
 # A PNG of one pixel.
@@ -205,7 +205,7 @@ def test_folders_of_this_machine_are_not_told(tmp_path: Path, notebook: object):
     notebook.cells.append(cell("p()", stream("stdout", text), new_output("display_data", html)))
     message = f"{data}/boneage.csv, line 17"
     page = write_run(folder, notebook, status=status.FAILED, error="InputError", message=message)
-    assert "demo/cases.parquet hands/1377.png x nbhelpers/report.py" in page
+    assert "demo/cases.parquet hands/1377.png x nbhelpers/batch/pages.py" in page
     assert "<td>hands/1378.png</td>" in page and "hands/boneage.csv, line 17" in page
     assert str(tmp_path) not in page and PIXEL in page
 
@@ -267,6 +267,6 @@ def test_a_shown_figure_carries_text_and_twice_the_pixels(monkeypatch: pytest.Mo
     assert facts["image/png"]["alt"] == "A line that rises."
     assert facts["image/png"]["width"] == pixels // 2
     assert "image/png" in data
-    assert not plt.get_fignums(), "the figure is closed"
+    assert not plt.fignum_exists(figure.number), "the figure is closed"
     with pytest.raises(ValueError, match="alt"):
         style.show(figure, alt=" ")

@@ -38,12 +38,12 @@ FAIL = "raise RuntimeError('of no use')"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with its own copy of the helpers: 02 reaches metrics, 04 locks, both workspace."""
+    """A project with a copy of the helpers: 02 reaches metrics, 04 results, both workspace."""
     folder = write_project(
         tmp_path / "project",
         RUNS,
         n02=f"from nbhelpers import metrics\n{SAVE}",
-        n04=f"from nbhelpers import locks\n{SAVE}",
+        n04=f"from nbhelpers import results\n{SAVE}",
     )
     shutil.copytree(ROOT / "nbhelpers", folder / "nbhelpers")
     return folder
@@ -79,7 +79,7 @@ def test_only_what_a_change_reaches_runs_again(project: Path):
     assert reruns() == {"04_hog_xgboost", "05_ensembling"}
     edit(project / "nbhelpers" / "metrics.py", "# changed\n")
     assert reruns() == {"02_cnn_tuning", "05_ensembling"}
-    edit(project / "nbhelpers" / "training.py", "# reached by none of them\n")
+    edit(project / "nbhelpers" / "models" / "training.py", "# reached by none of them\n")
     assert reruns() == set()
     (project / "reports" / "demo" / "results" / "05_ensembling.json").unlink()
     assert reruns() == {"05_ensembling"}
@@ -208,9 +208,12 @@ def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Pat
 
 @pytest.mark.slow
 def test_two_batches_into_one_folder_the_second_is_refused_at_once(tmp_path: Path):
-    wait = (
-        "import time\nfrom pathlib import Path\nPath(run_folder, 'begun').touch()\ntime.sleep(4)\n"
-    )
+    wait = """import time
+from pathlib import Path
+Path(run_folder, "begun").touch()
+while not Path(run_folder, "go").exists():
+    time.sleep(0.05)
+"""
     project = write_project(tmp_path, {"01_preprocessing": ""}, n01=wait + SAVE)
     options = {"cwd": project, "env": clean_environment(project), "stdout": subprocess.DEVNULL}
     first = subprocess.Popen(command(project, "profile", "demo"), **options)
@@ -220,6 +223,7 @@ def test_two_batches_into_one_folder_the_second_is_refused_at_once(tmp_path: Pat
         assert second.returncode == 2
         assert f"is in use by process {first.pid}" in second.stderr
         assert len(second.stderr.splitlines()) == 1
+    (project / "reports" / "demo" / "go").touch()
     assert first.wait(60) == 0
 
 

@@ -195,10 +195,11 @@ def test_order_and_neighbours_make_no_difference(radiographs: pd.DataFrame, tmp_
 def count_work(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """The shapes of radiographs that are prepared from now on, in this process."""
     done: list[tuple] = []
+    prepare_image = preparation.prepare_image
 
     def counted(pixels, settings):
         done.append(pixels.shape)
-        return preparation.prepare_image(pixels, settings)
+        return prepare_image(pixels, settings)
 
     monkeypatch.setenv("NBHELPERS_CORES", "1")
     monkeypatch.setattr(preparation, "prepare_image", counted)
@@ -268,12 +269,12 @@ SLOW_RUN = """
 import sys, time
 import pandas as pd
 from pathlib import Path
-from nbhelpers import images, preparers
-work = preparers.prepare_image
+from nbhelpers.images import preparation as images
+work = images.prepare_image
 def slow(pixels, settings):
     time.sleep(0.2)
     return work(pixels, settings)
-preparers.prepare_image = slow
+images.prepare_image = slow
 cases = pd.read_json(sys.argv[1], dtype=False)
 images.prepare_cases(cases, images.Preparation.from_steps(48, "hand, upright, stretch, aspect"),
                      Path(sys.argv[2]), "hand")

@@ -22,7 +22,7 @@ SCRIPT = """
 import sys
 import pandas as pd
 from pathlib import Path
-from nbhelpers import images
+from nbhelpers.images import preparation as images
 cases = pd.read_json(sys.argv[1], dtype=False)
 images.prepare_cases(cases, images.Preparation.from_steps(32, "stretch"), Path(sys.argv[2]), "all")
 """

@@ -1,7 +1,6 @@
 """What Keras runs on: TensorFlow, precision by GPU, and two devices that learn like one."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,14 +18,6 @@ from nbhelpers.workspace import InputError
 SCRIPT = Path(__file__).with_name("two_devices.py")
 T4, A100, P100 = ("Tesla T4", (7, 5)), ("NVIDIA A100", (8, 0)), ("Tesla P100", (6, 0))
 AMD = ("Instinct MI210", None)
-REQUIRE = """
-from nbhelpers import devices
-from nbhelpers.workspace import InputError
-try:
-    devices.require_tensorflow()
-except InputError as error:
-    print(error)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -38,24 +29,6 @@ def _policy_restored():
 
 def see(monkeypatch, *seen):
     monkeypatch.setattr(devices, "_seen_gpus", lambda: list(seen))
-
-
-@pytest.mark.parametrize("chosen_by", ["KERAS_BACKEND", "keras.json"])
-def test_another_backend_than_tensorflow_is_refused(tmp_path, chosen_by):
-    devices.require_tensorflow()  # what the tests run on
-    environment = {name: os.environ[name] for name in os.environ if name != "KERAS_BACKEND"}
-    if chosen_by == "KERAS_BACKEND":
-        environment["KERAS_BACKEND"] = "numpy"
-    else:
-        (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
-        environment["KERAS_HOME"] = str(tmp_path)
-    command = [sys.executable, "-c", REQUIRE]
-    options = {"capture_output": True, "text": True, "cwd": SCRIPT.parents[2], "env": environment}
-    run = subprocess.run(command, **options)
-    assert run.returncode == 0, run.stderr[-3000:]
-    (line,) = run.stdout.splitlines()
-    assert line.startswith("Keras runs on numpy")
-    assert "KERAS_BACKEND=tensorflow" in line and "keras.json" in line
 
 
 def test_a_gpu_that_is_wanted_and_not_there_stops_at_once(monkeypatch):

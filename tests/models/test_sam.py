@@ -290,7 +290,7 @@ def test_a_bad_rho_is_named(rho):
 
 DEVICES = """
     import keras, numpy as np, tensorflow as tf
-    from nbhelpers.sam import SharpnessAware
+    from nbhelpers.models.sam import SharpnessAware
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
     start, rho, rate = np.array([[1.0], [-2.0], [0.5]]), 0.3, 0.1

@@ -26,13 +26,13 @@ CLEAN_PROCESS = """
 import sys
 import keras
 import numpy as np
-from nbhelpers import prediction
+from nbhelpers.models import saved
 
 given = np.load("given.npz")
 told = {}
 for name in sys.argv[2:]:
-    model = prediction.load(name + ".keras")
-    told[name] = prediction.predict(model, given["pictures"], given["sex"])
+    model = saved.load(name + ".keras")
+    told[name] = saved.predict(model, given["pictures"], given["sex"])
 assert not [name for name in sys.modules if name.startswith("tests")]
 np.savez(sys.argv[1], **told)
 """

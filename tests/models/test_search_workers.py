@@ -20,11 +20,11 @@ PROCESS = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     import test_search
-    from nbhelpers import tuning, tuning_workers
+    from nbhelpers.models import search
     from nbhelpers.workspace import InputError
 
     folder, name = Path(sys.argv[2]), os.environ["KERASTUNER_TUNER_ID"]
-    tuning_workers.BEAT_SECONDS, tuning_workers.SILENCE_SECONDS = 0.5, 5.0
+    search.BEAT_SECONDS, search.SILENCE_SECONDS = 0.5, 5.0
 
     def before_epoch(seed, epoch):
         until = time.monotonic() + 60
@@ -33,8 +33,8 @@ PROCESS = """
         if name == "doomed" and epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    settings = tuning.SearchSettings("random", trials=6, minutes=60, epochs=2, seed=1)
-    trials = test_tuning.run(folder, settings, test_tuning.recipe(before_epoch=before_epoch))
+    settings = search.SearchSettings("random", trials=6, minutes=60, epochs=2, seed=1)
+    trials = test_search.run(folder, settings, test_search.recipe(before_epoch=before_epoch))
     print("trials", len(trials), set(trials["status"]))
 """
 

@@ -128,8 +128,8 @@ def test_a_killed_run_is_completed_by_the_next(tmp_path):
     """Workers end with a killed parent; the next call draws only what is missing."""
     folder = tmp_path / "set"
     code = (
-        "import sys; from pathlib import Path; from nbhelpers import phantom;"
-        "phantom.write_radiographs(Path(sys.argv[1]), 120, 256, 4, workers=2)"
+        "import sys; from pathlib import Path; from nbhelpers.phantom import dataset;"
+        "dataset.write_radiographs(Path(sys.argv[1]), 120, 256, 4, workers=2)"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(folder)])
     deadline = time.monotonic() + 60

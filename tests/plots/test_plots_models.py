@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from nbhelpers.models import networks, search
 from nbhelpers.plots import models as plots_models
-from nbhelpers.plots import style as style
+from nbhelpers.plots import style
 
 CARD = {"mean_months": 120.0, "spread_months": 40.0}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nbhelpers.plots import scores as plots_scores
-from nbhelpers.plots import style as style
+from nbhelpers.plots import style
 
 
 @pytest.fixture(autouse=True)
