@@ -17,7 +17,7 @@ PROFILE = profiles.read_profile(PROJECT, config.get("profile", "demo"))
 FOLDER = Path(config.get("folder") or PROJECT / "reports" / PROFILE.name).resolve()
 PROFILE = profiles.without_unnamed_scoring(PROFILE, FOLDER, config.get("data") or "")
 HELPERS = PROJECT / "nbhelpers"
-GPU_NOTEBOOKS = (2, 3)  # a GPU is a resource that one run holds at a time
+GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds the GPU at a time
 WHOLE_MACHINE = (1, 2, 3, 4)  # these use every core; the others share them
 
 

@@ -92,7 +92,7 @@ def save_results(
 ) -> Path:
     """Write the results file of `run` (`<notebook>` or `<notebook>.<name>`); returns its path.
 
-    `scores` is what `evaluation.evaluate` gives; NaN becomes null, infinity is refused. `figures`
+    `scores` is what `scores.evaluate` gives; NaN becomes null, infinity is refused. `figures`
     are key figures by name, `marks` short labels that stand beside the model wherever it is shown
     ("random weights"), `tables` what the index and the model card show beside the scores, by name;
     their rows become lists of objects, without their index. Fingerprint, split manifest, versions,

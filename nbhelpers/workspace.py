@@ -5,7 +5,7 @@ The machine that a run has: processor, memory, GPU, and the versions that can ch
 One function of many files, called by fresh Pythons side by side.
 
 Threads would wait for each other where a hand is sought, and other kinds of processes are unsafe
-here (see `preparers`). Each worker imports one function alone, is asked one line at a time, and
+here (see `preparation`). Each worker imports one function alone, is asked one line at a time, and
 ends when nobody asks any more, however its owner ended. Arrays come back as bytes, never pickled.
 
 Locks on files of a run folder. The system frees them with the process, however it ends.
@@ -54,7 +54,10 @@ MAKERS = {
     "predictions/cnn": "02_cnn_tuning",
     "models/hog": "04_hog_xgboost",
     "predictions/hog": "04_hog_xgboost",
+    "models/ensemble": "05_ensembling",
+    "predictions/ensemble": "05_ensembling",
 }
+MADE_BY_05 = (".intervals.json", ".sets.json")  # of every model, whatever made the model
 
 
 # Run folder -> attached outputs of earlier notebooks; filled when the folder is opened.
@@ -80,7 +83,9 @@ def require_tensorflow() -> None:
     """Raise InputError unless Keras runs on TensorFlow; to be asked before Keras is imported.
 
     Where the packages of another backend are not installed, importing Keras fails by itself.
+    TensorFlow then takes a GPU's memory as it needs it, not all of it at once.
     """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:
         from keras.backend import backend
 
@@ -175,6 +180,7 @@ def find_run_file(run_folder: Path, name: str) -> Path:
     for found in _run_files(run_folder, name):
         return found
     makers = [maker for beginning, maker in MAKERS.items() if name.startswith(beginning)]
+    makers += ["05_ensembling"] if name.endswith(MADE_BY_05) else []
     remedy = f"Run notebook {makers[-1]} into this folder first" if makers else "Run it first"
     raise InputError(f"{run_folder} has no {name}. {remedy}.")
 
@@ -365,7 +371,7 @@ def workers(function: Callable[..., np.ndarray]) -> Iterator[Each]:
     InputError as the function does, and where a worker was ended from outside.
 
     Args:
-        function: stands in a room under its own name. Its arguments are plain, as JSON has them.
+        function: stands in a file under its own name. Its arguments are plain, as JSON has them.
     """
     count = cores()
     if count <= 1:

@@ -226,3 +226,22 @@ def test_notebooks_that_load_networks_ask_for_tensorflow_before_they_import_kera
         assert (
             asks == any(" nbhelpers.models" in source for source in code) or path.name[:2] == "04"
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "notebook"),
+    [
+        ("images.hand.npy", "01_preprocessing"),
+        ("models/cnn.age.keras", "02_cnn_tuning"),
+        ("models/vgg16.age.keras", "03_transfer_learning"),
+        ("predictions/hog.stage.parquet", "04_hog_xgboost"),
+        ("models/ensemble_ridge.age.json", "05_ensembling"),
+        ("models/cnn.age.intervals.json", "05_ensembling"),
+        ("models/vgg16.stage.sets.json", "05_ensembling"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_notebook_that_makes_it(
+    tmp_path: Path, name: str, notebook: str
+):
+    with pytest.raises(workspace.InputError, match=f"Run notebook {notebook} into"):
+        workspace.find_run_file(tmp_path, name)

@@ -212,7 +212,7 @@ GROUP_METRICS = {
 def score_tables(scores: dict, task: str, model: str) -> list[dict]:
     """The model above the trivial predictors, a table a split; `scores` as the scoreboard's.
 
-    Each is `scoreboard.split_table`; splits that training saw are left out.
+    Each is `split_table`; splits that training saw are left out.
     """
     shown = {
         (name, split): by_metric

@@ -216,7 +216,7 @@ def disturbed_pictures(
     """Radiographs disturbed and then prepared: uint8 `[strengths, n, side, side]`.
 
     each: of `side_by_side.workers(of_file)`. Each file is read once; its name without its ending
-    stands for the case (see `disturbances.disturb`). Raises InputError naming a radiograph that
+    stands for the case (see `disturb`). Raises InputError naming a radiograph that
     cannot be read.
     """
     side = preparation.image_size

@@ -179,7 +179,7 @@ FEWEST_GROUPS = 3  # that a rank correlation is told of
 
 
 def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
-    """TEST_COLUMNS: the MAE of each group of `subgroups.fine_groups` minus that of all others.
+    """TEST_COLUMNS: the MAE of each group of `fine_groups` minus that of all others.
 
     `value` in months, above 0 where the group is worse, with its 95 % bootstrap interval. `p` is
     two-sided, by permutation (see `permutation_p`), and the one to go by in small groups, where the
@@ -246,7 +246,7 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """BALANCE_COLUMNS, a row a sex, age band and sex by age band.
 
     `train` counts its cases of that split in `cases`, a whole case table, `train_share` is their
-    share; `n`, `mae` (months) and its 95 % interval are of `errors`, as `evaluation.case_errors`
+    share; `n`, `mae` (months) and its 95 % interval are of `errors`, as `scores.case_errors`
     gives them for ages. The error is NaN where `n` is less than `FEWEST`.
     """
     return _balance(cases, errors, lambda rows: scores.groups(rows) | scores.sex_bands(rows))
@@ -352,7 +352,7 @@ def sex_gap(rows: pd.DataFrame, margin_months: float = MARGIN_MONTHS) -> pd.Data
     `n_male` are the cases compared; those of unknown sex are not.
 
     Args:
-        rows: `sex`, `age_months` and `error_months`, as `evaluation.case_errors` gives them.
+        rows: `sex`, `age_months` and `error_months`, as `scores.case_errors` gives them.
         margin_months: the largest gap that would not matter, above 0.
     """
     if not margin_months > 0:

@@ -1,6 +1,6 @@
 """The case table: one row a radiograph, with label, stage, split and fold.
 
-`layouts` finds the table and the images, `labels` checks every row. Cases of `external_folder` get
+`tables` finds the table and the images and checks every row. Cases of `external_folder` get
 the split `external` and ids that begin with `external-`, those of a table without ages
 `unlabelled` and `unlabelled-`, so a case id occurs once in the table.
 
@@ -12,7 +12,7 @@ so it takes a second where hashing the pixels would take minutes. A copy that ke
 
 Cases of another folder than a run's own: to be scored where they have ages, else predicted.
 
-The folder is laid out as in `layouts`, but needs less: a table of ids and sexes without ages, or no
+The folder is laid out as in `tables`, but needs less: a table of ids and sexes without ages, or no
 table at all, gives cases that are predicted; without a table every image is one, of unknown sex.
 """
 
@@ -86,8 +86,6 @@ def _image_facts(image_path: str, folders: dict[str, Path]) -> tuple[str, int, i
     raise InputError(f"{image_path} lies in none of the folders of radiographs. Read them anew.")
 
 
-# What belongs to a case table is reached through this room: cases.stage_of, cases.fingerprint ...
-
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
 TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256"]
 OLDEST_IN_YEARS = 20
@@ -130,7 +128,7 @@ def read_cases(
 
 
 def read_labelled(table: Table, images: Images) -> pd.DataFrame:
-    """The rows of a table with ages (see `labels.read_labels`), which must be months."""
+    """The rows of a table with ages (see `tables.read_labels`), which must be months."""
     lacking = missing_columns(table, ("id", "age", "sex"))
     if lacking:
         raise InputError(lacking)
@@ -176,9 +174,9 @@ def keep_readable(
     """The cases whose radiograph could be read, with `image_sha256`, and a list of the others.
 
     `geometry` has a row a case in the same order: `image_sha256`, and `unreadable`, null or the
-    reason. Copies of one file under several ids all get the split and fold of the first, so that
-    no radiograph is both learnt and scored; a copy of one of them in the external folder raises
-    InputError.
+    reason. Copies of one file under several ids all get the split and fold of the one whose id
+    comes first, so that no radiograph is both learnt and scored; a copy of one of them in the
+    external folder raises InputError.
     """
     readable = geometry["unreadable"].isna().to_numpy()
     left_out = cases.loc[~readable, ["case_id", "image_path"]]
@@ -186,7 +184,9 @@ def keep_readable(
     kept = cases.assign(image_sha256=geometry["image_sha256"].to_numpy())[readable]
     kept = kept.reset_index(drop=True)
     own = kept["split"].isin(SHARES)
-    first = kept[own].drop_duplicates("image_sha256").set_index("image_sha256")
+    # By id, so that the order of the table decides nothing.
+    by_id = kept[own].sort_values("case_id", kind="stable")
+    first = by_id.drop_duplicates("image_sha256").set_index("image_sha256")
     leaked = kept[(kept["split"] == "external") & kept["image_sha256"].isin(first.index)]
     if len(leaked):
         case = leaked.iloc[0]
@@ -298,7 +298,7 @@ MOST = 0.5  # of the ids that both have
 def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
     """The case table of the folder, without `image_sha256`: split `external` or `unlabelled`.
 
-    Case ids are as they stand in the folder. Raises InputError as `cases.read_cases` does.
+    Case ids are as they stand in the folder. Raises InputError as `read_cases` does.
     """
     parse_cuts(stage_cuts)
     folder = Path(folder).resolve()

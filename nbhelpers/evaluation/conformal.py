@@ -6,7 +6,7 @@ The half-width is the smallest error that enough of the calibration errors do no
 - `plain`: one half-width for all;
 - `scaled`: in proportion to the error that is usual at this predicted age;
 - `mondrian`: one half-width for each sex and predicted stage; a group of fewer than
-  `conformal.SMALLEST_GROUP` cases joins its smaller neighbour stage.
+  `SMALLEST_GROUP` cases joins its smaller neighbour stage.
 
 What conformal prediction needs whatever is predicted: levels, quantiles, groups large enough.
 
@@ -21,7 +21,7 @@ cases (Sadinle, Lei, Wasserman: Least ambiguous set-valued classifiers, J Am Sta
 
 - `plain`: one limit for all stages;
 - `by stage`: a limit for each stage, so that the rare ones are held as often as the common; a
-  stage of fewer than `conformal.SMALLEST_GROUP` cases shares with its smaller neighbour.
+  stage of fewer than `SMALLEST_GROUP` cases shares with its smaller neighbour.
 
 The prediction intervals and sets of saved models, fitted on their calibration rows.
 

@@ -154,7 +154,7 @@ def find_source(run_folder: Path, named: str, n_synthetic: int, seed: int) -> Pa
 
 
 def read_set(run_folder: Path, data_folder: Path, name: str) -> tuple[pd.DataFrame, dict]:
-    """The set's cases (see `other_cases.read_other_cases`) and their fingerprint.
+    """The set's cases (see `cases.read_other_cases`) and their fingerprint.
 
     Raises InputError where the set of that name was made from other data.
     """
@@ -175,7 +175,7 @@ def prepare_set(
 
     Returns:
         The set's case table, and which of its cases the run learnt from
-        (`other_cases.COPY_COLUMNS`): they are predicted, not scored.
+        (`cases.COPY_COLUMNS`): they are predicted, not scored.
 
     Raises InputError where the run's pictures were prepared by other code than this: the set's
     would not be like them.

@@ -1,6 +1,6 @@
 """Score prediction tables, split by split, beside predictors that look at no picture.
 
-The only room that reads predictions of the test split. It keeps a list, `test_scored.jsonl`, of the
+The only file that reads predictions of the test split. It keeps a list, `test_scored.jsonl`, of the
 prediction tables whose test rows it has opened, so a page can say how often test was looked at.
 
 A model of ages is scored twice: on months (task `age`), and on the stage that its months fall into
@@ -97,7 +97,7 @@ def case_errors(run_folder: Path, model: str, task: str, split: str) -> pd.DataF
     `predicted_months` and `error_months` (predicted minus true) for task "age", the probabilities
     for "stage"; `predicted_stage` for both, `correct` null where the stage is unknown.
     """
-    rows, _ = _scored_rows(run_folder, model, task)
+    rows, _ = _scored_rows(run_folder, model, task, opens_test=split == "test")
     part = rows[rows["split"] == split].reset_index(drop=True)
     if part.empty:
         raise InputError(f"{model}.{task} has no predictions of the split {split!r}.")
@@ -164,8 +164,13 @@ def tables_scored_on_test(run_folder: Path) -> pd.DataFrame:
     return table.drop_duplicates(["model", "task", "hash"], ignore_index=True)
 
 
-def _scored_rows(run_folder: Path, model: str, task: str) -> tuple[pd.DataFrame, str]:
-    """Labelled rows with their predictions and predicted stage, and the cuts of the stages."""
+def _scored_rows(
+    run_folder: Path, model: str, task: str, opens_test: bool = True
+) -> tuple[pd.DataFrame, str]:
+    """Labelled rows with their predictions and predicted stage, and the cuts of the stages.
+
+    opens_test: whether the caller looks at rows of the test split, which is then noted.
+    """
     cases = load_cases(run_folder)
     cuts = load_data_facts(run_folder)["stage_cuts"]
     table = predictions.all_rows(run_folder, model, task)
@@ -187,7 +192,8 @@ def _scored_rows(run_folder: Path, model: str, task: str) -> tuple[pd.DataFrame,
         most_likely = predicted[predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
         stage = pd.array(most_likely, dtype="Int8")
     predicted["predicted_stage"] = stage
-    _note_test(run_folder, model, task, predicted[predicted["split"] == "test"], values)
+    if opens_test:
+        _note_test(run_folder, model, task, predicted[predicted["split"] == "test"], values)
     return predicted.drop(columns="split_then"), cuts
 
 

@@ -336,9 +336,9 @@ class Measured:
 
     Attributes:
         table: COLUMNS, a row a measure, each a mean over the radiographs with its 95 % interval.
-        sanity: see `map_sanity.likeness_by_depth`.
-        curves: see `faithfulness.compare_maps`.
-        covered: see `occlusion.occlusion_maps`.
+        sanity: see `likeness_by_depth`.
+        curves: see `compare_maps`.
+        covered: see `occlusion_maps`.
     """
 
     table: pd.DataFrame
@@ -357,7 +357,7 @@ def named_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np
 def choose_cells(
     network: keras.Model, images: np.ndarray, sex: np.ndarray, method: str
 ) -> pd.DataFrame:
-    """`faithfulness.by_cells` for the age, or the stage that the network names."""
+    """`by_cells` for the age, or the stage that the network names."""
     stage = named_stage(network, images, sex)
     score = network_score(network, stage)
     return by_cells(network, score, images, sex, method, stage)

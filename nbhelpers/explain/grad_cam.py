@@ -108,7 +108,7 @@ def heat_maps(
         sex: `[n]`, 0 female, 1 male, NaN unknown: the training share of boys stands for it.
         method: one of `METHODS`.
         stage: of a model of stages, the stage that each map explains, `[n]`.
-        cells: see `feature_maps.feature_layer`.
+        cells: see `feature_layer`.
     """
     own = coarse_maps(network, images, sex, method, stage, cells)
     mirrored = coarse_maps(network, images[:, :, ::-1], sex, method, stage, cells)

@@ -282,7 +282,7 @@ def localise(
     Args:
         maps: float [n, side, side], energies, none below 0.
         cases, geometry: [n] rows in the order of `maps`; of the pictures' view.
-        regions: boxes, see `regions.read_regions`; those of other cases are left out.
+        regions: boxes, see `read_regions`; those of other cases are left out.
         hand: bool [n, side, side], see `hand_masks`; None counts the whole picture as hand.
     """
     _check(maps, cases, geometry, hand)
@@ -411,11 +411,11 @@ def trend_by_age(table: pd.DataFrame, age_months: pd.Series) -> pd.DataFrame:
 
     `value` is Spearman's correlation of a case's `ratio` with its age, with its 95 % interval
     (Bonett and Wright, Psychometrika 2000;65:23-28): below 0, the region counts more in the young.
-    With less than `localisation.FEWEST` cases, or one age or ratio alone, a region has no value
+    With less than `FEWEST` cases, or one age or ratio alone, a region has no value
     and its note says "too few".
 
     Args:
-        table: of `localisation.localise`, of one network.
+        table: of `localise`, of one network.
         age_months: by case id.
     """
     rows = []

@@ -37,7 +37,7 @@ LEAST_RISE, NOISY = 2.8, 3  # tones that an edge rises by within SMOOTH; times t
 def to_border(hands: np.ndarray) -> np.ndarray:
     """Hands that run on to the border, as forearms do.
 
-    Outlines of `localisation.hand_masks` end just before it: bone would count as background.
+    Outlines of `regions.hand_masks` end just before it: bone would count as background.
     """
     rim = _pixels(RIM, hands.shape[1])
     inner, around = hands[:, rim:-rim, rim:-rim], (rim, rim)
@@ -117,7 +117,7 @@ def masking_effect(
     `difference` is the mean absolute error after masking minus before, with its paired 95 %
     interval: above 0, the place helped. `prediction_change` is how far predictions moved, to
     whichever side. With less than FEWEST cases there are none, and the note says "too few".
-    `score` as of `occlusion.network_score`, `sex` and `truth_months` [n].
+    `score` as of `checks.network_score`, `sex` and `truth_months` [n].
     """
     told = []
     for place, masks in places.items():

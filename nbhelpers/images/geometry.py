@@ -42,7 +42,7 @@ def geometry_table(cases: pd.DataFrame, records: dict[int, dict]) -> pd.DataFram
 
 
 def records_of(geometry: pd.DataFrame) -> list[dict]:
-    """The records of a geometry table, so that `geometry_table` of them is the same table."""
+    """The records of a geometry table, so that `geometry` of them is the same table."""
     return [
         {
             "width": row.original_width,
@@ -68,7 +68,7 @@ def save_geometry(run_folder: Path, view: str, geometry: pd.DataFrame) -> None:
 
 
 def load_geometry(run_folder: Path, view: str) -> pd.DataFrame:
-    """The geometry of a view, one row a prepared picture (see `geometry_table`)."""
+    """The geometry of a view, one row a prepared picture (see `geometry`)."""
     return pd.read_parquet(find_run_file(Path(run_folder), f"geometry.{view}.parquet"))
 
 

@@ -10,7 +10,7 @@ Processes that prepare radiographs side by side.
 
 Threads would wait for each other: finding a hand is many short calls. A fork is unsafe beside
 TensorFlow and in a Jupyter kernel, and `multiprocessing` runs a script's first lines again. So each
-worker is a fresh Python that imports this room alone, is asked one line at a time, and ends when
+worker is a fresh Python that imports this file alone, is asked one line at a time, and ends when
 nobody asks any more, however its owner ended.
 """
 
@@ -389,7 +389,7 @@ PATIENCE = 10.0  # seconds that a worker gets to end
 
 
 def prepare_file(path: Path, row: int, preparation: Preparation, rows: Rows) -> dict:
-    """Prepare one file into a row of the store; its record (see `geometry_table`)."""
+    """Prepare one file into a row of the store; its record (see `geometry`)."""
     try:
         content = read_bytes(path)
         pixels = decode(content, path)
@@ -534,7 +534,7 @@ def prepare_cases(
     """Prepare the radiographs of all cases into the run folder, on all cores.
 
     cases: columns case_id and image_path. Returns the geometry, one row a case in the same order
-    (see `geometry_table`). With `exclude_unreadable` an unreadable radiograph is in neither
+    (see `geometry`). With `exclude_unreadable` an unreadable radiograph is in neither
     images.<view>.npy nor geometry.<view>.parquet: drop its row from the case table too,
     `cases[geometry["unreadable"].isna().to_numpy()]`, and all three stay aligned. Without it the
     first one stops the run, before work starts where its header or length tells.

@@ -77,7 +77,7 @@ def several_devices(device_type: str = "gpu") -> Iterator[int]:
 
     By MirroredStrategy (MultiWorkerMirroredStrategy fails under Keras 3, keras#20585). Build,
     compile, restore and fit inside; the batch size is that of all devices together. Inside, call
-    `synchronise` and feed `fit` and `evaluate` through `shared_batches.whole_batches`. Predict and
+    `synchronise` and feed `fit` and `evaluate` through `batches.whole_batches`. Predict and
     save with the `float32_twin`: `predict` of a network from inside fails on a last batch that
     leaves a device empty.
 

@@ -257,7 +257,7 @@ def fit_meta_model(
     sex: np.ndarray,
     male_share: float,
 ) -> Combination:
-    """An ensemble of a kind of `combinations.KINDS`.
+    """An ensemble of a kind of `KINDS`.
 
     `weighted` has non-negative weights that sum to one and the least mean absolute error, a linear
     programme (stages: the least cross-entropy); `linear` and `ridge` are regressions on the
@@ -374,7 +374,7 @@ SEED = 0
 
 
 def fit(kind: str, known: Known, male_share: float) -> Combination:
-    """The ensemble of a kind (see `meta_models.fit`) on all rows known."""
+    """The ensemble of a kind (see `fit`) on all rows known."""
     return fit_meta_model(
         kind, known.task, known.members, known.predicted, known.truth, known.sex, male_share
     )

@@ -37,7 +37,7 @@ def path_of(folder: Path, model: str, key: str, view: int) -> Path:
 def key_of(
     network: keras.Model, images: np.ndarray, rows: np.ndarray, varied: np.ndarray, seed: int
 ) -> str:
-    """The hash of what features depend on: see `features.compute` for the arguments."""
+    """The hash of what features depend on: see `compute` for the arguments."""
     features = network.get_layer("picture_features").output
     backbone = keras.Model(network.get_layer("radiograph").output, features)
     # Neither enters the features: the card tells of ages too, and changes are drawn by `seed`.
@@ -213,7 +213,7 @@ def compute(
         images: uint8 `[case, height, width]`, memory-mapped.
         rows: cases that get a clean view.
         varied: cases among `rows` that get `views - 1` more, changed as in training
-            (see `augmentation`) by draws that follow from `seed`, view and case.
+            (see `networks.change`) by draws that follow from `seed`, view and case.
         folder: where the files lie: `<model>.<key>.<view>.npy`.
         model: name of the model, which no other model in the run folder has.
 
@@ -247,7 +247,7 @@ def forget(folder: Path, model: str) -> None:
 
 
 class _Change(keras.layers.Layer):
-    """`augmentation.change` as a layer, which gets TensorFlow's own tensors.
+    """`networks.change` as a layer, which gets TensorFlow's own tensors.
 
     On Keras's symbolic tensors Keras 3.15 takes `[n, h, w, 1] + [n, 1, 1, 1]` for a bias by channel
     where n equals h, and shades the pictures wrongly.
@@ -283,7 +283,7 @@ def _extractor(network: keras.Model, changed: bool) -> keras.Model:
         draws = keras.Input((networks.DRAWS,), name="draws")
         seen = keras.Model(stem, features)(_Change(dtype="float32")(pixels, draws))
         extractor = keras.Model([radiograph, draws], seen)
-    extractor.compile(jit_compile=False)  # why: see `optimisers.compile_model`
+    extractor.compile(jit_compile=False)  # why: see `training.compile_model`
     return extractor
 
 

@@ -18,7 +18,7 @@ from nbhelpers.images.preparation import VERSION, Preparation, load_preparation,
 from nbhelpers.models import ensembles, hog, networks
 from nbhelpers.models.batches import Batches
 from nbhelpers.models.ensembles import Combination
-from nbhelpers.workspace import InputError, find_run_file, read_json, write_json
+from nbhelpers.workspace import InputError, find_run_file, log, read_json, write_json
 
 BATCH_SIZE = 128
 SUFFIXES = (".keras", ".ubj", ".json")
@@ -96,11 +96,24 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Pat
     return path
 
 
-def saved_networks(run_folder: Path) -> list[tuple[str, str]]:
-    """Name and task of every saved network that has a prediction table, sorted."""
-    paths = workspace.find_run_files(run_folder, "models/*.keras")
-    named = [path.name.split(".")[:2] for path in paths]
-    return [(n, task) for n, task in named if n in predictions.saved_models(run_folder, task)]
+def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
+    """Name and task of every model that is a network, sorted, and the network's file.
+
+    A cross-validated model is the mean of one network a fold: its first stands for it, and the log
+    says so. Networks without predictions of their own are left out.
+    """
+    found = {}
+    for task in predictions.TASKS:
+        for model in predictions.saved_models(run_folder, task):
+            folds = workspace.find_run_files(run_folder, f"models/{model}_fold*.{task}.keras")
+            if folds:
+                log(
+                    f"{model} {task} is the mean of {len(folds)} networks: {folds[0].name} is shown"
+                )
+            own = workspace.find_run_files(run_folder, f"models/{model}.{task}.keras")
+            for path in [*own, *folds][:1]:
+                found[model, task] = path
+    return dict(sorted(found.items()))
 
 
 def find_model(run_folder: Path, model: str, task: str) -> Path:

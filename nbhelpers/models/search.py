@@ -1,6 +1,6 @@
 """Keras Tuner's search over custom CNNs: which network and rates give the best tuning loss.
 
-Keras Tuner's oracles propose trials (`tuning_oracles`), and `tuning_loop` trains them, so that a
+Keras Tuner's oracles propose trials, and a loop of our own trains them, so that a
 killed search goes on within a trial, from its last epoch.
 
 Which custom CNNs and rates a search looks at.
@@ -548,7 +548,7 @@ class Recipe:
         task: age or stage.
         schedule: of every trial, but for its epochs, learning rate, weight decay and seed.
         build: gives the uncompiled network of a trial's values and seed; see
-            `tuning_space.cnn_settings`.
+            `cnn_settings`.
         batches: gives the training batches of a seed and an epoch, numbered from 0.
         tuning: the tuning split: trials are compared on nothing else.
     """
@@ -672,7 +672,7 @@ def search(
         key: hash of the data, the rows and the card.
 
     Returns:
-        One row a trial, see `tuning_trials.trial_rows`.
+        One row a trial, see `trial_rows`.
 
     Raises InputError for settings that cannot be used, a damaged search, or when no trial
     completed. Sets the random seeds of Python, NumPy and Keras.

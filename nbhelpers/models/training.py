@@ -170,7 +170,7 @@ def fit(
 ) -> pd.DataFrame:
     """Train, keep the weights of the best tuning loss, and go on after a kill.
 
-    The state of the training is in one file (see `training_state`), used again only under the same
+    The state of the training is in one file (see below), used again only under the same
     `key`; it stays until the caller has saved the model and removes it.
 
     Args:

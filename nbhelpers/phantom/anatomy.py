@@ -8,7 +8,7 @@ The grown hand that every drawing is scaled from: lengths, widths and places in 
 
 Measured on radiographs and scaled to a hand of 188 mm. x to the thumb, y up, the middle of the
 capitate at the origin. Widths are halves. Shapes and poses of a child are made from these in
-`phantom_bones`.
+`hand`.
 """
 
 import math

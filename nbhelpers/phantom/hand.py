@@ -1,6 +1,6 @@
 """The bones of one child's left hand in one pose: shafts, epiphyses, then the wrist.
 
-How a hand lies, and the hand as a collection of parts that the other rooms fill and draw.
+How a hand lies, and the hand as a collection of parts that `hand` and `film` fill and draw.
 
 Carpals, sesamoid, radius and ulna of one child's hand.
 

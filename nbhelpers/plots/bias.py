@@ -135,7 +135,7 @@ def worst_cases(
     """The radiographs of the largest errors: as they came, as the model saw them, and what is seen.
 
     Args:
-        worst: `n` rows of `evaluation.largest_errors`.
+        worst: `n` rows of `scores.largest_errors`.
         prepared: uint8 `[n, side, side]`.
         notes: of each case, as `visible_faults.in_words` gives them.
 

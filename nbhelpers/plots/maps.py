@@ -118,7 +118,7 @@ def on_originals(
 
 
 def gains_by_side(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
-    """What maps of coarse and fine feature maps gain on chance (`faithfulness.by_cells`)."""
+    """What maps of coarse and fine feature maps gain on chance (`checks.by_cells`)."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     for name, table in tables.items():
         bars = [table["value"] - table["lower"], table["upper"] - table["value"]]
@@ -138,7 +138,7 @@ def gains_by_side(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
 def likeness(
     tables: dict[str, pd.DataFrame], levels: dict[str, float] | None = None
 ) -> tuple[Figure, str]:
-    """Correlation of maps with those of ever more random networks (`map_sanity`), a line each.
+    """Correlation of maps with those of ever more random networks (`checks`), a line each.
 
     levels: correlations with maps of yet another network, each a broken line across.
     """
@@ -158,7 +158,7 @@ def likeness(
 
 
 def measures(table: pd.DataFrame) -> tuple[Figure, str]:
-    """A panel a measure, a line a network: `map_measures.COLUMNS` and `network`."""
+    """A panel a measure, a line a network: `checks.COLUMNS` and `network`."""
     names = list(dict.fromkeys(table["measure"]))
     networks = list(dict.fromkeys(table["network"]))
     columns = 2
@@ -180,7 +180,7 @@ def measures(table: pd.DataFrame) -> tuple[Figure, str]:
 
 
 def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
-    """Curves of one `kind` for several maps, see `faithfulness.compare_maps`."""
+    """Curves of one `kind` for several maps, see `checks.compare_maps`."""
     table = table[table["kind"] == kind]
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     for name, part in table.groupby("map", sort=False):
@@ -198,7 +198,7 @@ def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
 def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
     """Energy on regions over their share of the hand, by region, with 95 % intervals.
 
-    `table`: rows of `localisation.summarise` with metric "ratio".
+    `table`: rows of `regions.summarise` with metric "ratio".
     """
     shown = table[table["value"].notna()]
     regions = list(dict.fromkeys(shown["region"].astype(str)))

@@ -386,7 +386,7 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
 
 
 def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
-    """Tuning loss by epoch of the best trials, as `tuning_trials.histories` gives them."""
+    """Tuning loss by epoch of the best trials, as `search.histories` gives them."""
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
     lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
     for (trial, loss), colour in zip(lowest.items(), COLOURS, strict=False):

@@ -47,7 +47,7 @@ def ages(train_months: pd.Series, here_months: pd.Series) -> tuple[Figure, str]:
 
 
 def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, str]:
-    """How the statistics of `shift` are spread here and in train, a panel each."""
+    """How the statistics of `external.statistics` are spread here and in train, a panel each."""
     figure, panels = plt.subplots(2, 3, figsize=(7.6, 4.6))
     for axes, (name, meaning) in zip(panels.ravel(), STATISTICS.items(), strict=False):
         both = np.concatenate([train[name], here[name]])

@@ -121,7 +121,7 @@ def overall(told: pd.DataFrame, model: str) -> list[str]:
 
 
 def groups(tests: pd.DataFrame) -> list[str]:
-    """Groups told worse or better than all others; `tests`: `error_groups.group_tests`."""
+    """Groups told worse or better than all others; `tests`: `subgroups.group_tests`."""
     clear = tests[tests["p_holm"] < CLEAR].sort_values("value")
     return [
         f"- {row['group'].capitalize()}: error {measured(row, 'months', sign='+')} against all "
@@ -131,7 +131,7 @@ def groups(tests: pd.DataFrame) -> list[str]:
 
 
 def sexes(gaps: pd.DataFrame, told: pd.DataFrame) -> list[str]:
-    """The gap of `sex_gap.sex_gap`, and how many ages intervals hold, by sex."""
+    """The gap of `subgroups.sex_gap`, and how many ages intervals hold, by sex."""
     lines = []
     for _, row in gaps[gaps["metric"] == "mae"].iterrows():
         start = f"- Error of girls minus boys, {row['adjustment']}: "
@@ -152,7 +152,7 @@ def sexes(gaps: pd.DataFrame, told: pd.DataFrame) -> list[str]:
 
 
 def sex_told(changed: Mapping[str, Mapping]) -> list[str]:
-    """What another or no sex adds to the error: by words, what `paired.compare_errors` gives."""
+    """What another or no sex adds to the error: by words, what `metrics.compare_errors` gives."""
     return [
         f"- Told {words}, the model's error changes by {measured(row, 'months', sign='+')}."
         for words, row in changed.items()
@@ -171,7 +171,7 @@ def regression(slopes: pd.DataFrame) -> list[str]:
 
 
 def balance(correlation: Mapping) -> list[str]:
-    """Cases in train and error, of `error_groups.balance_correlation`."""
+    """Cases in train and error, of `subgroups.balance_correlation`."""
     value, n = correlation["value"], correlation["n_groups"]
     if np.isnan(value):
         return ["- Balance: too few groups to relate their number in train to their error."]
@@ -222,7 +222,7 @@ def disturbances(table: pd.DataFrame) -> list[str]:
 
 
 def limits(errors: pd.DataFrame) -> list[str]:
-    """What these data cannot tell; `errors`: `evaluation.case_errors` of the split."""
+    """What these data cannot tell; `errors`: `scores.case_errors` of the split."""
     young = int((errors["age_months"] < YOUNG_MONTHS).sum())
     return [
         "- What cannot be said: the data hold no ancestry, no diagnosis, no hospital, and of the "
@@ -435,7 +435,7 @@ def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
 
 
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
-    """Of `shift.calibration` at some places: one row a measure, one column a place, intervals."""
+    """Of `external.calibration` at some places: one row a measure, one column a place, intervals."""
     told = calibration.assign(
         text=[_with_interval(row, row.metric) for row in calibration.itertuples()]
     )
@@ -463,7 +463,7 @@ def calibration_words(calibration: pd.DataFrame, level: float) -> list[str]:
 
 
 def comparison_words(model: str, other: str, task: str, difference: dict) -> str:
-    """What `evaluation.compare_models` found on the test split, as one sentence of a list."""
+    """What `scores.compare_models` found on the test split, as one sentence of a list."""
     scale, unit = (1, "months") if task == "age" else (100, "percentage points")
     what = "mean absolute error" if task == "age" else "share of wrong stages"
     value, lower, upper = (scale * difference[key] for key in ("value", "lower", "upper"))

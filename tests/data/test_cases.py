@@ -293,6 +293,12 @@ def test_copies_of_one_file_are_never_in_two_splits(radiographs):
     assert kept["fold"].isna().tolist() == (kept["split"] != "train").tolist()
     rest = [row for row in range(len(table)) if row not in (one, other)]
     pd.testing.assert_series_equal(kept["split"][rest], table["split"][rest])
+    # The same two files in a table of another order: nothing else changes.
+    turned = table[::-1].reset_index(drop=True)
+    of_turned = {len(table) - 1 - row: "same" for row in (one, other)}
+    again, _ = cases.keep_readable(turned, prepared(turned, image_sha256=of_turned))
+    columns = ["case_id", "split", "fold"]
+    pd.testing.assert_frame_equal(again[::-1].reset_index(drop=True)[columns], kept[columns])
 
 
 def test_an_external_copy_of_a_case_is_refused(radiographs):

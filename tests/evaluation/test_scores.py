@@ -229,6 +229,14 @@ def test_how_often_test_was_looked_at_is_kept(run_folder, table):
     assert len(scoring.tables_scored_on_test(run_folder)) == 2
 
 
+def test_looking_at_calibration_opens_no_test_split(run_folder, table):
+    predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
+    scoring.case_errors(run_folder, "cnn", "age", "calibration")
+    assert len(scoring.tables_scored_on_test(run_folder)) == 0
+    scoring.case_errors(run_folder, "cnn", "age", "test")
+    assert len(scoring.tables_scored_on_test(run_folder)) == 1
+
+
 def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table):
     months = noisy(table)
     predictions.save_predictions(run_folder, "cnn", "age", table, months)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_features import liven
 
+from nbhelpers import workspace
 from nbhelpers.models import backbones, batches, ensembles, networks, training
 from nbhelpers.models import saved as models_saved
 from nbhelpers.workspace import InputError
@@ -192,7 +193,22 @@ def test_an_ensemble_that_was_tampered_with_is_refused(given, tmp_path):
 def test_saved_networks_are_those_with_predictions(tmp_path):
     save_members(tmp_path)
     (tmp_path / "predictions").mkdir()
-    assert models_saved.saved_networks(tmp_path) == []
+    assert models_saved.saved_networks(tmp_path) == {}
     for name in ("fold1.age", "trees.age", "fold0.stage"):
         (tmp_path / "predictions" / f"{name}.parquet").touch()
-    assert models_saved.saved_networks(tmp_path) == [("fold1", "age")]
+    found = models_saved.saved_networks(tmp_path)
+    assert found == {("fold1", "age"): tmp_path / "models" / "fold1.age.keras"}
+
+
+def test_the_first_fold_stands_for_a_cross_validated_network_in_words(tmp_path, capsys):
+    for name in ("cnn.age.keras", "big_fold1.age.keras", "big_fold0.age.keras", "big.age.json"):
+        workspace.write_json(tmp_path / "models" / name, {})
+    (tmp_path / "predictions").mkdir()
+    for name in ("cnn.age", "big.age"):
+        (tmp_path / "predictions" / f"{name}.parquet").touch()
+    found = models_saved.saved_networks(tmp_path)
+    assert [path.name for path in found.values()] == ["big_fold0.age.keras", "cnn.age.keras"]
+    assert list(found) == [("big", "age"), ("cnn", "age")]
+    assert (
+        "big age is the mean of 2 networks: big_fold0.age.keras is shown" in capsys.readouterr().out
+    )
