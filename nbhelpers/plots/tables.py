@@ -435,7 +435,7 @@ def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
 
 
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
-    """Of `external.calibration` at some places: one row a measure, one column a place, intervals."""
+    """Of `external.calibration` at some places: a row a measure, a column a place, intervals."""
     told = calibration.assign(
         text=[_with_interval(row, row.metric) for row in calibration.itertuples()]
     )

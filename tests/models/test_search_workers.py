@@ -90,7 +90,7 @@ def test_a_worker_is_lost_when_its_sign_stands_still(variables, tmp_path, monkey
 
 
 def test_two_workers_cannot_have_one_name(variables, tmp_path, monkeypatch):
-    monkeypatch.setattr(search.locks, "PATIENCE", 0.0)
+    monkeypatch.setattr(search.workspace, "PATIENCE", 0.0)
     variables("worker0", "127.0.0.1", "8000")
     with (
         search.present(tmp_path),
