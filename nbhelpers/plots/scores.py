@@ -19,7 +19,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from nbhelpers.evaluation.external import STATISTICS
 from nbhelpers.evaluation.scores import ALL
 from nbhelpers.images.radiograph import read_image
 from nbhelpers.plots.data import BINS_MONTHS, SEX_COLOURS, SEX_WORDS, year_axis
@@ -48,6 +47,9 @@ def ages(train_months: pd.Series, here_months: pd.Series) -> tuple[Figure, str]:
 
 def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, str]:
     """How the statistics of `external.statistics` are spread here and in train, a panel each."""
+    # It loads Keras, which notebooks without networks do without.
+    from nbhelpers.evaluation.external import STATISTICS
+
     figure, panels = plt.subplots(2, 3, figsize=(7.6, 4.6))
     for axes, (name, meaning) in zip(panels.ravel(), STATISTICS.items(), strict=False):
         both = np.concatenate([train[name], here[name]])

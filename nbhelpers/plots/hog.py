@@ -1,0 +1,86 @@
+"""Plots of histograms of oriented gradients: what the trees are fed, and where they look.
+
+Each function returns a figure and its alternative text.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from nbhelpers.models.hog import HogSettings, cell_histograms
+from nbhelpers.plots.style import COLOURS
+
+
+def _cell_middles(image_size: int, hog: HogSettings) -> np.ndarray:
+    return np.arange(hog.cell_pixels // 2, image_size, hog.step_pixels)
+
+
+def _strokes(picture: np.ndarray, hog: HogSettings) -> tuple[np.ndarray, np.ndarray]:
+    """A stroke along the edge for every cell and direction, and how dark to draw it, 0 to 1."""
+    cells = cell_histograms(picture, hog)
+    middles = _cell_middles(len(picture), hog)
+    y, x, direction = np.meshgrid(middles, middles, np.arange(hog.orientations), indexing="ij")
+    # The edge runs at right angles to the gradient.
+    angle = np.pi * (direction / hog.orientations + 0.5)
+    reach = 0.48 * hog.step_pixels
+    ends = [
+        (x + side * reach * np.cos(angle), y + side * reach * np.sin(angle)) for side in (-1, 1)
+    ]
+    strokes = np.stack([np.stack(end, axis=-1) for end in ends], axis=-2).reshape(-1, 2, 2)
+    strength = cells.ravel() ** 2
+    return strokes, strength / max(strength.max(), 1e-6)
+
+
+def hog_pictures(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> tuple[Figure, str]:
+    """Prepared radiographs above and their oriented gradients, drawn as edge strokes, below."""
+    figure, grid = plt.subplots(2, len(pictures), figsize=(2.2 * len(pictures), 4.8), squeeze=False)
+    for (above, below), picture, title in zip(grid.T, pictures, titles, strict=True):
+        above.imshow(picture, vmin=0, vmax=255)
+        above.set_title(title, fontsize=9)
+        strokes, strength = _strokes(picture, hog)
+        colours = np.ones((len(strength), 4))
+        colours[:, 3] = strength
+        below.add_collection(LineCollection(strokes, colors=colours, linewidths=0.9))
+        below.set(xlim=above.get_xlim(), ylim=above.get_ylim(), aspect="equal", facecolor="black")
+        for axes in (above, below):
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+    return figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them."
+
+
+def importance(cells: np.ndarray, mean_picture: np.ndarray, hog: HogSettings) -> tuple[Figure, str]:
+    """Where the trees gain: the share of gain of each cell, laid over the mean training picture."""
+    size = len(mean_picture)
+    middles = _cell_middles(size, hog)
+    low, high = middles[0] - hog.step_pixels / 2, middles[-1] + hog.step_pixels / 2
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.8))
+    left.imshow(mean_picture)
+    left.set_title("mean of the training pictures")
+    right.imshow(mean_picture)
+    shown = right.imshow(
+        100 * cells,
+        cmap="inferno",
+        alpha=0.7,
+        extent=(low, high, high, low),
+        interpolation="bilinear",
+    )
+    right.set_title("share of the trees' gain")
+    figure.colorbar(shown, ax=right, label="% of the gain a cell", shrink=0.8)
+    for axes in (left, right):
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xticks=[], yticks=[])
+        axes.grid(False)
+    right.spines[:].set_color(COLOURS[7])
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    height = 100 * middles[row] / size
+    across = 100 * middles[column] / size
+    alt = (
+        f"The trees gain most {height:.0f} % down and {across:.0f} % across the picture; the tenth "
+        f"of the cells with most gain holds {100 * _top_share(cells):.0f} % of it."
+    )
+    return figure, alt
+
+
+def _top_share(cells: np.ndarray) -> float:
+    ordered = np.sort(cells.ravel())[::-1]
+    return float(ordered[: max(1, len(ordered) // 10)].sum())
