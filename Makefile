@@ -40,7 +40,8 @@ score: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA" --bound $$PPID
 
 test: $(INSTALLED)
-	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $$TESTS
+	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+	  --no-loadscope-reorder $$TESTS
 
 # An environment of its own: the versions of Kaggle's image are older than the lock's.
 platforms: .venv-kaggle/installed
