@@ -6,8 +6,6 @@
 
 Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 
-The command line of `__main__`: what to run, where, on which radiographs.
-
 All runs of a profile: checked first, then run by Snakemake, then shown on the index.
 """
 

@@ -1,7 +1,5 @@
 """Plots of the data: who is in the set, how labels are rounded, how grey levels are spread.
 
-Each function returns a figure and its alternative text.
-
 Sheets of radiographs: before and after each step, and those on which no hand was found.
 
 Each function returns a figure and its alternative text.

@@ -1,14 +1,10 @@
 """Plots of scores: predicted against true, errors by age and sex, confusion, learning.
 
-Functions that plot return a figure and its alternative text.
-
 Plots of ensembles: how members err together, what each adds, who differs, what intervals hold.
-
-Functions that plot return a figure and its alternative text.
 
 Plots of radiographs from elsewhere beside those of training, and of the scores on both.
 
-Each function returns a figure and its alternative text.
+Functions that plot return a figure and its alternative text.
 """
 
 from pathlib import Path
