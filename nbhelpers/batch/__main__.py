@@ -36,7 +36,13 @@ def run_profile(project: Path, folder: Path, data: str, options: argparse.Namesp
     profile = profiles.read_profile(project, options.profile, options.weights)
     profiles.check_comparisons(profile.runs)
     kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
-    profile = profiles.without_unnamed_scoring(profile, folder, data)
+    whole, profile = profile, profiles.without_unnamed_scoring(profile, folder, data)
+    for run in whole.runs:
+        if run not in profile.runs:
+            log(
+                f"left out {run.name}: it names no folder to score. To score one with the models "
+                f"of this run: make score RUN={folder.name} DATA=folder"
+            )
     names = [run.name for run in profile.runs]
     with workspace.hold(batch_status.lock_path(folder, "folder"), BUSY.format(folder=folder)):
         refuse_other_data(folder, data)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbhelpers import results
 from nbhelpers.parameters import Parameter, declared_parameters, nearest, problem, read_parameters
-from nbhelpers.workspace import InputError, is_synthetic, log, read_json
+from nbhelpers.workspace import InputError, is_synthetic, read_json
 
 SHARED = "_profile.yaml"
 RESERVED = ("kernel_name",)  # keys of _profile.yaml that execute reads and no notebook gets
@@ -99,15 +99,8 @@ def without_unnamed_scoring(profile: Profile, run_folder: Path, data: str) -> Pr
     folders = [run.values.get("external_folder") for run in profile.runs]
     if any(folders) or not (data or is_of_real_radiographs(run_folder)):
         return profile
-    left_out = [
-        run for run in profile.runs if run.number == SCORER and not run.values.get("score_folder")
-    ]
-    for run in left_out:
-        log(
-            f"left out {run.name}: it names no folder to score. To score one with the models of "
-            f"this run: make score RUN={run_folder.name} DATA=folder"
-        )
-    return replace(profile, runs=tuple(run for run in profile.runs if run not in left_out))
+    kept = [run for run in profile.runs if run.number != SCORER or run.values.get("score_folder")]
+    return replace(profile, runs=tuple(kept))
 
 
 def is_of_real_radiographs(run_folder: Path) -> bool:
