@@ -23,6 +23,7 @@ from nbhelpers.batch import keeper, kernels, pages, profiles
 from nbhelpers.batch import status as batch_status
 from nbhelpers.batch.index import write_index
 from nbhelpers.batch.profiles import RANDOM_WEIGHTS
+from nbhelpers.data import cases
 from nbhelpers.workspace import InputError, atomic_path, cores, explained_errors, log, read_json
 
 LOG = "snakemake.log"
@@ -95,9 +96,6 @@ def refuse_other_data(folder: Path, data: str) -> None:
     """Raise InputError when the run folder was made from other radiographs than there are now."""
     if not (folder / "data.json").exists():
         return
-    from nbhelpers import workspace
-    from nbhelpers.data import cases
-
     facts = read_json(folder / "data.json")
     recorded = facts["fingerprint"]
     place = Path(data or recorded["data_folder"])
@@ -188,7 +186,6 @@ def find_weights(weights: str) -> str:
 
 
 COMPLETE, FAILED, UNUSABLE = 0, 1, 2
-IN_USE = "{folder} is in use by process {{process}}. Wait for it, or name another folder with RUN=."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -211,8 +208,6 @@ def main(arguments: list[str] | None = None) -> int:
             profile = profiles.read_profile(project, chosen.profile, chosen.weights)
             run = profiles.find_run(profile, chosen.name)
             return run_alone(project, folder, profile, run, data, chosen)
-        pass
-
         return run_profile(project, folder, data, chosen)
     except InputError as error:
         # Inside a batch, standard error is Snakemake's log.
@@ -230,11 +225,9 @@ def run_alone(
     chosen: argparse.Namespace,
 ) -> int:
     """One run, refused while something else works on it or on the whole folder."""
-    busy, inside = IN_USE.format(folder=folder), getattr(chosen, "inside", False)
+    busy, inside = BUSY.format(folder=folder), getattr(chosen, "inside", False)
     with contextlib.ExitStack() as held:
         if not inside:
-            from nbhelpers.batch import kernels
-
             kernels.require_kernel(profile.kernel_name, profile.folder / profiles.SHARED)
             held.enter_context(
                 workspace.hold(batch_status.lock_path(folder, "folder"), busy, shared=True)
@@ -242,9 +235,8 @@ def run_alone(
         lock = batch_status.lock_path(folder, run.name)
         held.enter_context(workspace.hold(lock, busy, wait=workspace.PATIENCE if inside else 0.0))
         status = execute_run(project, folder, profile, run, data, chosen.cores)
-    from nbhelpers.batch.index import write_index
-
-    write_index(folder, profile.name, [run.name for run in profile.runs])
+    shown = profiles.without_unnamed_scoring(profile, folder, data)
+    write_index(folder, profile.name, [run.name for run in shown.runs])
     return status
 
 
@@ -282,8 +274,6 @@ def execute_run(
         **problem,
     )
     page = batch_status.page_path(folder, run.name)
-    from nbhelpers.batch import pages
-
     pages.write_page(folder, run.name, profile.name, state)
     if not problem:
         batch_status.mark_done(folder, run.name, run.weights)
@@ -304,8 +294,6 @@ def run_notebook(
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
-
-    from nbhelpers.batch import kernels
 
     executed = batch_status.executed_path(folder, run.name)
     parameters = {

@@ -137,6 +137,9 @@ def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
     assert done.returncode == 0 and started(done.stdout) == ["01_preprocessing"]
     assert "left out 09_external: it names no folder to score" in done.stdout
     assert "make score RUN=real DATA=folder" in done.stdout
+    # Nor does the index call it open after a run of its own.
+    assert execute(project, "run", "demo", "01_preprocessing", *arguments).returncode == 0
+    assert "09_external" not in (project / "reports" / "real" / "index.html").read_text()
     named = project / "params" / "demo" / "09_external.yaml"
     named.write_text(f"score_folder: {radiographs}\n")
     assert started(report(project, *arguments).stdout) == ["09_external"]
