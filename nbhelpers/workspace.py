@@ -30,9 +30,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
+import joblib
 import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 KAGGLE_INPUT = Path("/kaggle/input")
 # How deep below it things are looked for. A data set lies at `<name>` or, since 2026, at
@@ -59,6 +62,8 @@ MAKERS = {
 }
 MADE_BY_05 = (".intervals.json", ".sets.json")  # of every model, whatever made the model
 
+
+Result = TypeVar("Result")
 
 # Run folder -> attached outputs of earlier notebooks; filled when the folder is opened.
 _attached: dict[Path, tuple[Path, ...]] = {}
@@ -457,6 +462,42 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(own)
+
+
+IDLE_SECONDS = 20  # after which joblib's workers leave, also those whose owner was killed
+
+
+def parallel(
+    function: Callable[..., Result], items: Iterable, *arguments: object
+) -> Iterator[Result]:
+    """Give what `function(item, *arguments)` gives of each item, in their order, on all cores.
+
+    The workers are processes of joblib's: finding a hand is many short calls, for which threads
+    would wait for each other. They are kept for the next call.
+
+    Args:
+        function: stands in a module that imports neither TensorFlow nor Keras, since every worker
+            imports it.
+
+    Raises:
+        InputError: as `function` does, and where a worker was ended from outside.
+    """
+    with joblib.Parallel(
+        n_jobs=cores(), return_as="generator", idle_worker_timeout=IDLE_SECONDS
+    ) as pool:
+        try:
+            yield from pool(joblib.delayed(_alone)(function, item, *arguments) for item in items)
+        except TerminatedWorkerError as error:
+            raise InputError(
+                "A worker process was ended from outside, most likely for lack of memory. "
+                "Set NBHELPERS_CORES to fewer cores and run again."
+            ) from error
+
+
+def _alone(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function with OpenCV on one thread: every core has a process already."""
+    cv2.setNumThreads(1)
+    return function(*arguments)
 
 
 PACKAGES = (

@@ -28,7 +28,8 @@ LAYERS = {
 WITHOUT_TENSORFLOW = ("data", "images", "phantom", "batch")
 # Files that must name TensorFlow: they import it inside the function that needs it.
 NAME_TENSORFLOW = {"models.sam", "models.devices", "explain.grad_cam"}
-UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+UNSAFE_LOADERS = {"yaml.load", "yaml.unsafe_load", "joblib.load"}
+UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib.load", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "read_pickle", "to_pickle", "enable_unsafe_deserialization"}
 UNSAFE_KEYWORDS = {("allow_pickle", True), ("safe_mode", False), ("shell", True)}
 READ_ALL_ROWS = {"predictions", "evaluation.scores"}
@@ -68,15 +69,16 @@ def imported_files(tree: ast.AST) -> set[str]:
 
 def unsafe_uses(tree: ast.AST) -> set[str]:
     """Ways to run what a file says: pickles, eval, unsafe loading, a shell."""
-    found = {name for name in imported_modules(tree) if name.split(".")[0] in UNSAFE_IMPORTS}
+    names = imported_modules(tree)
+    found = {name for name in names if {name, name.split(".")[0]} & UNSAFE_IMPORTS}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if name in UNSAFE_CALLS and not (name == "eval" and isinstance(node.func, ast.Attribute)):
             found.add(name)
-        if ast.unparse(node.func) in ("yaml.load", "yaml.unsafe_load"):
-            found.add("yaml.load")
+        if ast.unparse(node.func) in UNSAFE_LOADERS:
+            found.add(ast.unparse(node.func))
         for keyword in node.keywords:
             value = getattr(keyword.value, "value", None)
             if (keyword.arg, value) in UNSAFE_KEYWORDS:
@@ -172,6 +174,7 @@ def test_the_checks_see_what_they_look_for():
     for bad in (
         "import pickle",
         "from joblib import load",
+        "joblib.load(file)",
         "eval('1')",
         "np.load(f, allow_pickle=True)",
     ):
