@@ -5,40 +5,55 @@
     snakemake --cores 4 --keep-going --resources gpu=1 --config profile=demo
 """
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT))
 
-from nbhelpers.batch import profiles, reach, status
+from nbhelpers import workspace
+from nbhelpers.batch import profiles, status
 
 PROFILE = profiles.read_profile(PROJECT, config.get("profile", "demo"))
 FOLDER = Path(config.get("folder") or PROJECT / "reports" / PROFILE.name).resolve()
 PROFILE = profiles.without_unnamed_scoring(PROFILE, FOLDER, config.get("data") or "")
-HELPERS = PROJECT / "nbhelpers"
+# What a figure can depend on; pages are rendered anew without a run.
+HELPERS = [path for path in Path(workspace.__file__).parent.rglob("*.py") if path.parent.name != "batch"]
 GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds the GPU at a time
 WHOLE_MACHINE = (1, 2, 3, 4)  # these use every core; the others share them
+HELD = workspace.lock_folder(FOLDER)  # beside the batch that called, and the runs that follow
 
 
 workdir: FOLDER
 
 
+def stamp(run):
+    return str(status.done_path(Path(), run.name))
+
+
 def inputs(run):
-    """Everything that makes a run out of date when it is newer than the run's stamp."""
+    """What makes a run out of date when it is newer than its stamp.
+
+    Named from the run folder: Snakemake would take braces in a folder's name for wildcards.
+    """
     shared = PROFILE.folder / profiles.SHARED
-    return [
-        run.notebook,
-        run.settings,
-        *([shared] if shared.exists() else []),
-        *reach.helpers_reached(run.notebook, HELPERS if HELPERS.is_dir() else None),
-        *(status.done_path(FOLDER, earlier.name) for earlier in profiles.upstream(PROFILE.runs, run)),
-    ]
+    files = [run.notebook, run.settings, *HELPERS, *([shared] if shared.exists() else [])]
+    earlier = [stamp(one) for one in profiles.upstream(PROFILE.runs, run)]
+    return [os.path.relpath(file, FOLDER) for file in files] + earlier
+
+
+def command(run):
+    words = [sys.executable, "-m", "nbhelpers.batch", "run", PROFILE.name, run.name, "--inside"]
+    words += ["--project", str(PROJECT), "--folder", str(FOLDER)]
+    words += [f"--{name}={config.get(name) or ''}" for name in ("data", "weights")]
+    return shlex.join(words).replace("{", "{{").replace("}", "}}")
 
 
 rule all:
     input:
-        [str(status.done_path(FOLDER, run.name)) for run in PROFILE.runs],
+        [stamp(run) for run in PROFILE.runs],
 
 
 for run in PROFILE.runs:
@@ -47,21 +62,11 @@ for run in PROFILE.runs:
         name:
             run.name.replace(".", "__").replace("-", "_")
         input:
-            [str(path) for path in inputs(run)],
+            inputs(run),
         output:
-            str(status.done_path(FOLDER, run.name)),
+            stamp(run),
         threads: workflow.cores if run.number in WHOLE_MACHINE else max(1, workflow.cores // 2)
         resources:
             gpu=int(run.number in GPU_NOTEBOOKS),
-        params:
-            run=run.name,
-            profile=PROFILE.name,
-            python=sys.executable,
-            project=str(PROJECT),
-            folder=str(FOLDER),
-            data=config.get("data") or "",
-            weights=config.get("weights") or "",
         shell:
-            "exec {params.python:q} -m nbhelpers.batch run {params.profile} {params.run} --inside"
-            " --project {params.project:q} --folder {params.folder:q} --data={params.data:q}"
-            " --weights={params.weights:q} --cores {threads} --bound $PPID"
+            f"exec {command(run)} --cores {{threads}}"

@@ -21,7 +21,6 @@ import os
 import platform
 import queue
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import cv2
 import joblib
@@ -300,66 +299,54 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
     log(f"{label}: {done:,} in {time.monotonic() - started:.1f} s")
 
 
-PATIENCE = 10.0  # seconds that a process which was killed gets to disappear
+def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
+    """Hold a run folder until the file that is given is closed, or its process ends.
 
+    The lock is the system's, so it is free again however its holder ends.
 
-@contextlib.contextmanager
-def hold(path: Path, busy: str, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock; raises InputError(`busy`) when another process keeps it for `wait` seconds.
+    Args:
+        alone: refuse every other holder; otherwise share the folder with those who share it.
 
-    `{process}` in `busy` becomes the number of the process that holds it, where that is known.
+    Raises:
+        InputError: naming the processes that hold it.
     """
+    path = run_folder / "state" / "lock"
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        held = path.open("a+")
     try:
-        if not _try(descriptor, shared, wait):
-            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
-            raise InputError(busy.replace("{process}", holder))
-        with explained_errors(path):
-            os.pwrite(descriptor, b"%-20d\n" % os.getpid(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def end_leftovers(path: Path) -> None:
-    """End what a killed run left behind: processes that still hold its kernel's lock.
-
-    Raises InputError when they cannot be ended, so that no two kernels write the same files.
-    """
-    if not path.exists():
-        return
+        take_lock(held, alone)
+    except InputError:
+        held.close()
+        raise
     with explained_errors(path):
-        descriptor = os.open(path, os.O_RDWR)
+        held.write(f"{os.getpid()}\n")
+        held.flush()
+    return held
+
+
+def take_lock(held: TextIO, alone: bool) -> None:
+    """Change how a run folder is held; raises InputError as `lock_folder`."""
     try:
-        if _try(descriptor, wait=1.0):
-            return
-        group = os.pread(descriptor, 20, 0).decode().strip()
-        if group.isdigit() and int(group) > 1:
-            log(f"ending process group {group}, left behind by a run that was killed")
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(group), signal.SIGKILL)
-        if not _try(descriptor, wait=PATIENCE):
-            raise InputError(
-                f"{path}: the kernel of an earlier run (process group {group or 'unknown'}) still "
-                "writes. End it and run the same command again."
-            )
-    finally:
-        os.close(descriptor)
+        fcntl.flock(held, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.seek(0)
+        known = dict.fromkeys(int(line) for line in held if int(line) != os.getpid())
+        holders = " ".join(str(process) for process in known if _lives(process)) or "unknown"
+        raise InputError(
+            f"{Path(held.name).parents[1]} is in use by process {holders}. Wait for it, end it "
+            f"with `kill {holders}`, or name another folder with RUN=."
+        ) from None
 
 
-def _try(descriptor: int, shared: bool = False, wait: float = 0.0) -> bool:
-    """Take the lock, trying for `wait` seconds."""
-    until = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.05)
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 COMMAND = "from nbhelpers.workspace import serve; from {0} import {1}; serve({1})"

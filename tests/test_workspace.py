@@ -245,3 +245,21 @@ def test_what_is_missing_is_named_with_the_notebook_that_makes_it(
 ):
     with pytest.raises(workspace.InputError, match=f"Run notebook {notebook} into"):
         workspace.find_run_file(tmp_path, name)
+
+
+def test_a_lock_is_shared_only_by_those_who_share(tmp_path: Path):
+    code = "from nbhelpers import workspace; import pathlib, sys; "
+    code += "workspace.lock_folder(pathlib.Path(sys.argv[1]), alone=sys.argv[2] == 'alone')"
+
+    def other(how: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path, how], cwd=ROOT, capture_output=True, text=True
+        )
+        return done.stderr
+
+    with workspace.lock_folder(tmp_path, alone=True) as held:
+        assert f"in use by process {os.getpid()}." in other("shared")
+        workspace.take_lock(held, alone=False)
+        assert other("shared") == ""
+        assert f"in use by process {os.getpid()}." in other("alone")
+    assert other("alone") == ""

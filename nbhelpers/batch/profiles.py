@@ -70,10 +70,16 @@ class Profile:
 
 
 def read_profile(project: Path, name: str, weights: str = "") -> Profile:
-    """Read `params/<name>` and check every run; raises InputError naming file, key and remedy.
+    """Read `params/<name>`, check every run and that Jupyter knows the kernel.
 
-    `weights` other than "" is what runs start from that would start from ImageNet's weights.
+    `weights` "none" is what runs start from that would start from ImageNet's weights. Raises
+    InputError naming file, key and remedy.
     """
+    if weights not in ("", RANDOM_WEIGHTS):
+        raise InputError(
+            f"WEIGHTS={weights} is not known. WEIGHTS={RANDOM_WEIGHTS} starts from random weights; "
+            "leave it out to start as the profile says. A file is named in the run's YAML."
+        )
     folder = _profile_folder(project, name)
     shared = read_parameters(folder / SHARED) if (folder / SHARED).exists() else {}
     reserved = {key: shared.pop(key) for key in RESERVED if key in shared}
@@ -85,7 +91,9 @@ def read_profile(project: Path, name: str, weights: str = "") -> Profile:
     _check_outputs(runs)
     if weights:
         runs = tuple(_starting_from(run, weights) for run in runs)
-    return Profile(name, folder, str(reserved.get("kernel_name") or DEFAULT_KERNEL), runs)
+    kernel_name = str(reserved.get("kernel_name") or DEFAULT_KERNEL)
+    _check_kernel(folder / SHARED, kernel_name)
+    return Profile(name, folder, kernel_name, runs)
 
 
 def without_unnamed_scoring(profile: Profile, run_folder: Path, data: str) -> Profile:
@@ -181,6 +189,17 @@ def _check_shared(path: Path, shared: dict[str, object], runs: tuple[Run, ...]) 
                 f"{path}: no notebook of this profile has a parameter {key}."
                 f"{nearest(key, [*declared, *RESERVED])}"
             )
+
+
+def _check_kernel(path: Path, name: str) -> None:
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    known = sorted(KernelSpecManager().find_kernel_specs())
+    if name not in known:
+        raise InputError(
+            f"{path}: kernel_name: Jupyter has no kernel {name!r} (it has {', '.join(known)}). "
+            "Choose one of these or install it with `python -m ipykernel install`."
+        )
 
 
 def _starting_from(run: Run, weights: str) -> Run:

@@ -14,11 +14,9 @@ from batch_tools import (
     ROOT,
     SAVE,
     clean_environment,
-    command,
     execute,
     make_report,
     started,
-    wait_for,
     write_notebook,
     write_project,
 )
@@ -38,13 +36,8 @@ FAIL = "raise RuntimeError('of no use')"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with a copy of the helpers: 02 reaches metrics, 04 results, both workspace."""
-    folder = write_project(
-        tmp_path / "project",
-        RUNS,
-        n02=f"from nbhelpers import metrics\n{SAVE}",
-        n04=f"from nbhelpers import results\n{SAVE}",
-    )
+    """A project with a copy of the helpers."""
+    folder = write_project(tmp_path / "project", RUNS)
     shutil.copytree(ROOT / "nbhelpers", folder / "nbhelpers")
     return folder
 
@@ -78,8 +71,8 @@ def test_only_what_a_change_reaches_runs_again(project: Path):
     edit(project / "params" / "demo" / "04_hog_xgboost.yaml", "steps: 5\n")
     assert reruns() == {"04_hog_xgboost", "05_ensembling"}
     edit(project / "nbhelpers" / "metrics.py", "# changed\n")
-    assert reruns() == {"02_cnn_tuning", "05_ensembling"}
-    edit(project / "nbhelpers" / "models" / "training.py", "# reached by none of them\n")
+    assert reruns() == set(RUNS)
+    edit(project / "nbhelpers" / "batch" / "pages.py", "# no figure depends on it\n")
     assert reruns() == set()
     (project / "reports" / "demo" / "results" / "05_ensembling.json").unlink()
     assert reruns() == {"05_ensembling"}
@@ -207,27 +200,6 @@ def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Pat
     assert done.stderr.splitlines() == [done.stderr.strip()]
     assert "05_ensembling.yaml" in done.stderr and "Did you mean model?" in done.stderr
     assert not (project / "reports").exists()
-
-
-@pytest.mark.slow
-def test_two_batches_into_one_folder_the_second_is_refused_at_once(tmp_path: Path):
-    wait = """import time
-from pathlib import Path
-Path(run_folder, "begun").touch()
-while not Path(run_folder, "go").exists():
-    time.sleep(0.05)
-"""
-    project = write_project(tmp_path, {"01_preprocessing": ""}, n01=wait + SAVE)
-    options = {"cwd": project, "env": clean_environment(project), "stdout": subprocess.DEVNULL}
-    first = subprocess.Popen(command(project, "profile", "demo"), **options)
-    wait_for(lambda: (project / "reports" / "demo" / "begun").exists() or first.poll() is not None)
-    for arguments in (("profile", "demo"), ("run", "demo", "01_preprocessing")):
-        second = execute(project, *arguments)
-        assert second.returncode == 2
-        assert f"is in use by process {first.pid}" in second.stderr
-        assert len(second.stderr.splitlines()) == 1
-    (project / "reports" / "demo" / "go").touch()
-    assert first.wait(60) == 0
 
 
 def test_another_data_set_is_refused_and_nothing_is_touched(tmp_path: Path, radiographs: Path):
