@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -210,7 +213,7 @@ def test_reused_only_when_nothing_changed(
     assert work() == 12
 
 
-def test_a_stopped_run_leaves_nothing_and_starts_again(
+def test_a_stopped_run_leaves_nothing(
     radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare = preparation.Preparation.from_steps(48, "")
@@ -228,11 +231,40 @@ def test_a_stopped_run_leaves_nothing_and_starts_again(
             preparation.prepare_cases(radiographs, prepare, tmp_path, "hand")
     with pytest.raises(workspace.InputError, match="01_preprocessing"):
         preparation.load_images(tmp_path, "hand")
-    # One that was killed outright could not take its file away.
-    (tmp_path / ".images.hand.4194305.npy").write_bytes(b"half a picture")
-    preparation.prepare_cases(radiographs, prepare, tmp_path, "hand")
+    assert not list(tmp_path.iterdir())
+
+
+SCRIPT = """
+import sys
+import pandas as pd
+from pathlib import Path
+from nbhelpers.images.preparation import Preparation, prepare_cases
+prepare_cases(pd.read_json(sys.argv[1], dtype=False), Preparation(300), Path(sys.argv[2]), "hand")
+"""
+
+
+def test_a_killed_run_leaves_no_workers_and_starts_again(
+    radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures are larger than what a pipe holds, so workers wait for someone to take them."""
+    many = pd.concat([radiographs] * 200, ignore_index=True)
+    many.to_json(tmp_path / "cases.json")
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "cases.json"), str(run)]
+    environment = os.environ | {"NBHELPERS_CORES": "2"}
+    # The pipe of its output ends with the last process that holds it.
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 300**2 for path in run.glob(".images.hand.*.npy")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate(timeout=15)
+    assert [path.suffix for path in run.iterdir()] == [".npy"]
+    monkeypatch.setenv("NBHELPERS_CORES", "1")
+    preparation.prepare_cases(radiographs, preparation.Preparation(48), run, "hand")
     files = {"images.hand.npy", "geometry.hand.parquet", "preparation.hand.json"}
-    assert {path.name for path in tmp_path.iterdir()} == files
+    assert {path.name for path in run.iterdir()} == files
 
 
 @pytest.mark.parametrize("told", ["and the pictures need", "the disk is full"])
