@@ -28,7 +28,7 @@ ALL_STEPS = "hand, upright, stretch, aspect"
 @pytest.fixture(scope="module")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Twelve synthetic radiographs as a case table."""
-    folder = dataset.write_radiographs(tmp_path_factory.mktemp("phantom"), 12, size=256, workers=1)
+    folder = dataset.write_radiographs(tmp_path_factory.mktemp("phantom"), 12, size=256)
     paths = sorted(folder.glob("boneage-training-dataset/*/*.png"))
     return pd.DataFrame({"case_id": [path.stem for path in paths], "image_path": map(str, paths)})
 
