@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -451,7 +452,7 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(own)
 
 
-IDLE_SECONDS = 20  # after which joblib's workers leave, also those whose owner was killed
+IDLE_SECONDS = 20  # after which joblib's workers leave
 
 
 def parallel(
@@ -470,7 +471,11 @@ def parallel(
         InputError: as `function` does, and where a worker was ended from outside.
     """
     with joblib.Parallel(
-        n_jobs=cores(), return_as="generator", idle_worker_timeout=IDLE_SECONDS
+        n_jobs=cores(),
+        return_as="generator",
+        idle_worker_timeout=IDLE_SECONDS,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
     ) as pool:
         try:
             yield from pool(joblib.delayed(_alone)(function, item, *arguments) for item in items)
@@ -479,6 +484,20 @@ def parallel(
                 "A worker process was ended from outside, most likely for lack of memory. "
                 "Set NBHELPERS_CORES to fewer cores and run again."
             ) from error
+
+
+def _end_with(owner: int) -> None:
+    """End this worker when its owner has gone: one that was killed never takes what is left.
+
+    Else the worker would wait for ever to hand over a picture, and keep its output open.
+    """
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _alone(function: Callable[..., Result], *arguments: object) -> Result:

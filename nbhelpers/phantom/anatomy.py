@@ -4,11 +4,9 @@ Ages are months of bone age. Medians of onset: Garn 1967 and Greulich and Pyle, 
 this project; the curves between onset, capping and fusion are chosen so that the drawings look
 right.
 
-The grown hand that every drawing is scaled from: lengths, widths and places in mm.
-
-Measured on radiographs and scaled to a hand of 188 mm. x to the thumb, y up, the middle of the
-capitate at the origin. Widths are halves. Shapes and poses of a child are made from these in
-`hand`.
+The grown hand that every drawing is scaled from was measured on radiographs and scaled to 188 mm:
+lengths, widths (halves) and places in mm, x to the thumb, y up, the capitate's middle at the
+origin. `hand` makes a child's shapes and poses from it.
 """
 
 import math

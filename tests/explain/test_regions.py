@@ -192,7 +192,7 @@ def test_a_folder_of_other_cases_or_of_none_is_refused(tmp_path):
 
 
 def test_every_file_that_phantom_writes_is_read(tmp_path):
-    folder = dataset.write_radiographs(tmp_path, 2, size=dataset.SMALLEST, workers=1)
+    folder = dataset.write_radiographs(tmp_path, 2, size=dataset.SMALLEST)
     cases = cases_of(*(path.stem for path in sorted((folder / "regions").glob("*.xml"))))
     found = regions.read_regions(folder / "regions", cases, geometry_of(cases, 64, 64))
     assert found.groupby("case_id").size().tolist() == [17, 17]

@@ -1,9 +1,5 @@
 """Do synthetic bones carry the age, and does nothing else? HOG + XGBoost against hand length."""
 
-import concurrent.futures
-import multiprocessing
-
-import cv2
 import numpy as np
 import pytest
 
@@ -25,7 +21,6 @@ TREES = hog.TreeSettings(
 
 def draw_prepared(number: int, frozen_at: float | None) -> np.ndarray:
     """One radiograph, prepared as the suite prepares it."""
-    cv2.setNumThreads(1)
     case = dataset.draw_case(SEED, number)
     drawn = dataset.draw_radiograph(
         case["sex"], case["true_age_months"], case["drawing"], ossification_age_months=frozen_at
@@ -35,10 +30,7 @@ def draw_prepared(number: int, frozen_at: float | None) -> np.ndarray:
 
 def draw_all(frozen_at: float | None) -> np.ndarray:
     """All cases uint8 [case, height, width], drawn on all cores."""
-    fresh = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workspace.cores(), fresh) as pool:
-        pictures = pool.map(draw_prepared, range(CASES), [frozen_at] * CASES, chunksize=20)
-        return np.array(list(pictures))
+    return np.array(list(workspace.parallel(draw_prepared, range(CASES), frozen_at)))
 
 
 def predict_from_hog(pictures: np.ndarray, boy: np.ndarray, label: np.ndarray) -> np.ndarray:
