@@ -125,14 +125,6 @@ def test_stages_of_a_group_are_those_of_its_cases_alone(tmp_path, group):
     assert (told["lower"] < told["value"]).all() and (told["value"] < told["upper"]).all()
 
 
-def test_stages_without_boys_and_of_few_girls_are_too_few(tmp_path):
-    folder = saved_stages(tmp_path, cases(n=60, sex="female"))
-    table = subgroups.stage_table(folder, "staged", "test").set_index(["group", "metric"])
-    assert "male" not in table.index.get_level_values("group")
-    assert (table["too_few"] == (table["n"] < FEWEST)).all() and table["too_few"].any()
-    assert table.loc[table["too_few"], ["value", "lower", "upper"]].isna().all(axis=None)
-
-
 def test_coverage_is_that_of_the_room_coverage(run_folder):
     assert "coverage" not in set(subgroups.error_table(run_folder, "made", "test")["metric"])
     conformal.fit_intervals(run_folder, "made")
@@ -203,12 +195,6 @@ def test_p_is_near_that_of_welch_where_cases_are_many(monkeypatch):
         assert found[0] == found[1]
 
 
-def test_equal_errors_are_no_difference():
-    members = np.arange(60)[None, :] < 20
-    assert subgroups.permutation_p(np.full(60, 7.3), members) == 1
-    assert subgroups.permutation_p(np.where(members[0], 1.0, 2.0), members) < 0.01
-
-
 def test_both_sides_of_a_comparison_are_drawn_apart(monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 2000)
     values = np.sort(np.random.default_rng(2).normal(0, 10, 200))
@@ -221,29 +207,6 @@ def test_both_sides_of_a_comparison_are_drawn_apart(monkeypatch):
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
     wanted = values.std() * np.sqrt(2 / 200)
     assert (one - other).std() == pytest.approx(wanted, rel=0.1)
-
-
-def test_a_set_of_one_sex_compares_no_sexes(tmp_path):
-    table = cases(sex="female")
-    table["sex"] = "female"
-    table["stage"] = stage_of(table["age_months"], table["sex"], "gilsanz_ratib")
-    save_table(tmp_path, table)
-    write_json(tmp_path / "data.json", FACTS)
-    said = table["age_months"] + np.random.default_rng(0).normal(0, 8, len(table))
-    predictions.save_predictions(tmp_path, "made", "age", table, said)
-    tests = subgroups.group_tests(tmp_path, "made", "test").set_index("group")
-    assert tests.loc["female", "too_few"] and np.isnan(tests.loc["female", "p_holm"])
-    assert tests.loc["female", "n_others"] == 0
-    tested = tests.dropna()
-    assert 0 < len(tested) < len(tests)
-    assert tested["p_holm"].tolist() == metrics.holm(tested["p"]).tolist()
-
-
-def test_too_few_cases_for_any_test(tmp_path):
-    table = cases(n=60).query("split == 'test'").head(12).reset_index(drop=True)
-    saved_rows = table.assign(sex="male", age_months=130.0, stage=pd.array([2] * 12, "Int8"))
-    tests = subgroups.group_tests(saved(tmp_path, saved_rows), "made", "test")
-    assert tests["too_few"].all() and tests[["value", "p", "p_holm"]].isna().all(axis=None)
 
 
 def test_balance_counts_train_and_scores_the_other_rows(run_folder):
@@ -293,13 +256,3 @@ def test_a_correlation_over_groups_too_small_or_alike_is_none():
     alike = rows_of([12] * 8, 5.0, "scored")
     found = subgroups.balance_correlation(train, alike)
     assert np.isnan(found["value"]) and np.isnan(found["p"])
-
-
-def test_a_group_that_is_only_in_train_or_only_scored_is_told():
-    train = rows_of([20, 20, 20, 20, 0, 0, 20, 20], 0.0, "train")
-    scored = rows_of([0, 0, 12, 12, 12, 12, 12, 12], 4.0, "scored")
-    told = subgroups.balance_table(train, scored).set_index("group")
-    assert told.loc["female, 0 to 5 years", ["train", "n"]].tolist() == [20, 0]
-    assert told.loc["male, 10 to 15 years", ["train", "n"]].tolist() == [0, 12]
-    empty = subgroups.balance_table(train, scored.iloc[:0])
-    assert (empty["n"] == 0).all() and empty["mae"].isna().all()
