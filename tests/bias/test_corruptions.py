@@ -99,12 +99,6 @@ def test_a_shift_moves_whole_pixels_to_any_side():
     assert {disturb(given, "shift", 20, f"{case}").tobytes() for case in range(60)} == expected
 
 
-def test_what_a_turned_film_shows_from_outside_is_as_grey_as_its_edges():
-    grey = np.full((90, 120), 140, np.uint8)
-    for kind, strength in (("rotation", 45), ("scale", -40), ("shift", 30)):
-        assert (disturb(grey, kind, strength, "1377") == 140).all(), kind
-
-
 def test_a_larger_scale_shows_the_middle_larger():
     disc = cv2.circle(np.zeros((301, 301), np.uint8), (150, 150), 60, 200, -1)
     for percent in (-40, 20):
@@ -120,19 +114,15 @@ def test_grey_levels_end_at_black_and_white():
             changed = disturb(ramp, kind, strength, "1").astype(float)
             levels = changed.mean(axis=0)
             assert levels[:64].mean() < levels[-64:].mean(), (kind, strength)
+    for percent in (-75, 25):  # contrast leaves the mean as it was
+        changed = disturb(film(), "contrast", percent, "1")
+        assert changed.mean() == pytest.approx(film().mean(), abs=0.5)
+        assert changed.std() == pytest.approx(film().std() * (1 + percent / 100), rel=0.03)
     brighter = disturb(ramp, "brightness", 80, "1")[0]
     assert brighter[0] == 80
     assert (brighter[175:] == 255).all()
     # 255 * (128 / 255) ** 2.5 is 45.5.
     assert disturb(ramp, "gamma", 2.5, "1")[0, [0, 128, 255]].tolist() == [0, 46, 255]
-
-
-def test_contrast_leaves_the_mean_as_it_was():
-    given = film()
-    for percent in (-75, -50, -25, 25):
-        changed = disturb(given, "contrast", percent, "1")
-        assert changed.mean() == pytest.approx(given.mean(), abs=0.5)
-        assert changed.std() == pytest.approx(given.std() * (1 + percent / 100), rel=0.03)
 
 
 def test_noise_has_the_spread_that_it_is_called_by_and_is_each_cases_own():
@@ -142,14 +132,10 @@ def test_noise_has_the_spread_that_it_is_called_by_and_is_each_cases_own():
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
 
 
-def test_inverted_and_mirrored_twice_is_the_original():
+def test_inverted_and_mirrored_are_what_they_say():
     given = film()
     np.testing.assert_array_equal(disturb(given, "inverted", 1, "1"), 255 - given)
     np.testing.assert_array_equal(disturb(given, "mirrored", 1, "1"), np.fliplr(given))
-    for kind in ("inverted", "mirrored"):
-        once = disturb(given, kind, 1, "1")
-        assert not np.array_equal(once, given)
-        np.testing.assert_array_equal(disturb(once, kind, 1, "1"), given)
 
 
 def test_what_is_finer_than_the_coarser_pixels_is_lost():

@@ -53,15 +53,8 @@ def test_raw_figures_are_those_of_the_two_means():
     assert found.loc["mae", ["n_female", "n_male"]].tolist() == [len(girls), len(boys)]
     swapped = rows.assign(sex=np.where(of_girls(rows), "male", "female"))
     assert told(swapped)["value"].to_numpy() == pytest.approx(-told(rows)["value"].to_numpy())
-
-
-def test_the_interval_is_as_wide_as_two_independent_means_make_it():
-    rows = made(n=2000, girls=0.2)
-    row = told(rows).loc[("signed_error", "raw")]
-    parts = [rows[rows["sex"] == sex]["error_months"] for sex in ("female", "male")]
-    standard_error = np.sqrt(sum(part.var() / len(part) for part in parts))
-    assert row["upper"] - row["lower"] == pytest.approx(2 * 1.96 * standard_error, rel=0.12)
-    assert row["upper_90"] - row["lower_90"] == pytest.approx(2 * 1.645 * standard_error, rel=0.12)
+    unknown = rows.assign(sex=None, error_months=300.0)  # is not compared
+    assert told(pd.concat([rows, unknown], ignore_index=True)).equals(told(rows))
 
 
 def only_of_age():
@@ -116,22 +109,6 @@ def test_equal_sexes_are_equivalent_where_cases_are_many_and_not_shown_so_where_
     # A gap that is not clear is not thereby shown to be none.
     row = few.loc[("signed_error", "raw")]
     assert row["lower"] < 0 < row["upper"]
-
-
-def test_a_gap_just_over_the_margin_is_rarely_called_equivalent():
-    verdicts = []
-    for seed in range(40):
-        rows = made(n=300, seed=seed)
-        rows["error_months"] += 2.0 * of_girls(rows)
-        verdicts.append(told(rows, margin_months=2.0).loc[("signed_error", "raw"), "verdict"])
-    # 5 % of the time, were the margin met exactly.
-    assert np.mean([verdict == EQUIVALENT for verdict in verdicts]) < 0.15
-
-
-def test_unknown_sex_is_not_compared():
-    rows = made()
-    unknown = rows.assign(sex=None, error_months=300.0)
-    assert told(pd.concat([rows, unknown], ignore_index=True)).equals(told(rows))
 
 
 @pytest.mark.parametrize("chosen", ["sex == 'female'", "sex != sex", "index < 15"])

@@ -17,16 +17,15 @@ from nbhelpers.data import cases, splits
 from nbhelpers.evaluation import scores
 from nbhelpers.images import preparation as images_preparation
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.models import ensembles, hog, networks, saved
+from nbhelpers.models import ensembles, networks, saved
 from nbhelpers.workspace import InputError
 
 PREPARATIONS = {
     "plain": images_preparation.Preparation.from_steps(24, ""),
     "stretched": images_preparation.Preparation.from_steps(32, "stretch"),
 }
-MODELS = ("brightness", "edges", "both", "stretched")
-# The mean grey level of a radiograph, and the direction of its stripes, tell the child's age.
-DARKEST, LEVELS_A_MONTH, STRIPES = 80, 0.3, 20
+MODELS = ("brightness", "both", "stretched")
+DARKEST, LEVELS_A_MONTH = 80, 0.3  # the mean grey level of a radiograph tells the child's age
 LABEL_SPREAD = 6.0  # months
 BOYS_LATER = 30  # months by which a boy's hand looks younger than a girl's of his age
 SIDE = 40
@@ -39,7 +38,7 @@ def fewer_resamples(monkeypatch):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run whose models read brightness, edges, both, and brightness after stretching."""
+    """A run whose models read brightness, before and after stretching; an ensemble of one."""
     place = tmp_path_factory.mktemp("stressed")
     data, run = write_radiographs(place / "data", 120, side=SIDE), place / "run"
     read = cases.read_cases(data)
@@ -52,11 +51,8 @@ def run_folder(tmp_path_factory):
     cases.save_cases(run, table, cases.fingerprint(data, read))
     (run / "models").mkdir()
     save_brightness(run, "brightness", "plain")
-    save_edges(run, table)
     save_brightness(run, "stretched", "stretched")
-    saved.save_ensemble(
-        run, "both", ensembles.equal("age", ("brightness", "edges"), male_share=0.5)
-    )
+    saved.save_ensemble(run, "both", ensembles.equal("age", ("brightness",), male_share=0.5))
     pictures = functools.partial(images_preparation.load_images, run)
     sex = splits.sex_codes(table["sex"])
     said = saved.predict_each(run, list(MODELS), "age", pictures, sex)
@@ -66,41 +62,23 @@ def run_folder(tmp_path_factory):
 
 
 def film(age, case):
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    turned = np.pi / 2 * age / 228
-    stripes = STRIPES * np.sin((columns * np.cos(turned) + rows * np.sin(turned)) * 0.6)
     seen = age + np.random.default_rng(int(case)).normal(0, LABEL_SPREAD)
-    return np.rint(stripes - stripes.mean() + DARKEST + LEVELS_A_MONTH * seen).astype(np.uint8)
-
-
-def facts_of(run, view):
-    size = PREPARATIONS[view].image_size
-    prepared = images_preparation.preparation_hash(run, view)
-    facts = {"task": "age", "view": view, "image_size": size, "male_share": 0.5}
-    return facts | {"preparation": prepared}
+    ramp = np.tile(np.linspace(-20, 20, SIDE), (SIDE, 1))
+    return np.rint(ramp + DARKEST + LEVELS_A_MONTH * seen).astype(np.uint8)
 
 
 def save_brightness(run, model, view):
     """A network of the mean grey level and sex."""
-    radiograph, sex, x = networks.inputs(PREPARATIONS[view].image_size, facts_of(run, view))
+    size = PREPARATIONS[view].image_size
+    facts = {"task": "age", "view": view, "image_size": size, "male_share": 0.5}
+    facts["preparation"] = images_preparation.preparation_hash(run, view)
+    radiograph, sex, x = networks.inputs(size, facts)
     mean = layers.GlobalAveragePooling2D()(x)  # in [-1, 1]
     middle = (127.5 - DARKEST) / LEVELS_A_MONTH
     months = layers.Rescaling(127.5 / LEVELS_A_MONTH, offset=middle)(mean)
     months = layers.Add()([months, layers.Rescaling(BOYS_LATER)(sex)])
     network = keras.Model([radiograph, sex], months)
     saved.save(network, run / "models" / f"{model}.age.keras")
-
-
-def save_edges(run, table):
-    settings = hog.HogSettings()
-    features = hog.features(images_preparation.load_images(run, "plain"), settings)
-    train = (table["split"] == "train").to_numpy()
-    sex = splits.sex_codes(table["sex"])
-    target = pd.Series(table["age_months"].to_numpy(float)[train])
-    part = (hog.with_sex(features[train], sex[train]), target)
-    trees = hog.TreeSettings(rounds=40, learning_rate=0.3, max_depth=2, share_of_features=0.5)
-    booster, _ = hog.fit("age", part, part, trees)
-    hog.save(booster, run / "models" / "edges.age.ubj", settings, facts_of(run, "plain"))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +89,7 @@ def told(run_folder):
 
 @pytest.fixture(scope="module")
 def all_kinds(run_folder):
-    return scored(run_folder, ["edges"], kinds=tuple(corruptions.DISTURBANCES))
+    return scored(run_folder, ["brightness"], kinds=tuple(corruptions.DISTURBANCES))
 
 
 def scored(run_folder, models, kinds):
@@ -164,7 +142,7 @@ def test_undisturbed_radiographs_score_as_in_the_run(run_folder, told):
 
 def test_every_strength_of_every_kind_is_scored(all_kinds):
     wanted = [
-        (kind, strength, "edges")
+        (kind, strength, "brightness")
         for kind, disturbance in corruptions.DISTURBANCES.items()
         for strength in (disturbance.identity, *disturbance.strengths)
     ]
@@ -184,24 +162,19 @@ def test_a_model_that_reads_brightness_is_hurt_by_it_and_not_by_mirroring(told):
         assert found["mae"] == pytest.approx(abs(strength) / LEVELS_A_MONTH, abs=LABEL_SPREAD)
         assert found["difference_lower"] > 0
     assert told.loc[("mirrored", 1, "brightness"), "difference"] == pytest.approx(0, abs=1e-3)
-    both = told.loc[("brightness", 80, "both"), "difference"]  # an ensemble with that member
-    assert 0 < both < told.loc[("brightness", 80, "brightness"), "difference"]
-
-
-def test_a_model_that_reads_the_direction_of_edges_is_hurt_by_rotation(told, all_kinds):
-    assert all_kinds.loc[("rotation", 45, "edges"), "difference_lower"] > 0
-    assert abs(told.loc[("brightness", 20, "edges"), "difference"]) < 1
+    alone, both = (told.loc[("brightness", 80, of), "difference"] for of in ("brightness", "both"))
+    assert both == pytest.approx(alone)  # an ensemble of it
 
 
 def test_a_strength_has_its_own_errors(run_folder, all_kinds):
     """Those of pictures made and predicted one strength at a time."""
-    cases_drawn = stress.draw_cases(scores.case_errors(run_folder, "edges", "age", "test"))
+    cases_drawn = stress.draw_cases(scores.case_errors(run_folder, "brightness", "age", "test"))
     sex = splits.sex_codes(cases_drawn["sex"])
     for strength in corruptions.DISTURBANCES["noise"].strengths:
         made = pictures_of(cases_drawn["image_path"], PREPARATIONS["plain"], "noise", strength)
-        months = saved.predict_saved(run_folder, "edges", "age", made, sex)
+        months = saved.predict_saved(run_folder, "brightness", "age", made, sex)
         expected = abs(months - cases_drawn["age_months"].to_numpy(float)).mean()
-        assert all_kinds.loc[("noise", strength, "edges"), "mae"] == pytest.approx(expected)
+        assert all_kinds.loc[("noise", strength, "brightness"), "mae"] == pytest.approx(expected)
 
 
 def test_films_are_disturbed_before_they_are_stretched(run_folder, told):
@@ -244,7 +217,7 @@ def test_a_network_is_read_once_and_undisturbed_radiographs_prepared_once(run_fo
 
     monkeypatch.setattr(saved, "load", lambda path: (read.append(path.name), load(path))[1])
     monkeypatch.setattr(corruptions, "disturbed_pictures", counted)
-    models, kinds = ["brightness", "both", "edges"], ["mirrored", "inverted", "shift"]
+    models, kinds = ["brightness", "both"], ["mirrored", "inverted", "shift"]
     table = stress.stress(run_folder, models, "test", count=5, kinds=kinds)
     assert (table["n"] == 5).all()
     assert read == ["brightness.age.keras"]
@@ -255,7 +228,7 @@ def test_a_network_is_read_once_and_undisturbed_radiographs_prepared_once(run_fo
 def test_models_of_another_preparation_are_refused(run_folder, monkeypatch):
     monkeypatch.setattr(saved, "VERSION", 2)
     with pytest.raises(InputError, match=r"view plain .* this suite prepares by version 2"):
-        stress.stress(run_folder, ["edges"], "test")
+        stress.stress(run_folder, ["brightness"], "test")
 
 
 def table_of(kind, mae_of, model="one"):
@@ -279,11 +252,3 @@ def test_a_tipping_strength_lies_between_those_tried_in_its_direction():
     assert found == {-80: pytest.approx(-44), 40: pytest.approx(np.nan, nan_ok=True)}
     assert tips("mirrored", {0: 10, 1: 40}) == {1: 1}  # on or off tips where it is on
     assert np.isnan(tips("mirrored", {0: 10, 1: 10.9})[1])
-
-
-def test_tipping_strengths_are_told_by_model_and_kind(told):
-    found = stress.tipping_strength(told.reset_index())
-    assert found.columns.tolist() == stress.TIPPING_COLUMNS
-    assert len(found) == 4 * len(MODELS)  # darker, brighter, mirrored, compressed
-    reads = found.query("model == 'brightness' and kind == 'brightness'")
-    assert reads["strength"].abs().max() < 20

@@ -33,12 +33,18 @@ def cases(n=2000, sex=None):
 
 
 def saved(folder, table, hard=1.0):
-    """A run folder with a model `made`, the errors of which are `hard` times as large in HARD."""
+    """A run folder with two models: `made`, whose errors are `hard` times as large in HARD, and
+
+    `staged`, which is right of three of four cases.
+    """
     save_table(folder, table)
     write_json(folder / "data.json", FACTS)
     error = np.random.default_rng(5).normal(1, 8, len(table))
     error[scores.fine_groups(table, NAMES)[HARD]] *= hard
     predictions.save_predictions(folder, "made", "age", table, table["age_months"] + error)
+    stage = table["stage"].fillna(0).to_numpy(int)
+    said = np.where(np.arange(len(table)) % 4 == 0, np.abs(stage - 1), stage)
+    predictions.save_predictions(folder, "staged", "stage", table, np.eye(5)[said])
     return folder
 
 
@@ -58,14 +64,9 @@ def test_fine_groups_add_to_groups_and_split_the_cases():
     assert (sum(found[name] for name in found if ", " in name) == once).all()
     boys = table["age_months"].between(120, 180, inclusive="left") & (table["sex"] == "male")
     assert (found[HARD] == boys).all()
-
-
-def test_groups_without_a_case_are_left_out():
-    young = cases().query("age_months < 60 and sex == 'female'").reset_index(drop=True)
-    found = scores.fine_groups(young, NAMES)
-    assert list(found) == [
-        *("all", "female", "0 to 5 years", "infants", "young", "female, 0 to 5 years")
-    ]
+    young = table.query("age_months < 60 and sex == 'female'").reset_index(drop=True)
+    of_young = ["all", "female", "0 to 5 years", "infants", "young", "female, 0 to 5 years"]
+    assert list(scores.fine_groups(young, NAMES)) == of_young
 
 
 @pytest.mark.parametrize("group", ["all", "male", "5 to 10 years", "middle", HARD])
@@ -92,37 +93,13 @@ def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
     assert (defined["lower"] <= defined["value"]).all()
     assert (defined["value"] <= defined["upper"]).all()
     assert len(defined) >= 5 and not told["too_few"].any()
-
-
-def saved_stages(folder, table):
-    """Its run folder with a model of stages, `staged`, that is right in three of four cases."""
-    save_table(folder, table)
-    write_json(folder / "data.json", FACTS)
-    stage = table["stage"].fillna(0).to_numpy(int)
-    said = np.where(np.arange(len(table)) % 4 == 0, np.abs(stage - 1), stage)
-    predictions.save_predictions(folder, "staged", "stage", table, np.eye(5)[said])
-    return folder
-
-
-@pytest.mark.parametrize("group", ["all", "female", "5 to 10 years", HARD, "middle"])
-def test_stages_of_a_group_are_those_of_its_cases_alone(tmp_path, group):
-    folder = saved_stages(tmp_path, cases())
-    rows = scores.case_errors(folder, "staged", "stage", "test").query("stage.notna()")
-    chosen = rows[scores.fine_groups(rows, NAMES)[group]]
-    table = subgroups.stage_table(folder, "staged", "test")
-    told = table[table["group"] == group].set_index("metric")
-    assert table.columns.tolist() == subgroups.ERROR_COLUMNS
-    assert told.index.tolist() == ["accuracy", "qwk"]
-    assert (told["n"] == len(chosen)).all() and not told["too_few"].any()
-    right = (chosen["stage"] == chosen["predicted_stage"]).mean()
-    assert told.loc["accuracy", "value"] == pytest.approx(right)
-    if group == "middle":  # a true stage has no kappa
-        assert np.isnan(told.loc["qwk", "value"])
-        return
-    pair = chosen["stage"].astype(int), chosen["predicted_stage"].astype(int)
-    kappa = cohen_kappa_score(*pair, weights="quadratic")
-    assert told.loc["qwk", "value"] == pytest.approx(kappa)
-    assert (told["lower"] < told["value"]).all() and (told["value"] < told["upper"]).all()
+    staged = subgroups.stage_table(run_folder, "staged", "test").query("group == @group")
+    staged = staged.set_index("metric")
+    of_stage = scores.case_errors(run_folder, "staged", "stage", "test").query("stage.notna()")
+    of_stage = of_stage[scores.fine_groups(of_stage, NAMES)[group]]
+    assert (staged["n"] == len(of_stage)).all()
+    assert staged.loc["accuracy", "value"] == pytest.approx(of_stage["correct"].mean())
+    assert np.isnan(staged.loc["qwk", "value"]) == (group == "middle")
 
 
 def test_coverage_is_that_of_the_room_coverage(run_folder):
@@ -256,3 +233,18 @@ def test_a_correlation_over_groups_too_small_or_alike_is_none():
     alike = rows_of([12] * 8, 5.0, "scored")
     found = subgroups.balance_correlation(train, alike)
     assert np.isnan(found["value"]) and np.isnan(found["p"])
+
+
+def test_a_set_of_one_sex_compares_no_sexes(tmp_path):
+    table = cases(sex="female").query("sex == sex").reset_index(drop=True)
+    save_table(tmp_path, table)
+    write_json(tmp_path / "data.json", FACTS)
+    said = table["age_months"] + np.random.default_rng(0).normal(0, 8, len(table))
+    predictions.save_predictions(tmp_path, "made", "age", table, said)
+    tests = subgroups.group_tests(tmp_path, "made", "test").set_index("group")
+    assert tests.loc["female", "too_few"] and np.isnan(tests.loc["female", "p_holm"])
+    tested = tests.dropna()
+    assert 0 < len(tested) < len(tests)
+    assert tested["p_holm"].tolist() == metrics.holm(tested["p"]).tolist()
+    balance = subgroups.balance_table(table, table.iloc[:0].assign(error_months=0.0))
+    assert (balance["n"] == 0).all() and balance["mae"].isna().all()
