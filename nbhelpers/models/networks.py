@@ -18,6 +18,8 @@ import keras
 import pandas as pd
 from keras import layers, ops
 
+from nbhelpers.data.stages import STAGES
+
 ROTATION_DEGREES = 7.0
 SHIFT_SHARE = 0.03  # of the picture's side
 SCALE_SHARE = 0.05
@@ -91,7 +93,6 @@ def _shade(pictures, draws):
     return ops.clip(signal, 0.0, 1.0) * 2 - 1
 
 
-N_STAGES = 5
 SEX_UNITS = 32  # as in the winning entry of the 2017 challenge (16 Bit)
 
 
@@ -183,7 +184,7 @@ def age_head(features, mean_months: float, spread_months: float):
 
 def stage_head(features):
     """Probabilities of the five stages; the layer `logits` stands before the softmax."""
-    logits = layers.Dense(N_STAGES, dtype="float32", name="logits")(features)
+    logits = layers.Dense(STAGES, dtype="float32", name="logits")(features)
     return layers.Softmax(dtype="float32", name="stage_probabilities")(logits)
 
 

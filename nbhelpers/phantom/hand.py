@@ -196,17 +196,17 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
     """Radius and ulna with their distal epiphyses; the shafts leave the frame."""
     scale, turn = hand.scale, np.radians(pose.forearm)
     hand.forearm_turn = turn
-    for name, bone in anatomy.FOREARM.items():
-        end = turn_at_wrist(bone["end"], turn) * scale
-        lean = turn + np.radians(bone["lean"])
+    for name, (end, width, plate, wedge, offset, depth, lean) in anatomy.FOREARM.items():
+        end = turn_at_wrist(end, turn) * scale
+        lean = turn + np.radians(lean)
         along = np.array([np.sin(lean), -np.cos(lean)])
-        hand.joints[name.capitalize()] = tuple(end + along * 0.4 * bone["plate"] * scale)
-        width, fusion = bone["width"] * pose.stoutness * scale, child.fusion(name)
+        hand.joints[name.capitalize()] = tuple(end + along * 0.4 * plate * scale)
+        width, fusion = width * pose.stoutness * scale, child.fusion(name)
         gap = (0.5 + 2.2 * child.youth(60)) * scale
         common = {
             "waist": 0.2 * child.youth(55),
             "cortex": 0.75 * pose.cortex,
-            "depth": bone["depth"],
+            "depth": depth,
             "ends": (1.0, 0.9 * scale),
         }
         long = anatomy.FOREARM_LENGTH * scale
@@ -220,8 +220,8 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
         extent, maturity = child.extent(name), child.maturity(name)
         if extent <= 0:
             continue
-        height = bone["plate"] * scale * (0.3 + 0.7 * maturity**0.6) * min(1.0, 0.4 + extent)
-        to_thumb = np.array([np.cos(lean), np.sin(lean)]) * (1 - extent) * bone["offset"] * width
+        height = plate * scale * (0.3 + 0.7 * maturity**0.6) * min(1.0, 0.4 + extent)
+        to_thumb = np.array([np.cos(lean), np.sin(lean)]) * (1 - extent) * offset * width
         hand.bones.append(
             Lump(
                 name if fusion < 1 else "",  # a fused centre no longer stands free
@@ -229,9 +229,9 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
                 lean,
                 half_width=1.03 * width * extent,
                 half_length=0.5 * height,
-                depth=0.85 * bone["depth"] * width * extent,
+                depth=0.85 * depth * width * extent,
                 exponent=2.0 + 0.9 * maturity,
-                wedge=bone["wedge"] * extent,
+                wedge=wedge * extent,
                 rim=0.5 * scale * pose.cortex,
             )
         )

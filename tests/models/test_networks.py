@@ -97,7 +97,7 @@ def test_stages_are_the_softmax_of_the_logits():
     logits = ask(part(model, "logits"), 0.0)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(ask(model, 0.0), expected, rtol=1e-5)
-    assert logits.shape == (N, networks.N_STAGES)
+    assert logits.shape == (N, 5)
 
 
 def test_a_head_that_standardises_learns_from_features_that_hardly_differ():

@@ -8,14 +8,14 @@ from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.models import hog
 from nbhelpers.phantom import dataset
 
-CASES, TRAINING, TUNING = 2000, 1300, 200  # the rest, 500, is held out
+CASES, TRAINING, TUNING = 1000, 600, 100  # the rest, 300, is held out
 SEED = 7
 FROZEN_AT = 120.0  # months
 PREPARATION = Preparation(128)
 # Wide cells and shallow trees: quick, and best for this few cases.
 HOG = hog.HogSettings(cell_pixels=12, step_pixels=12)
 TREES = hog.TreeSettings(
-    rounds=1500, learning_rate=0.04, max_depth=3, share_of_features=0.2, patience=40
+    rounds=800, learning_rate=0.06, max_depth=3, share_of_features=0.2, patience=40
 )
 
 
