@@ -53,6 +53,20 @@ def test_a_table_of_ages_comes_back(tmp_path):
     assert predictions.saved_models(tmp_path, "stage") == []
 
 
+def test_intervals_and_probabilities(tmp_path):
+    cases = case_table()
+    months = np.full((len(cases), 1), 100.0)
+    ends = np.column_stack([months - 10, months + 12])
+    predictions.save_predictions(tmp_path, "cnn", "age", cases, months, intervals=ends)
+    table = predictions.all_rows(tmp_path, "cnn", "age")
+    assert (table["lower_months"] == 90).all()
+    assert (table["upper_months"] == 112).all()
+    shares = probabilities(len(cases))
+    predictions.save_predictions(tmp_path, "cnn", "stage", cases, shares.astype("float32"))
+    table = predictions.all_rows(tmp_path, "cnn", "stage")
+    np.testing.assert_allclose(table[predictions.STAGE_COLUMNS], shares, atol=1e-6)
+
+
 def test_only_calibration_and_out_of_fold_rows_may_be_fitted_on(tmp_path):
     cases = case_table()
     months = np.full(len(cases), 100.0)
@@ -102,20 +116,25 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 BAD_AGES = {
-    "one too few": lambda cases: (cases, np.ones(len(cases) - 1)),
-    "a NaN": lambda cases: (cases, np.where(np.arange(len(cases)) == 7, np.nan, 1.0)),
-    "probabilities": lambda cases: (cases, probabilities(len(cases))),
-    "a case twice": lambda cases: (cases.assign(case_id="c1"), np.ones(len(cases))),
-    "a case without id": lambda cases: (cases.assign(case_id=None), np.ones(len(cases))),
-    "a word for sex": lambda cases: (cases.assign(sex="boy"), np.ones(len(cases))),
+    "one too few": lambda cases: (cases, np.ones(len(cases) - 1), None),
+    "a NaN": lambda cases: (cases, np.where(np.arange(len(cases)) == 7, np.nan, 1.0), None),
+    "probabilities": lambda cases: (cases, probabilities(len(cases)), None),
+    "an interval upside down": lambda cases: (
+        cases,
+        np.ones(len(cases)),
+        np.tile([2.0, 1.0], (len(cases), 1)),
+    ),
+    "a case twice": lambda cases: (cases.assign(case_id="c1"), np.ones(len(cases)), None),
+    "a case without id": lambda cases: (cases.assign(case_id=None), np.ones(len(cases)), None),
+    "a word for sex": lambda cases: (cases.assign(sex="boy"), np.ones(len(cases)), None),
 }
 
 
 @pytest.mark.parametrize("change", BAD_AGES.values(), ids=BAD_AGES)
 def test_bad_ages_are_refused(tmp_path, change):
-    cases, months = change(case_table())
+    cases, months, intervals = change(case_table())
     with pytest.raises(ValueError):
-        predictions.save_predictions(tmp_path, "m", "age", cases, months)
+        predictions.save_predictions(tmp_path, "m", "age", cases, months, intervals)
     assert not list(tmp_path.rglob("*.parquet"))
 
 

@@ -150,29 +150,38 @@ def training_batches(
 ) -> Batches:
     """The training split in an order that follows from seed and epoch, as batches of a kind.
 
-    Where several devices share a batch, a last one that falls short is dropped: a device left
-    without a case fails, and the cases of a smaller share would weigh more.
+    Where several devices share a batch, TensorFlow wants even shares: the batch size is rounded
+    down to a multiple of their number, and a last batch that falls short is dropped.
     """
+    shares = devices.sharing_devices()
     return kind(
         material.images,
         material.train,
         material.sex,
         material.target,
-        batch_size,
+        max(1, batch_size // shares) * shares,
         seed=seed,
         unknown_sex=material.unknown_sex,
         weights=material.weights,
-        drop_short=devices.sharing_devices() > 1,
+        drop_short=shares > 1,
     )
 
 
 def tuning_batches(material: Material, kind: type[Batches] = Batches) -> Batches:
-    """The tuning split in its own order, as batches of a kind."""
-    size = EVALUATION_BATCH
-    while 0 < len(material.tuning) % size < devices.sharing_devices():
-        size -= 1  # no device may be left without a case
-    columns = (material.sex, material.target)
-    return kind(material.images, material.tuning, *columns, size, unknown_sex=material.unknown_sex)
+    """The tuning split in its own order, as batches of a kind.
+
+    Of several devices each gets an even share: up to as many cases as there are devices are left
+    out.
+    """
+    shares = devices.sharing_devices()
+    return kind(
+        material.images,
+        material.tuning[: len(material.tuning) // shares * shares],
+        material.sex,
+        material.target,
+        EVALUATION_BATCH // shares * shares,
+        unknown_sex=material.unknown_sex,
+    )
 
 
 def share_of_train(material: Material, share: float, seed: int) -> Material:

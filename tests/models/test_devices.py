@@ -86,13 +86,6 @@ def test_the_float32_twin_computes_in_float32_with_the_same_weights():
     np.testing.assert_allclose(low, full, atol=0.05 * np.abs(full).max())
 
 
-def test_the_policy_comes_back_when_building_fails():
-    devices.set_precision("mixed_bfloat16")
-    with pytest.raises(ZeroDivisionError):
-        devices.float32_twin(lambda: 1 / 0, None)
-    assert keras.config.dtype_policy().name == "mixed_bfloat16"
-
-
 def test_without_several_gpus_nothing_changes():
     with devices.several_devices() as shares:
         assert shares == devices.sharing_devices() == 1
@@ -124,27 +117,12 @@ def test_steps_on_two_devices_equal_those_on_one(on_two_devices, batchnorm):
 
 
 @pytest.mark.slow
-def test_with_everything_random_two_devices_learn_too(on_two_devices):
+def test_a_training_on_two_devices_learns_and_goes_on_to_the_bit(on_two_devices):
     found = on_two_devices["all"]
-    for run in ("losses_on_two", "losses_on_one"):
-        training, tuning = zip(*found[run], strict=True)
-        print(f"{run}: training {np.round(training, 2)}, tuning {np.round(tuning, 2)}")
-        assert training[-1] < training[0] and tuning[-1] < tuning[0]
-
-
-@pytest.mark.slow
-def test_a_state_of_two_devices_goes_on_there_and_on_one(on_two_devices):
-    found = on_two_devices["all"]
-    assert found["gone_on_apart"] == 0.0
-    kept_tuning = found["losses_on_two"][1][1]
-    assert found["loss_taken_to_one"] == pytest.approx(kept_tuning, rel=1e-5)
-    assert found["losses_gone_on_on_one"][-1][0] < found["losses_on_two"][1][0]
-
-
-@pytest.mark.slow
-def test_a_network_of_two_devices_predicts_outside_like_its_twin(on_two_devices):
-    found = on_two_devices["all"]
-    assert found["predictions"] == 13 and found["twin_apart"] < 1e-3
+    training, tuning = zip(*found["losses"], strict=True)
+    assert training[-1] < training[0] and tuning[-1] < tuning[0]
+    assert found["epochs"] == 4 and found["gone_on_apart"] == 0.0
+    assert found["tuning_apart"] < 1e-3  # what was kept is what was judged
 
 
 @pytest.mark.slow

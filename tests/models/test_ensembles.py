@@ -143,13 +143,6 @@ def test_every_case_is_predicted_and_those_it_was_fitted_on_without_themselves(
     np.testing.assert_allclose(predicted[test], expected)
 
 
-def test_what_is_said_comes_without_labels(tmp_path):
-    saved(tmp_path, "age")
-    said = predictions.said_rows(tmp_path, "good", "age")
-    assert not {"age_months", "stage"} & set(said.columns)
-    assert (said["split"] == "test").any()
-
-
 @pytest.mark.parametrize("names", [(), ("good",), ("good", "good")])
 def test_fewer_than_two_members_are_refused(tmp_path, names):
     with pytest.raises(InputError, match="name two models or more"):

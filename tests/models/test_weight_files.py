@@ -42,10 +42,6 @@ def no_network(seen):
     return build
 
 
-def test_none_is_no_file():
-    assert backbones.find_weights("VGG16", "none") is None
-
-
 def test_a_path_is_taken_and_a_wrong_one_named(tmp_path):
     own = put(tmp_path / "own" / "any.h5")
     assert backbones.find_weights("VGG16", str(own)) == own
@@ -73,14 +69,9 @@ def test_imagenet_is_found_in_the_cache_and_on_kaggle(folders, weights, place):
     assert backbones.find_weights("VGG16", weights) == expected
 
 
-def test_the_cache_comes_before_kaggle(folders):
-    put(folders / "kaggle" / "vgg" / VGG_FILE)
-    expected = put(folders / "keras" / "models" / VGG_FILE)
-    assert backbones.find_weights("VGG16", "imagenet") == expected
-
-
 def test_imagenet_if_found_downloads_nothing():
     assert backbones.find_weights("VGG16", "imagenet if found") is None
+    assert backbones.find_weights("VGG16", "none") is None
 
 
 def test_imagenet_is_downloaded_where_it_is_not_found(folders, monkeypatch, capsys):
