@@ -92,17 +92,6 @@ def test_months_are_scaled_by_the_ages_of_the_card():
     np.testing.assert_allclose(ask(model, 1.0), 85.0, rtol=1e-6)
 
 
-<<<<<<< HEAD
-def test_stages_are_the_softmax_of_the_logits():
-    model = network("stage")
-    logits = ask(part(model, "logits"), 0.0)
-    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(ask(model, 0.0), expected, rtol=1e-5)
-    assert logits.shape == (N, 5)
-
-
-=======
->>>>>>> h-models
 def test_a_head_that_standardises_learns_from_features_that_hardly_differ():
     """As those of random weights: SD 0.015 around 0.2."""
     rng = np.random.default_rng(0)
