@@ -99,7 +99,11 @@ def _by_group(
     score: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> pd.DataFrame:
     scored = [score(rows[chosen]).assign(group=group) for group, chosen in of_group.items()]
-    return pd.concat(scored, ignore_index=True) if scored else pd.DataFrame(columns=COLUMNS)
+    return (
+        pd.concat(scored, ignore_index=True)
+        if scored
+        else pd.DataFrame(columns=[*COLUMNS, "too_few"])
+    )
 
 
 def _age_scores(rows: pd.DataFrame) -> pd.DataFrame:
@@ -137,10 +141,7 @@ def _months(rows: pd.DataFrame) -> dict[str, tuple[Callable, np.ndarray]]:
 
 def _told(scored: dict[str, tuple[Callable, np.ndarray]], fewest: int = FEWEST) -> pd.DataFrame:
     """Each metric's function of its values; less than `fewest` values are too few."""
-    told = [
-        score(values) if len(values) >= fewest else (len(values), np.nan, np.nan, np.nan)
-        for score, values in scored.values()
-    ]
+    told = [metrics.score_enough(values, fewest, score) for score, values in scored.values()]
     table = pd.DataFrame(told, columns=SCORE)
     return table.assign(metric=list(scored), too_few=table["n"] < fewest)
 
@@ -234,9 +235,7 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     for group in learnt | scored:
         count = int(learnt[group].sum()) if group in learnt else 0
         of_group = absolute[scored.get(group, nobody)]
-        score = (len(of_group), np.nan, np.nan, np.nan)
-        if len(of_group) >= FEWEST:
-            score = metrics.score_mean(of_group)
+        score = metrics.score_enough(of_group, FEWEST)
         told.append((group, count, count / max(1, len(train)), *score))
     return pd.DataFrame(told, columns=BALANCE_COLUMNS)
 

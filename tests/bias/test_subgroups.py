@@ -33,10 +33,7 @@ def cases(n=2000, sex=None):
 
 
 def saved(folder, table, hard=1.0):
-    """A run folder with two models: `made`, whose errors are `hard` times as large in HARD, and
-
-    `staged`, which is right of three of four cases.
-    """
+    """A run folder of `made`, whose errors in HARD are `hard` times as large, and of `staged`."""
     save_table(folder, table)
     write_json(folder / "data.json", FACTS)
     error = np.random.default_rng(5).normal(1, 8, len(table))

@@ -138,9 +138,6 @@ def test_scores_by_group_are_those_of_the_group_alone(run_folder):
     assert (told["n"] == len(girls)).all()
     bands = table[table["group"].str.contains("years") & (table["metric"] == "mae")]
     assert bands["n"].sum() == len(rows)
-
-
-def test_scores_by_group_of_stages_have_accuracy_and_kappa(run_folder):
     table = subgroups.scores_by_group(run_folder, "stager", "stage", "test")
     assert set(table["metric"]) == {"accuracy", "qwk"}
     rows = scores.case_errors(run_folder, "stager", "stage", "test")

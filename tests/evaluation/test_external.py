@@ -89,9 +89,15 @@ def score(run_folder, folder, name="part"):
 
 
 def test_a_part_of_the_test_split_gets_its_own_figures_again(run_folder, tmp_path):
+    def files():
+        of_run = (path for path in run_folder.rglob("*") if results.FOLDER not in path.parts)
+        return {path: path.read_bytes() for path in of_run if path.is_file()}
+
     folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    before = files()
     _, learnt, here = score(run_folder, folder)
     assert learnt.empty
+    assert files() == before, "scoring leaves the run as it was"
     for model, task in external.saved_models(run_folder):
         values = predictions.VALUE_COLUMNS[task]
         then = predictions.all_rows(run_folder, model, task).set_index("case_id")
@@ -141,19 +147,11 @@ def test_unlabelled_images_are_predicted_with_intervals(run_folder, tmp_path):
     assert told["case_id"].tolist() == table["case_id"].tolist()
     assert told["mean_months"].tolist() == rows["predicted_months"].round(1).tolist()
     assert {"one_months", "two_months", "mean_lower_90", "mean_upper_90", "one_stage"} <= set(told)
-
-
-def test_the_stage_is_that_of_the_months_before_they_are_rounded(run_folder, tmp_path):
-    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
-    table, _, here = score(run_folder, folder)
-    said = predictions.all_rows(here, "mean", "age")
-    said["predicted_months"] = 83.96  # a girl's puberty begins at 84
-    said["sex"] = "female"
+    # The stage is that of the months before they are rounded: a girl's puberty begins at 84.
+    said = rows.assign(predicted_months=83.96, sex="female")
     said.to_parquet(here / "predictions" / "mean.age.parquet", index=False)
-    cases_here = cases.load_cases(here).assign(sex="female")
-    cases_here.to_parquet(here / "cases.parquet", index=False)
-    path = external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
-    told = pd.read_csv(path)
+    table.assign(sex="female").to_parquet(here / "cases.parquet", index=False)
+    told = pd.read_csv(external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool)))
     assert (told["mean_months"] == 84.0).all()
     assert (told["stage of mean_months"] == "pre-puberty").all()
 
@@ -175,30 +173,14 @@ def test_a_name_that_was_another_folders_is_refused(run_folder, tmp_path):
         score(run_folder, folder)
 
 
-def test_scoring_leaves_the_run_as_it_was(run_folder, tmp_path):
-    def files():
-        return {
-            path: path.read_bytes()
-            for path in run_folder.rglob("*")
-            if path.is_file() and results.FOLDER not in path.parts
-        }
-
-    before = files()
-    score(run_folder, part_of(run_folder, tmp_path / "p", lambda table: table["split"] == "test"))
-    assert files() == before
-
-
 def test_a_run_of_real_radiographs_wants_a_folder(run_folder, tmp_path):
+    with pytest.raises(InputError, match="has no model"):
+        external.saved_models(tmp_path)
     with pytest.raises(InputError, match="make score RUN=name DATA=folder"):
         external.find_source(run_folder, "", 20, 1)
     with pytest.raises(InputError, match="is not a folder"):
         external.find_source(run_folder, str(tmp_path / "nowhere"), 20, 1)
     assert external.find_source(run_folder, str(tmp_path), 20, 1) == tmp_path
-
-
-def test_a_folder_without_models_says_so(tmp_path):
-    with pytest.raises(InputError, match="has no model"):
-        external.saved_models(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -96,17 +96,6 @@ def test_the_derived_stage_is_that_of_the_predicted_months(run_folder, table):
     assert known.sum() < (table["split"] == "test").sum()
 
 
-def test_scores_of_a_stage_model(run_folder, table):
-    predicted = table["stage"].fillna(0).to_numpy(int)
-    predicted[::3] = (predicted[::3] + 1) % 5
-    predictions.save_predictions(run_folder, "cnn", "stage", table, sure(predicted))
-    scores = scoring.evaluate(run_folder, "cnn", "stage")
-    assert set(scores["model"]) == {"cnn", "trivial: majority stage"}
-    known = (table["split"] == "test") & table["stage"].notna()
-    expected = np.mean(predicted[known] == table["stage"][known].to_numpy(int))
-    assert value(scores, model="cnn", split="test", metric="accuracy") == pytest.approx(expected)
-
-
 def test_trivial_predictors_know_nothing_but_train(run_folder, table):
     predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
     scores = scoring.evaluate(run_folder, "cnn", "age")
@@ -141,15 +130,14 @@ def test_the_labels_are_those_of_the_case_table(run_folder, table):
     pd.testing.assert_frame_equal(*scores)
 
 
-def test_a_split_that_was_not_predicted_is_left_out(run_folder, table):
+def test_a_split_that_was_not_predicted_is_left_out_and_one_without_hard_cases_refused(
+    run_folder, table
+):
     part = table[table["split"].isin(["calibration", "test"])]
     predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
     assert set(scoring.evaluate(run_folder, "cnn", "age")["split"]) == {"calibration", "test"}
     with pytest.raises(InputError, match="no predictions of the split 'external'"):
         scoring.case_errors(run_folder, "cnn", "age", "external")
-
-
-def test_leaving_out_hard_cases_is_refused(run_folder, table):
     part = table.drop(index=table.index[table["split"] == "test"][:1])
     predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
     with pytest.raises(InputError, match=r"predicts 23 of the 24 cases of test"):
@@ -176,16 +164,11 @@ def test_the_largest_errors_come_first(run_folder, table):
     predictions.save_predictions(run_folder, "cnn", "age", table, months)
     worst = scoring.largest_errors(run_folder, "cnn", "test", 2)
     assert worst["case_id"].tolist() == table.loc[[test[7], test[3]], "case_id"].tolist()
+    turned = table.iloc[::-1]  # errors stand in the order of the case table all the same
+    predictions.save_predictions(run_folder, "turned", "age", turned, months.iloc[::-1])
+    pd.testing.assert_frame_equal(scoring.largest_errors(run_folder, "turned", "test", 2), worst)
     assert worst["error_months"].tolist() == pytest.approx([-89, 81])
     assert worst["image_path"].tolist() == table.loc[[test[7], test[3]], "image_path"].tolist()
-
-
-def test_errors_stand_in_the_order_of_the_case_table(run_folder, table):
-    turned = table.iloc[::-1]
-    predictions.save_predictions(run_folder, "cnn", "age", turned, turned["age_months"] + 3)
-    part = scoring.case_errors(run_folder, "cnn", "age", "test")
-    assert part["case_id"].tolist() == table.loc[table["split"] == "test", "case_id"].tolist()
-    assert part["error_months"].tolist() == pytest.approx([3.0] * len(part))
 
 
 def test_the_confusion_matrix_counts_known_stages(run_folder, table):
@@ -195,6 +178,10 @@ def test_the_confusion_matrix_counts_known_stages(run_folder, table):
     assert matrix.iloc[:, 2].tolist() == [(known["stage"] == stage).sum() for stage in range(5)]
     assert matrix.to_numpy().sum() == len(known)
     assert list(matrix.index) == list(stages.STAGE_NAMES["gilsanz_ratib"])
+    scores = scoring.evaluate(run_folder, "cnn", "stage")
+    assert set(scores["model"]) == {"cnn", "trivial: majority stage"}
+    wanted = {"model": "cnn", "split": "test", "metric": "accuracy"}
+    assert value(scores, **wanted) == pytest.approx((known["stage"] == 2).mean())
 
 
 def test_two_models_are_compared_on_the_same_cases(run_folder, table):
@@ -215,6 +202,8 @@ def test_two_models_are_compared_on_the_same_cases(run_folder, table):
 
 
 def test_how_often_test_was_looked_at_is_kept(run_folder, table):
+    predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
+    scoring.case_errors(run_folder, "cnn", "age", "calibration")
     assert len(scoring.tables_scored_on_test(run_folder)) == 0
     for noise in (5, 5, 20):
         predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table, noise))
@@ -227,14 +216,6 @@ def test_how_often_test_was_looked_at_is_kept(run_folder, table):
     predictions.save_predictions(run_folder, "other", "age", part, noisy(part))
     scoring.evaluate(run_folder, "other", "age")
     assert len(scoring.tables_scored_on_test(run_folder)) == 2
-
-
-def test_looking_at_calibration_opens_no_test_split(run_folder, table):
-    predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
-    scoring.case_errors(run_folder, "cnn", "age", "calibration")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 0
-    scoring.case_errors(run_folder, "cnn", "age", "test")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 1
 
 
 def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table):

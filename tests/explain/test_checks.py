@@ -38,18 +38,13 @@ def test_the_right_map_beats_the_controls_and_the_wrong_one_does_not(given):
         (kind, control) for kind in checks.KINDS for control in controls
     }
     assert (gains["n"] == N).all() and (gains["lower"] > 0).all()
+    of_right = points[(points["map"] == "right") & (points["kind"] == "deletion")]["value"]
+    told = checks.curves(corner, *given, of_corner(), "deletion")
+    np.testing.assert_allclose(of_right, told.mean(axis=0))
     ends = points[points["share"].isin([0, 1])].groupby(["kind", "share"])["value"]
     assert (ends.max() - ends.min() < 1e-9).all()  # all maps begin alike and end alike
     _, gains = checks.compare_maps(corner, *given, {"wrong": 1 - of_corner()} | controls)
     assert (gains["value"] < 0).all()
-
-
-def test_the_curves_are_means_over_the_pictures_at_every_step(given):
-    points, _ = checks.compare_maps(corner, *given, {"right": of_corner()})
-    deletion = points[points["kind"] == "deletion"]
-    assert deletion["share"].tolist()[:3] == [0, 0.1, 0.2] and (deletion["n"] == N).all()
-    told = checks.curves(corner, *given, of_corner(), "deletion")
-    np.testing.assert_allclose(deletion["value"], told.mean(axis=0))
 
 
 def test_deletion_begins_at_the_picture_and_insertion_ends_there(given):
@@ -114,12 +109,15 @@ def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are
     rng = np.random.default_rng(1)
     shown = rng.integers(0, 256, (70, SIDE, SIDE)).astype(np.uint8)
     sex = rng.choice([0.0, 1.0], 70)
-    made = networks.custom_cnn(SIDE, CARD, widths=(4, 8), dense_units=8)
+    made = network()
     said = saved.predict(made, shown, sex, flip=False)
     np.testing.assert_allclose(checks.network_score(made)(shown, sex), said, rtol=1e-4)
-    stager = networks.custom_cnn(SIDE, CARD, task="stage", widths=(4, 8), dense_units=8)
+    stager = network("stage")
+    said = saved.predict(stager, shown, sex, flip=False)
+    np.testing.assert_array_equal(checks.named_stage(stager, shown, sex), said.argmax(axis=1))
+    assert checks.named_stage(made, shown, sex) is None
     stage = np.arange(70) % 5
-    said = saved.predict(stager, shown, sex, flip=False)[np.arange(70), stage]
+    said = said[np.arange(70), stage]
     np.testing.assert_allclose(checks.network_score(stager, stage)(shown, sex), said, rtol=1e-4)
 
 
@@ -154,13 +152,6 @@ def test_measures_are_those_of_the_network_after_reload_too(given, tmp_path, tas
     assert {name.split("gain on ")[1] for name in table.index if "gain" in name} == controls
     score = checks.network_score(made, checks.named_stage(made, *given))
     np.testing.assert_allclose(told.covered, checks.occlusion_maps(score, *given), atol=1e-4)
-
-
-def test_the_named_stage_is_the_likeliest(given):
-    made = network("stage")
-    said = saved.predict(made, *given, flip=False)
-    np.testing.assert_array_equal(checks.named_stage(made, *given), said.argmax(axis=1))
-    assert checks.named_stage(network(), *given) is None
 
 
 def test_a_control_learns_from_shuffled_ages_and_leaves_the_network_alone(given):

@@ -108,9 +108,15 @@ def test_the_feature_map_is_the_last_that_is_fine_enough_and_that_nothing_leads_
         grad_cam.feature_layer(made, 100)
 
 
-@pytest.mark.parametrize("kind", ["cnn", "mobilenet"])
-@pytest.mark.parametrize("task", ["age", "stage"])
-@pytest.mark.parametrize("method", grad_cam.METHODS)
+@pytest.mark.parametrize(
+    ("kind", "task", "method"),
+    [
+        ("cnn", "age", "hires_cam"),
+        ("cnn", "stage", "grad_cam"),
+        ("mobilenet", "age", "grad_cam_pp"),
+        ("mobilenet", "stage", "hires_cam"),
+    ],
+)
 def test_maps_are_the_same_alone_together_and_after_reload(given, tmp_path, kind, task, method):
     shown, sex = given
     made = network(kind, task)
@@ -144,22 +150,12 @@ def test_each_stage_has_its_own_map_and_sex_matters(given):
     assert abs(maps[0] - maps[1]).max() > 0.01 * maps[0].max()
     other, _ = grad_cam.heat_maps(made, shown, 1 - sex, stage=np.zeros(N))
     assert abs(maps[0] - other).max() > 0
-
-
-def test_unknown_sex_stands_between(given):
-    shown, _ = given
-    made = network()
-    maps = grad_cam.coarse_maps(made, shown, np.full(N, np.nan))
-    share = grad_cam.coarse_maps(made, shown, np.full(N, 0.25))
-    np.testing.assert_array_equal(maps, share)
-
-
-def test_a_network_without_sex_is_explained(given):
-    shown, sex = given
+    unknown = grad_cam.coarse_maps(made, shown, np.full(N, np.nan), stage=np.zeros(N))
+    share = grad_cam.coarse_maps(made, shown, np.full(N, 0.25), stage=np.zeros(N))
+    np.testing.assert_array_equal(unknown, share)
     made = network(sex_input=False)
     maps, _ = grad_cam.heat_maps(made, shown, sex)
     np.testing.assert_allclose(maps, grad_cam.heat_maps(made, shown, 1 - sex)[0])
-    assert maps.max() > 0
 
 
 def test_what_cannot_be_explained_is_refused(given):
@@ -186,13 +182,8 @@ def test_random_weights_change_the_map_and_not_that_of_an_edge_detector(given):
     assert told["random_share"].iloc[-1] == 1
     assert told["value"][0] == pytest.approx(1)
     assert told["value"].iloc[-1] < 0.6
+    assert checks.likeness(np.zeros((1, 4, 4)), np.eye(4)[None]).tolist() == [0]  # of a flat map
     control = checks.likeness_by_depth(made, lambda one: checks.edge_maps(shown), depths=3)
     assert (control["value"] > 0.999).all()
     for mine, then in zip(made.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, then)
-
-
-def test_likeness_of_flat_maps_is_none():
-    flat, other = np.zeros((2, 4, 4)), np.random.default_rng(0).random((2, 4, 4))
-    assert checks.likeness(flat, other).tolist() == [0, 0]
-    assert checks.likeness(other, other).tolist() == [pytest.approx(1)] * 2

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbhelpers.explain import regions
@@ -64,6 +64,7 @@ def test_boxes_come_back_as_their_outer_edges(path, drawn):
     assert (found[["x_max", "y_max"]].to_numpy() == last).all()
 
 
+@settings(max_examples=30)
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_any_bytes_are_a_clear_error(path, content):
     path.write_bytes(content)
@@ -148,33 +149,17 @@ def turned(degrees: float, side: int = 96, keep_aspect: bool = True) -> np.ndarr
     return geometry.fit_frame(frame, side, keep_aspect)
 
 
-def wrist_mask(affine: np.ndarray, side: int) -> np.ndarray:
-    boxes = table_of(("Wrist", 79.5, 219.5, 230.5, 310.5))
-    return regions.region_masks(boxes, affine, side)["Wrist"]
-
-
 @given(st.floats(-180, 180), st.booleans(), st.sampled_from([24, 48]))
 def test_a_mask_holds_just_the_pixels_between_the_carried_corners(degrees, keep_aspect, side):
     affine = turned(degrees, side, keep_aspect)
-    mask = wrist_mask(affine, side)
+    boxes = table_of(("Wrist", 79.5, 219.5, 230.5, 310.5))
+    mask = regions.region_masks(boxes, affine, side)["Wrist"]
     corners = [[79.5, 219.5], [230.5, 219.5], [230.5, 310.5], [79.5, 310.5]]
     outline = geometry.to_prepared(corners, affine).astype(np.float32)
     for row, column in np.ndindex(side, side):
         depth = cv2.pointPolygonTest(outline, (column, row), True)
         if abs(depth) > 1e-3:
             assert mask[row, column] == (depth > 0)
-
-
-@pytest.mark.parametrize("degrees", [0, 20, -75, 180])
-def test_a_mask_lies_where_the_warped_radiograph_shows_the_box(degrees):
-    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    pixels[220:311, 80:231] = 255
-    shown = geometry.warp(pixels, turned(degrees), 96) > 127
-    mask = wrist_mask(turned(degrees), 96)
-    # They differ where the box's edge runs within a hair of a pixel's centre.
-    assert np.mean(shown != mask) < 0.005
-    middles = [np.argwhere(found).mean(axis=0) for found in (shown, mask)]
-    assert middles[0] == pytest.approx(middles[1], abs=0.5)
 
 
 def test_masks_by_region_and_their_union():
@@ -190,5 +175,3 @@ def test_masks_by_region_and_their_union():
     assert cv2.connectedComponents(masks["DIP"].astype(np.uint8))[0] == 3
     assert not masks["Ulna"].any()
     assert (masks["any"] == (masks["DIP"] | masks["Wrist"])).all()
-    alone = regions.region_masks(boxes[:1], turned(10), 96)
-    assert (masks["Wrist"] == alone["Wrist"]).all()

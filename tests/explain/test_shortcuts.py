@@ -75,14 +75,10 @@ def test_letters_are_found_and_little_else(side):
     assert found[blurred > 0].mean() > 0.98
     around = cv2.dilate(letters(side).astype(np.uint8), np.ones((at(0.1, side) | 1,) * 2))
     assert not found[around == 0].any()
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_a_hand_alone_has_neither_marker_nor_field_edge(side):
     shown, hand = picture(side, marker=False)
-    found = shortcuts.find_places(shown, hand)
-    assert not found[MARKER].any() and not found[FIELD_EDGE].any()
-    np.testing.assert_array_equal(found[BACKGROUND], ~hand)
+    alone = shortcuts.find_places(shown, hand)
+    assert not alone[MARKER].any() and not alone[FIELD_EDGE].any()
+    np.testing.assert_array_equal(alone[BACKGROUND], ~hand)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -93,14 +89,6 @@ def test_edges_of_the_field_are_found_along_their_length(side):
         assert strip.any(axis=1).mean() > 0.85
     assert found[FIELD_EDGE].mean() < 0.17
     assert found[MARKER][letters(side)].mean() > 0.98
-
-
-def test_a_bright_strip_and_a_bright_plate_are_no_markers():
-    shown, hand = picture(marker=False)
-    shown[:, 6:9] = 235
-    shown[10:40, 66:90] = 235
-    shown[hand] = drawn_hand()[0][hand]
-    assert not shortcuts.find_places(shown, hand)[MARKER].any()
 
 
 def test_the_end_of_a_forearm_outside_its_outline_is_no_edge():
@@ -139,15 +127,6 @@ def test_places_and_hand_part_the_picture(seed, side, share):
     assert tuple(found) == PLACES
     assert all(mask.dtype == bool and mask.shape == hand.shape for mask in found.values())
     np.testing.assert_array_equal(sum(mask.astype(int) for mask in found.values()), ~hand)
-
-
-def test_many_pictures_are_looked_at_one_by_one():
-    both = [picture(), picture(marker=False)]
-    shown, hands = (np.stack(each) for each in zip(*both, strict=True))
-    found = shortcuts.places_of(shown, hands)
-    assert found[MARKER].any(axis=(1, 2)).tolist() == [True, False]
-    none = shortcuts.places_of(shown[:0], hands[:0])
-    assert {mask.shape for mask in none.values()} == {(0, SIDE, SIDE)}
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -192,6 +171,16 @@ def test_cases_without_the_place_or_without_energy_do_not_count():
     assert told["n"].to_dict() == {MARKER: 5, FIELD_EDGE: 0, BACKGROUND: 9, "hand": 9}
     assert told.loc[FIELD_EDGE, "note"] == regions.TOO_FEW
     assert told.loc[MARKER, "note"] == "" and told.loc[MARKER, "value"] == pytest.approx(1)
+    few, asked = regions.FEWEST - 1, []
+    places = shortcuts.places_of(shown[:few], hands[:few])
+    told = shortcuts.masking_effect(
+        lambda *given: asked.append(given), shown[:few], np.zeros(few), np.zeros(few), places
+    )
+    assert told["n"].tolist() == [few, 0, few] and not asked
+    assert (told["note"] == regions.TOO_FEW).all()
+    assert told[shortcuts.EFFECT].isna().all(axis=None)
+    none = shortcuts.places_of(shown[:0], hands[:0])
+    assert {mask.shape for mask in none.values()} == {(0, SIDE, SIDE)}
 
 
 def test_a_score_that_reads_the_marker_is_found_out_and_one_of_the_hand_is_not():
@@ -221,24 +210,6 @@ def test_a_score_that_reads_the_marker_is_found_out_and_one_of_the_hand_is_not()
     told = shortcuts.masking_effect(reads_hand, shown, sex, np.full(N, 90.0), places)
     assert (told[["difference", "lower", "upper", "prediction_change"]] == 0).all(axis=None)
     assert (told["mae_before"] > 0).all()
-
-
-def test_few_cases_have_a_note_and_no_value():
-    shown, hands = many(regions.FEWEST - 1)
-    asked = []
-    told = shortcuts.masking_effect(
-        lambda *given: asked.append(given),
-        shown,
-        np.zeros(len(shown)),
-        np.zeros(len(shown)),
-        shortcuts.places_of(shown, hands),
-    )
-    energy = shortcuts.place_energy(np.ones(shown.shape), shortcuts.places_of(shown, hands), hands)
-    assert told["n"].tolist() == [len(shown), 0, len(shown)]
-    for table, values in ((told, shortcuts.EFFECT), (energy, ["value", "lower", "upper"])):
-        assert (table["note"] == regions.TOO_FEW).all()
-        assert table[values].isna().all(axis=None)
-    assert not asked
 
 
 def test_the_figure_tints_places_and_says_how_many_have_them():
