@@ -30,14 +30,12 @@ help: ## Show this list.
 	@echo 'PYTHON=python3.12 make ... picks the Python that .venv is made with.'
 	@printf 'Profiles:'; for p in params/*/; do printf ' %s' "$$(basename "$$p")"; done; echo
 
-# `exec` makes the command a child of make itself, and --bound ends it with make: whatever
-# is killed, nothing goes on writing into the run folder.
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --weights "$$WEIGHTS" --bound $$PPID
+	  --weights "$$WEIGHTS"
 
 score: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA" --bound $$PPID
+	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA"
 
 test: $(INSTALLED)
 	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \

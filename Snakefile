@@ -5,40 +5,63 @@
     snakemake --cores 4 --keep-going --resources gpu=1 --config profile=demo
 """
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT))
 
-from nbhelpers.batch import profiles, reach, status
+from nbhelpers import workspace
+from nbhelpers.batch import profiles, status
 
 PROFILE = profiles.read_profile(PROJECT, config.get("profile", "demo"))
 FOLDER = Path(config.get("folder") or PROJECT / "reports" / PROFILE.name).resolve()
 PROFILE = profiles.without_unnamed_scoring(PROFILE, FOLDER, config.get("data") or "")
-HELPERS = PROJECT / "nbhelpers"
-GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds the GPU at a time
-WHOLE_MACHINE = (1, 2, 3, 4)  # these use every core; the others share them
+# What a figure can depend on; pages are rendered anew without a run.
+HELPERS = [path for path in Path(workspace.__file__).parent.rglob("*.py") if path.parent.name != "batch"]
+GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds a GPU at a time
+ALONE = (1,)  # nothing runs beside these: two views write one case table
+# These may use every core, and still two of them end sooner side by side than in turn: a training
+# step keeps the second core busy a fifth of the time.
+ALL_CORES = (1, 2, 3, 4)
+HELD = workspace.lock_folder(FOLDER)  # beside the batch that called, and the runs that follow
 
 
 workdir: FOLDER
 
 
+def half():
+    return max(1, workflow.cores // 2)
+
+
+def stamp(run):
+    return str(status.done_path(Path(), run.name))
+
+
 def inputs(run):
-    """Everything that makes a run out of date when it is newer than the run's stamp."""
+    """What makes a run out of date when it is newer than its stamp.
+
+    Named from the run folder: Snakemake would take braces in a folder's name for wildcards.
+    """
     shared = PROFILE.folder / profiles.SHARED
-    return [
-        run.notebook,
-        run.settings,
-        *([shared] if shared.exists() else []),
-        *reach.helpers_reached(run.notebook, HELPERS if HELPERS.is_dir() else None),
-        *(status.done_path(FOLDER, earlier.name) for earlier in profiles.upstream(PROFILE.runs, run)),
-    ]
+    files = [run.notebook, run.settings, *HELPERS, *([shared] if shared.exists() else [])]
+    earlier = [stamp(one) for one in profiles.upstream(PROFILE.runs, run)]
+    return [os.path.relpath(file, FOLDER) for file in files] + earlier
+
+
+def command(run):
+    words = [sys.executable, "-m", "nbhelpers.batch", "run", PROFILE.name, run.name, "--inside"]
+    words += ["--project", str(PROJECT), "--folder", str(FOLDER)]
+    words += ["--cores", str(workflow.cores if run.number in ALL_CORES else half())]
+    words += [f"--{name}={config.get(name) or ''}" for name in ("data", "weights")]
+    return lambda wildcards: shlex.join(words)  # a function's text may have braces too
 
 
 rule all:
     input:
-        [str(status.done_path(FOLDER, run.name)) for run in PROFILE.runs],
+        [stamp(run) for run in PROFILE.runs],
 
 
 for run in PROFILE.runs:
@@ -47,21 +70,13 @@ for run in PROFILE.runs:
         name:
             run.name.replace(".", "__").replace("-", "_")
         input:
-            [str(path) for path in inputs(run)],
+            inputs(run),
         output:
-            str(status.done_path(FOLDER, run.name)),
-        threads: workflow.cores if run.number in WHOLE_MACHINE else max(1, workflow.cores // 2)
+            stamp(run),
+        threads: workflow.cores if run.number in ALONE else half()
         resources:
             gpu=int(run.number in GPU_NOTEBOOKS),
         params:
-            run=run.name,
-            profile=PROFILE.name,
-            python=sys.executable,
-            project=str(PROJECT),
-            folder=str(FOLDER),
-            data=config.get("data") or "",
-            weights=config.get("weights") or "",
+            command=command(run),
         shell:
-            "exec {params.python:q} -m nbhelpers.batch run {params.profile} {params.run} --inside"
-            " --project {params.project:q} --folder {params.folder:q} --data={params.data:q}"
-            " --weights={params.weights:q} --cores {threads} --bound $PPID"
+            "exec {params.command}"

@@ -1,14 +1,7 @@
-"""Where data and outputs are on Kaggle, on Colab and here; safe writes; progress.
+"""The ground that everything stands on: where data and outputs are, safe writes, clear errors.
 
-The machine that a run has: processor, memory, GPU, and the versions that can change a figure.
-
-One function of many files, called by fresh Pythons side by side.
-
-Threads would wait for each other where a hand is sought, and other kinds of processes are unsafe
-here (see `preparation`). Each worker imports one function alone, is asked one line at a time, and
-ends when nobody asks any more, however its owner ended. Arrays come back as bytes, never pickled.
-
-Locks on files of a run folder. The system frees them with the process, however it ends.
+Also the lock of a run folder, the log and progress bars, work on all cores, and the machine and
+versions that a run records because they can change a figure.
 """
 
 import contextlib
@@ -19,23 +12,19 @@ import importlib.metadata
 import json
 import os
 import platform
-import queue
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import cv2
 import joblib
-import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 KAGGLE_INPUT = Path("/kaggle/input")
@@ -301,168 +290,54 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
     log(f"{label}: {done:,} in {time.monotonic() - started:.1f} s")
 
 
-PATIENCE = 10.0  # seconds that a process which was killed gets to disappear
+def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
+    """Hold a run folder until the file that is given is closed, or its process ends.
 
-
-@contextlib.contextmanager
-def hold(path: Path, busy: str, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
-    """Hold a lock; raises InputError(`busy`) when another process keeps it for `wait` seconds.
-
-    `{process}` in `busy` becomes the number of the process that holds it, where that is known.
-    """
-    with explained_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if not _try(descriptor, shared, wait):
-            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
-            raise InputError(busy.replace("{process}", holder))
-        with explained_errors(path):
-            os.pwrite(descriptor, b"%-20d\n" % os.getpid(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def end_leftovers(path: Path) -> None:
-    """End what a killed run left behind: processes that still hold its kernel's lock.
-
-    Raises InputError when they cannot be ended, so that no two kernels write the same files.
-    """
-    if not path.exists():
-        return
-    with explained_errors(path):
-        descriptor = os.open(path, os.O_RDWR)
-    try:
-        if _try(descriptor, wait=1.0):
-            return
-        group = os.pread(descriptor, 20, 0).decode().strip()
-        if group.isdigit() and int(group) > 1:
-            log(f"ending process group {group}, left behind by a run that was killed")
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(group), signal.SIGKILL)
-        if not _try(descriptor, wait=PATIENCE):
-            raise InputError(
-                f"{path}: the kernel of an earlier run (process group {group or 'unknown'}) still "
-                "writes. End it and run the same command again."
-            )
-    finally:
-        os.close(descriptor)
-
-
-def _try(descriptor: int, shared: bool = False, wait: float = 0.0) -> bool:
-    """Take the lock, trying for `wait` seconds."""
-    until = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(0.05)
-
-
-COMMAND = "from nbhelpers.workspace import serve; from {0} import {1}; serve({1})"
-
-
-Each = Callable[..., Iterator[np.ndarray]]
-
-
-@contextlib.contextmanager
-def workers(function: Callable[..., np.ndarray]) -> Iterator[Each]:
-    """Workers, one a core, that end with the block; gives `each(paths, *arguments)`.
-
-    It gives what `function(path, *arguments)` gives of each path, uint8, in their order. Raises
-    InputError as the function does, and where a worker was ended from outside.
+    The lock is the system's, so it is free again however its holder ends.
 
     Args:
-        function: stands in a file under its own name. Its arguments are plain, as JSON has them.
+        alone: refuse every other holder; otherwise share the folder with those who share it.
+
+    Raises:
+        InputError: naming the processes that hold it.
     """
-    count = cores()
-    if count <= 1:
-
-        def each(paths: Sequence[str | Path], *arguments: object) -> Iterator[np.ndarray]:
-            with _one_thread():
-                for path in paths:
-                    yield function(path, *arguments)
-
-        yield each
-        return
-    with contextlib.ExitStack() as undo:
-        idle: queue.SimpleQueue = queue.SimpleQueue()
-        for _ in range(count):
-            idle.put(undo.enter_context(_worker(function)))
-        pool = ThreadPoolExecutor(count)
-        undo.callback(pool.shutdown, wait=True, cancel_futures=True)
-
-        def ask(question: list) -> np.ndarray:
-            worker = idle.get()
-            try:
-                return _answer(worker, question)
-            finally:
-                idle.put(worker)
-
-        yield lambda paths, *arguments: pool.map(ask, [[str(path), *arguments] for path in paths])
-
-
-@contextlib.contextmanager
-def _worker(function: Callable) -> Iterator[subprocess.Popen]:
-    folder = str(Path(__file__).parents[1])
-    known = os.environ.get("PYTHONPATH")
-    paths = os.pathsep.join([folder, known] if known else [folder])
-    command = COMMAND.format(function.__module__, function.__name__)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    environment = os.environ | {"PYTHONPATH": paths}
-    with subprocess.Popen([sys.executable, "-c", command], env=environment, **pipes) as worker:
-        try:
-            yield worker
-        finally:
-            with contextlib.suppress(OSError):
-                worker.stdin.close()
-
-
-def _answer(worker: subprocess.Popen, question: list) -> np.ndarray:
-    with contextlib.suppress(BrokenPipeError):
-        worker.stdin.write(json.dumps(question).encode() + b"\n")
-        worker.stdin.flush()
-    line = worker.stdout.readline()
-    answer = json.loads(line) if line.endswith(b"\n") else {}
-    if "refused" in answer:
-        raise InputError(answer["refused"])
-    content = worker.stdout.read(int(np.prod(answer["shape"]))) if answer else b""
-    if not answer or len(content) < np.prod(answer["shape"]):
-        raise InputError(
-            f"a worker ended while it looked at {question[0]}, most likely for lack of memory. "
-            "Set NBHELPERS_CORES to fewer cores and run again."
-        )
-    return np.frombuffer(content, np.uint8).reshape(answer["shape"])
-
-
-def serve(function: Callable[..., np.ndarray]) -> None:
-    """The worker: a question a line of standard input, an answer a line and its bytes."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not be taken for an answer
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt), _one_thread():
-        for line in sys.stdin.buffer:
-            try:
-                made = np.ascontiguousarray(function(*json.loads(line)), np.uint8)
-                answer, content = {"shape": made.shape}, made.tobytes()
-            except InputError as error:
-                answer, content = {"refused": str(error)}, b""
-            answers.write(json.dumps(answer).encode() + b"\n" + content)
-            answers.flush()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV without threads of its own: every core has a process already."""
-    own = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    path = run_folder / "state" / "lock"
+    with explained_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = path.open("a+")
     try:
-        yield
-    finally:
-        cv2.setNumThreads(own)
+        take_lock(held, alone)
+    except InputError:
+        held.close()
+        raise
+    with explained_errors(path):
+        held.write(f"{os.getpid()}\n")
+        held.flush()
+    return held
+
+
+def take_lock(held: TextIO, alone: bool) -> None:
+    """Change how a run folder is held; raises InputError as `lock_folder`."""
+    try:
+        fcntl.flock(held, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.seek(0)
+        known = dict.fromkeys(int(line) for line in held if int(line) != os.getpid())
+        holders = " ".join(str(process) for process in known if _lives(process)) or "unknown"
+        raise InputError(
+            f"{Path(held.name).parents[1]} is in use by process {holders}. Wait for it, end it "
+            f"with `kill {holders}`, or name another folder with RUN=."
+        ) from None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 IDLE_SECONDS = 20  # after which joblib's workers leave

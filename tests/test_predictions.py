@@ -53,20 +53,6 @@ def test_a_table_of_ages_comes_back(tmp_path):
     assert predictions.saved_models(tmp_path, "stage") == []
 
 
-def test_intervals_and_probabilities(tmp_path):
-    cases = case_table()
-    months = np.full((len(cases), 1), 100.0)
-    ends = np.column_stack([months - 10, months + 12])
-    predictions.save_predictions(tmp_path, "cnn", "age", cases, months, intervals=ends)
-    table = predictions.all_rows(tmp_path, "cnn", "age")
-    assert (table["lower_months"] == 90).all()
-    assert (table["upper_months"] == 112).all()
-    shares = probabilities(len(cases))
-    predictions.save_predictions(tmp_path, "cnn", "stage", cases, shares.astype("float32"))
-    table = predictions.all_rows(tmp_path, "cnn", "stage")
-    np.testing.assert_allclose(table[predictions.STAGE_COLUMNS], shares, atol=1e-6)
-
-
 def test_only_calibration_and_out_of_fold_rows_may_be_fitted_on(tmp_path):
     cases = case_table()
     months = np.full(len(cases), 100.0)
@@ -99,16 +85,6 @@ def test_nothing_that_is_fitted_depends_on_the_test_split(tmp_path):
     assert "test" not in set(rows["clean"]["split"])
 
 
-def test_rows_of_test_are_not_even_read(tmp_path, monkeypatch):
-    cases = case_table()
-    months = np.full(len(cases), 100.0)
-    predictions.save_predictions(tmp_path, "m", "age", cases, months, out_of_fold=True)
-    read = []
-    monkeypatch.setattr(predictions, "check_table", lambda table, task: read.append(table))
-    predictions.fitting_rows(tmp_path, "m", "age")
-    assert set(read[0]["split"]) == {"calibration", "train"}
-
-
 def test_the_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     cases = case_table()
     predictions.save_predictions(tmp_path, "cnn", "age", cases, np.full(len(cases), 1.0))
@@ -126,26 +102,20 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 BAD_AGES = {
-    "one too few": lambda cases: (cases, np.ones(len(cases) - 1), None),
-    "a NaN": lambda cases: (cases, np.where(np.arange(len(cases)) == 7, np.nan, 1.0), None),
-    "an infinity": lambda cases: (cases, np.where(np.arange(len(cases)) == 7, np.inf, 1.0), None),
-    "probabilities": lambda cases: (cases, probabilities(len(cases)), None),
-    "an interval upside down": lambda cases: (
-        cases,
-        np.ones(len(cases)),
-        np.tile([2.0, 1.0], (len(cases), 1)),
-    ),
-    "a case twice": lambda cases: (cases.assign(case_id="c1"), np.ones(len(cases)), None),
-    "a case without id": lambda cases: (cases.assign(case_id=None), np.ones(len(cases)), None),
-    "a word for sex": lambda cases: (cases.assign(sex="boy"), np.ones(len(cases)), None),
+    "one too few": lambda cases: (cases, np.ones(len(cases) - 1)),
+    "a NaN": lambda cases: (cases, np.where(np.arange(len(cases)) == 7, np.nan, 1.0)),
+    "probabilities": lambda cases: (cases, probabilities(len(cases))),
+    "a case twice": lambda cases: (cases.assign(case_id="c1"), np.ones(len(cases))),
+    "a case without id": lambda cases: (cases.assign(case_id=None), np.ones(len(cases))),
+    "a word for sex": lambda cases: (cases.assign(sex="boy"), np.ones(len(cases))),
 }
 
 
 @pytest.mark.parametrize("change", BAD_AGES.values(), ids=BAD_AGES)
 def test_bad_ages_are_refused(tmp_path, change):
-    cases, months, intervals = change(case_table())
+    cases, months = change(case_table())
     with pytest.raises(ValueError):
-        predictions.save_predictions(tmp_path, "m", "age", cases, months, intervals)
+        predictions.save_predictions(tmp_path, "m", "age", cases, months)
     assert not list(tmp_path.rglob("*.parquet"))
 
 

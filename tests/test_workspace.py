@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -245,3 +246,41 @@ def test_what_is_missing_is_named_with_the_notebook_that_makes_it(
 ):
     with pytest.raises(workspace.InputError, match=f"Run notebook {notebook} into"):
         workspace.find_run_file(tmp_path, name)
+
+
+def test_a_lock_is_shared_only_by_those_who_share(tmp_path: Path):
+    code = "from nbhelpers import workspace; import pathlib, sys; "
+    code += "workspace.lock_folder(pathlib.Path(sys.argv[1]), alone=sys.argv[2] == 'alone')"
+
+    def other(how: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path, how], cwd=ROOT, capture_output=True, text=True
+        )
+        return done.stderr
+
+    with workspace.lock_folder(tmp_path, alone=True) as held:
+        assert f"in use by process {os.getpid()}." in other("shared")
+        workspace.take_lock(held, alone=False)
+        assert other("shared") == ""
+        assert f"in use by process {os.getpid()}." in other("alone")
+    assert other("alone") == ""
+
+
+def looked_at(number: int, words: str) -> str:
+    """Stands in for what a worker does with one file."""
+    if words == "end" and number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if words == "refuse" and number == 3:
+        raise workspace.InputError("3.png is empty.")
+    return f"{number} {words}"
+
+
+def test_work_on_all_cores_comes_back_in_order_and_says_what_went_wrong(monkeypatch):
+    monkeypatch.setenv("NBHELPERS_CORES", "2")
+    expected = [f"{number} in turn" for number in range(9)]
+    assert list(workspace.parallel(looked_at, range(9), "in turn")) == expected
+    with pytest.raises(workspace.InputError, match=r"3\.png is empty"):
+        list(workspace.parallel(looked_at, range(9), "refuse"))
+    with pytest.raises(workspace.InputError, match="most likely for lack of memory"):
+        list(workspace.parallel(looked_at, range(9), "end"))
+    assert list(workspace.parallel(looked_at, range(9), "in turn")) == expected

@@ -20,10 +20,6 @@ def done_path(run_folder: Path, run: str) -> Path:
     return run_folder / FOLDER / f"{run}.done"
 
 
-def lock_path(run_folder: Path, name: str) -> Path:
-    return run_folder / FOLDER / f"{name}.lock"
-
-
 def results_path(run_folder: Path, run: str) -> Path:
     return run_folder / "results" / f"{run}.json"
 
@@ -38,47 +34,37 @@ def page_path(run_folder: Path, run: str) -> Path:
 
 def write_state(run_folder: Path, run: str, status: str, **facts: object) -> dict[str, object]:
     """Record how a run stands: message, error (name of its class), cell, seconds."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    state = {"run": run, "status": status, "time": now, **facts}
+    state = {"run": run, "status": status, "time": _now(), **facts}
     write_json(run_folder / FOLDER / f"{run}.json", state)
     return state
 
 
 def read_state(run_folder: Path, run: str) -> dict[str, object]:
     """How the last attempt went; `{}` when there was none."""
-    try:
-        return json.loads((run_folder / FOLDER / f"{run}.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
+    path = run_folder / FOLDER / f"{run}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def mark_done(run_folder: Path, run: str, weights: str = "") -> None:
     """Stamp a run as complete; `weights` is what its network started from, "" where it has none."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(done_path(run_folder, run), {"time": now, "weights": weights})
+    write_json(done_path(run_folder, run), {"time": _now(), "weights": weights})
 
 
-def forget_incomplete(run_folder: Path, runs: list[str]) -> None:
-    """A run whose results file is gone is not complete, whatever its stamp says."""
-    for run in runs:
-        if not results_path(run_folder, run).exists():
-            done_path(run_folder, run).unlink(missing_ok=True)
+def forget_incomplete(run_folder: Path, weights: dict[str, str]) -> None:
+    """Remove the stamps of runs that have no results, or began from other weights than now asked.
 
-
-def forget_other_weights(run_folder: Path, weights: dict[str, str]) -> None:
-    """A run is not complete that started from other weights than asked for now (run -> weights)."""
+    Args:
+        weights: run -> the weights it is asked to start from, "" where it has no network.
+    """
     for run, wanted in weights.items():
         stamp = done_path(run_folder, run)
-        if stamp.exists() and _stamped_weights(stamp) != wanted:
+        if not stamp.exists():
+            continue
+        if not results_path(run_folder, run).exists():
+            stamp.unlink()
+        elif json.loads(stamp.read_text())["weights"] != wanted:
             log(f"{run} started from other weights; now weights={wanted}: it runs again")
             stamp.unlink()
-
-
-def _stamped_weights(stamp: Path) -> str:
-    try:
-        return json.loads(stamp.read_text())["weights"]
-    except ValueError:  # from before stamps held more than the time: no run had weights
-        return ""
 
 
 def settle(run_folder: Path, runs: list[str]) -> None:
@@ -87,3 +73,7 @@ def settle(run_folder: Path, runs: list[str]) -> None:
         if read_state(run_folder, run).get("status") == RUNNING:
             message = "It was stopped before its end. The same command runs it again."
             write_state(run_folder, run, STOPPED, message=message)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

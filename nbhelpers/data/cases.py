@@ -70,6 +70,25 @@ def fingerprint(
     }
 
 
+def refuse_other_data(run_folder: Path, data: str) -> None:
+    """Raise InputError when a run folder was made from other radiographs than there are now.
+
+    Args:
+        data: the folder of radiographs; empty: the one that the run folder was made from.
+    """
+    if not (run_folder / "data.json").exists():
+        return
+    facts = read_json(run_folder / "data.json")
+    recorded = facts["fingerprint"]
+    place = Path(data or recorded["data_folder"])
+    if not place.is_dir():
+        log(f"note: {place} is gone; later runs read what {run_folder.name} has kept")
+        return
+    external = Path(recorded["external_folder"]) if recorded.get("external_folder") else None
+    found = read_cases(place, external, facts["stage_cuts"])
+    require_same_fingerprint(run_folder, fingerprint(place, found, external))
+
+
 def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int, int]:
     label, folder = next(item for item in folders if path.is_relative_to(item[1]))
     facts = path.stat()

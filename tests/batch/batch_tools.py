@@ -27,16 +27,6 @@ results.parent.mkdir(parents=True, exist_ok=True)
 content = {"run": run, "title": run, "question": "Does it run?", "scores": [], "seconds": 0.1}
 results.with_suffix(".new").write_text(json.dumps({**content, "steps": steps, "at": time.time()}))
 results.with_suffix(".new").replace(results)"""
-# Appends to a file for ever, in the kernel and in a process that it forked, unless `go` is there.
-WRITE_FOR_EVER = """import os, pathlib, time
-here = pathlib.Path(run_folder)
-def write(name):
-    while True:
-        with open(here / name, "a") as file:
-            file.write("x")
-        time.sleep(0.02)
-if not (here / "go").exists():
-    write("kernel" if os.fork() else "forked")"""
 
 
 def write_notebook(path: Path, *code: str, parameters: str = PARAMETERS, title: str = "") -> None:

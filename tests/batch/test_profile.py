@@ -14,11 +14,9 @@ from batch_tools import (
     ROOT,
     SAVE,
     clean_environment,
-    command,
     execute,
     make_report,
     started,
-    wait_for,
     write_notebook,
     write_project,
 )
@@ -38,13 +36,8 @@ FAIL = "raise RuntimeError('of no use')"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with a copy of the helpers: 02 reaches metrics, 04 results, both workspace."""
-    folder = write_project(
-        tmp_path / "project",
-        RUNS,
-        n02=f"from nbhelpers import metrics\n{SAVE}",
-        n04=f"from nbhelpers import results\n{SAVE}",
-    )
+    """A project with a copy of the helpers."""
+    folder = write_project(tmp_path / "project", RUNS)
     shutil.copytree(ROOT / "nbhelpers", folder / "nbhelpers")
     return folder
 
@@ -78,8 +71,8 @@ def test_only_what_a_change_reaches_runs_again(project: Path):
     edit(project / "params" / "demo" / "04_hog_xgboost.yaml", "steps: 5\n")
     assert reruns() == {"04_hog_xgboost", "05_ensembling"}
     edit(project / "nbhelpers" / "metrics.py", "# changed\n")
-    assert reruns() == {"02_cnn_tuning", "05_ensembling"}
-    edit(project / "nbhelpers" / "models" / "training.py", "# reached by none of them\n")
+    assert reruns() == set(RUNS)
+    edit(project / "nbhelpers" / "batch" / "pages.py", "# no figure depends on it\n")
     assert reruns() == set()
     (project / "reports" / "demo" / "results" / "05_ensembling.json").unlink()
     assert reruns() == {"05_ensembling"}
@@ -176,28 +169,26 @@ def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_runs_share_cores_and_two_of_a_kind_never_overlap(tmp_path: Path):
-    """Two that need a GPU, and two views: both write the case table, the first may draw the set."""
-    note = """import os
-from pathlib import Path
-with open(Path(run_folder) / "cores", "a") as file:
-    file.write(f"{run} {os.environ['NBHELPERS_CORES']}\\n")
-"""
+@pytest.mark.parametrize("gpu", [True, False])
+def test_views_never_overlap_nor_do_networks_where_there_is_a_gpu(tmp_path: Path, gpu: bool):
+    """Two views write one case table, and the first may draw the set."""
     views = ("01_preprocessing.frame", "01_preprocessing.hand")
     networks = ("02_cnn_tuning", "03_transfer_learning")
-    others = ("06_grad_cam", "07_bias_analysis")
-    runs = dict.fromkeys((*views, *others), "") | {name: f"model: {name}\n" for name in networks}
-    code = {f"n{number}": note + SAVE for number in ("01", "02", "03", "06", "07")}
-    project = write_project(tmp_path, runs, **code)
-    done = report(project, "--cores", "4")
+    runs = dict.fromkeys(views, "") | {name: f"model: {name}\n" for name in networks}
+    wait = "import time\ntime.sleep(1)\n"
+    project = write_project(tmp_path, runs, **{f"n0{number}": wait + SAVE for number in (1, 2, 3)})
+    environment = clean_environment(project)
+    if gpu:
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho A GPU\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    done = execute(project, "profile", "demo", "--cores", "4", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    cores = (project / "reports" / "demo" / "cores").read_text().split()
-    expected = dict.fromkeys((*views, *networks), "4") | dict.fromkeys(others, "2")
-    assert dict(zip(cores[::2], cores[1::2], strict=True)) == expected
     lines = [line.split() for line in done.stdout.splitlines()]
-    for pair in (views, networks):
+    in_turn = ["started", "finished"] * 2
+    for pair, turns in ((views, True), (networks, gpu)):
         said = [words[1] for words in lines if len(words) > 2 and words[2] in pair]
-        assert said == ["started", "finished"] * 2
+        assert (said == in_turn) == turns
 
 
 def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Path):
@@ -207,27 +198,6 @@ def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Pat
     assert done.stderr.splitlines() == [done.stderr.strip()]
     assert "05_ensembling.yaml" in done.stderr and "Did you mean model?" in done.stderr
     assert not (project / "reports").exists()
-
-
-@pytest.mark.slow
-def test_two_batches_into_one_folder_the_second_is_refused_at_once(tmp_path: Path):
-    wait = """import time
-from pathlib import Path
-Path(run_folder, "begun").touch()
-while not Path(run_folder, "go").exists():
-    time.sleep(0.05)
-"""
-    project = write_project(tmp_path, {"01_preprocessing": ""}, n01=wait + SAVE)
-    options = {"cwd": project, "env": clean_environment(project), "stdout": subprocess.DEVNULL}
-    first = subprocess.Popen(command(project, "profile", "demo"), **options)
-    wait_for(lambda: (project / "reports" / "demo" / "begun").exists() or first.poll() is not None)
-    for arguments in (("profile", "demo"), ("run", "demo", "01_preprocessing")):
-        second = execute(project, *arguments)
-        assert second.returncode == 2
-        assert f"is in use by process {first.pid}" in second.stderr
-        assert len(second.stderr.splitlines()) == 1
-    (project / "reports" / "demo" / "go").touch()
-    assert first.wait(60) == 0
 
 
 def test_another_data_set_is_refused_and_nothing_is_touched(tmp_path: Path, radiographs: Path):

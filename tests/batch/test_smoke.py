@@ -28,13 +28,9 @@ FOLDER = ROOT / "reports" / "smoke"
 @pytest.fixture(scope="module")
 def smoke() -> str:
     """What `make report PROFILE=smoke` prints, begun with nothing in the run folder."""
-    lock = status.lock_path(FOLDER, "folder")
-    with workspace.hold(lock, "Other tests run in reports/smoke. Wait for process {process}."):
-        for path in [*FOLDER.iterdir(), *lock.parent.iterdir()]:
-            if path.is_file() and path != lock:
-                path.unlink()
-            elif path.is_dir() and path != lock.parent:
-                shutil.rmtree(path)
+    with workspace.lock_folder(FOLDER, alone=True):
+        for path in FOLDER.iterdir():
+            path.unlink() if path.is_file() else shutil.rmtree(path)
     done = execute(ROOT, "profile", "smoke", timeout=1200)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return done.stdout

@@ -76,7 +76,7 @@ def store_against_memory(model: keras.Model, data: tuple) -> float:
     rows = np.arange(len(images))
 
     def from_store():
-        streamed = Batches(images, rows, sex, months, BATCH, order=(0, 0))
+        streamed = Batches(images, rows, sex, months, BATCH, seed=0)
         model.fit(streamed, verbose=0, shuffle=False)
 
     def from_memory():
@@ -124,19 +124,16 @@ def head_against_base(folder: Path) -> tuple[float, float]:
     backbones.freeze(network)
     compiled(network)
     rows = np.arange(BASE_CASES)
-    streamed = Batches(images, rows, sex, months, BATCH, order=(0, 0))
+    streamed = Batches(images, rows, sex, months, BATCH, seed=0)
     network.fit(streamed, verbose=0, shuffle=False)
     through_base = HEAD_EPOCHS * seconds(lambda: network.fit(streamed, verbose=0, shuffle=False))
     known = []
-    computing = seconds(
-        lambda: known.append(features.compute(network, images, rows, rows, folder, "vgg16"))
-    )
+    computing = seconds(lambda: known.append(features.compute(network, images, rows, rows)))
     head = compiled(features.head_network(network))
 
     def ten_epochs():
-        for epoch in range(HEAD_EPOCHS):
-            fed = features.FeatureBatches(known[0], rows, sex, months, BATCH, order=(0, epoch))
-            head.fit(fed, verbose=0, shuffle=False)
+        fed = features.FeatureBatches(known[0], rows, sex, months, BATCH, seed=0)
+        head.fit(fed, epochs=HEAD_EPOCHS, verbose=0, shuffle=False)
 
     ten_epochs()
     on_features = seconds(ten_epochs)

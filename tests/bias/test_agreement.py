@@ -74,13 +74,6 @@ def test_intervals_hold_the_truth_as_often_as_promised():
         assert 0.90 < np.mean(often) <= 0.99, name
 
 
-def test_exchanged_months_turn_the_sign():
-    truth, predicted = pair()
-    one, other = differences(truth, predicted), differences(predicted, truth)
-    assert one.loc["mean_difference", "value"] == -other.loc["mean_difference", "value"]
-    assert one.loc["lower_limit", "value"] == pytest.approx(-other.loc["upper_limit", "value"])
-
-
 def test_slopes_are_those_of_a_line_through_the_errors():
     truth, predicted = pair(n=300)
     predicted = 20 + 0.8 * predicted
@@ -103,26 +96,6 @@ def test_even_the_best_model_has_a_slope_on_truth():
     assert 0.35 < half < 0.65
 
 
-def test_months_that_spread_alike_have_no_slope_on_their_mean():
-    random = np.random.default_rng(3)
-    age = random.normal(125, 40, 3000)
-    truth, predicted = age + random.normal(0, 8, (2, 3000))
-    told = slopes(truth, predicted)
-    assert told.loc["on_mean", "lower"] < 0 < told.loc["on_mean", "upper"]
-    assert told.loc["on_truth", "upper"] < 0
-
-
-def test_a_model_that_draws_ages_in_is_told_by_all():
-    truth, predicted = best_model()
-    drawn_in = 125 + 0.7 * (predicted - 125)
-    assert (
-        (slopes(truth, drawn_in)["value"] < slopes(truth, predicted)["value"])
-        .drop("on_predicted")
-        .all()
-    )
-    assert slopes(truth, drawn_in).loc["on_predicted", "upper"] < 0
-
-
 @pytest.mark.parametrize("n", [0, 1, FEWEST - 1])
 def test_few_cases_have_no_figure(n):
     truth, predicted = pair(n=n)
@@ -132,10 +105,5 @@ def test_few_cases_have_no_figure(n):
     ):
         assert told[["value", "lower", "upper"]].isna().all(axis=None)
         assert (told["n"] == n).all() and list(told.columns) == agreement.COLUMNS
-
-
-def test_a_slope_on_months_that_are_all_alike_is_none():
-    nearly = 100 + 1e-6 * np.arange(20)
-    for truth in (np.full(20, 100.0), nearly):
-        assert slopes(truth, 2 * truth)["value"].isna().all()
-    assert differences(np.full(20, 100.0), np.full(20, 103.0)).loc["sd", "value"] == 0
+    alike = np.full(20, 100.0)
+    assert slopes(alike, 2 * alike)["value"].isna().all()

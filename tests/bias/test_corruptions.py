@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from nbhelpers.bias.corruptions import DISTURBANCES, disturb
-from nbhelpers.workspace import InputError
 
 KINDS = tuple(DISTURBANCES)
 ALL = [(kind, strength) for kind in KINDS for strength in DISTURBANCES[kind].strengths]
@@ -40,15 +39,10 @@ def black_sides(pixels):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_identity_changes_nothing(kind):
-    given = film()
-    np.testing.assert_array_equal(disturb(given, kind, DISTURBANCES[kind].identity, "1"), given)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", ["1377", "1378", "1379"])
-def test_stronger_is_further_from_the_original(kind, case):
+def test_stronger_is_further_from_the_original_which_the_identity_gives_back(kind, case):
     given, disturbance = film(), DISTURBANCES[kind]
+    np.testing.assert_array_equal(disturb(given, kind, disturbance.identity, case), given)
     for direction in (-1, 1):
         away = [(s - disturbance.identity) * direction for s in disturbance.strengths]
         tried = sorted(s for s in away if s > 0)
@@ -61,24 +55,15 @@ def test_stronger_is_further_from_the_original(kind, case):
 
 @pytest.mark.parametrize(("kind", "strength"), ALL)
 @pytest.mark.parametrize("shape", [(33, 32), (61, 203), (150, 47)])
-def test_size_and_type_are_kept_and_the_original_is_left_alone(kind, strength, shape):
+def test_size_and_type_are_kept_and_a_case_is_disturbed_alike_again(kind, strength, shape):
     given = film(*shape)
-    before = given.copy()
     given.flags.writeable = False
-    for case in range(1377, 1387):
-        disturbed = disturb(given, kind, strength, f"{case}")
-        assert disturbed.shape == shape
-        assert disturbed.dtype == np.uint8
+    cases = [f"{case}" for case in range(1377, 1387)]
+    once = [disturb(given, kind, strength, case) for case in cases]
+    for case, disturbed in zip(cases, once, strict=True):
+        assert disturbed.shape == shape and disturbed.dtype == np.uint8
         assert disturbed.flags.c_contiguous
-    np.testing.assert_array_equal(given, before)
-
-
-@pytest.mark.parametrize(("kind", "strength"), ALL)
-def test_the_same_case_is_disturbed_alike_again(kind, strength):
-    once = disturb(film(), kind, strength, "1377")
-    for other in ("1378", "1379"):
-        disturb(film(), kind, strength, other)
-    np.testing.assert_array_equal(disturb(film(), kind, strength, "1377"), once)
+        np.testing.assert_array_equal(disturb(given, kind, strength, case), disturbed)
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - OF_PIXELS))
@@ -114,12 +99,6 @@ def test_a_shift_moves_whole_pixels_to_any_side():
     assert {disturb(given, "shift", 20, f"{case}").tobytes() for case in range(60)} == expected
 
 
-def test_what_a_turned_film_shows_from_outside_is_as_grey_as_its_edges():
-    grey = np.full((90, 120), 140, np.uint8)
-    for kind, strength in (("rotation", 45), ("scale", -40), ("shift", 30)):
-        assert (disturb(grey, kind, strength, "1377") == 140).all(), kind
-
-
 def test_a_larger_scale_shows_the_middle_larger():
     disc = cv2.circle(np.zeros((301, 301), np.uint8), (150, 150), 60, 200, -1)
     for percent in (-40, 20):
@@ -135,19 +114,15 @@ def test_grey_levels_end_at_black_and_white():
             changed = disturb(ramp, kind, strength, "1").astype(float)
             levels = changed.mean(axis=0)
             assert levels[:64].mean() < levels[-64:].mean(), (kind, strength)
+    for percent in (-75, 25):  # contrast leaves the mean as it was
+        changed = disturb(film(), "contrast", percent, "1")
+        assert changed.mean() == pytest.approx(film().mean(), abs=0.5)
+        assert changed.std() == pytest.approx(film().std() * (1 + percent / 100), rel=0.03)
     brighter = disturb(ramp, "brightness", 80, "1")[0]
     assert brighter[0] == 80
     assert (brighter[175:] == 255).all()
     # 255 * (128 / 255) ** 2.5 is 45.5.
     assert disturb(ramp, "gamma", 2.5, "1")[0, [0, 128, 255]].tolist() == [0, 46, 255]
-
-
-def test_contrast_leaves_the_mean_as_it_was():
-    given = film()
-    for percent in (-75, -50, -25, 25):
-        changed = disturb(given, "contrast", percent, "1")
-        assert changed.mean() == pytest.approx(given.mean(), abs=0.5)
-        assert changed.std() == pytest.approx(given.std() * (1 + percent / 100), rel=0.03)
 
 
 def test_noise_has_the_spread_that_it_is_called_by_and_is_each_cases_own():
@@ -157,14 +132,10 @@ def test_noise_has_the_spread_that_it_is_called_by_and_is_each_cases_own():
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
 
 
-def test_inverted_and_mirrored_twice_is_the_original():
+def test_inverted_and_mirrored_are_what_they_say():
     given = film()
     np.testing.assert_array_equal(disturb(given, "inverted", 1, "1"), 255 - given)
     np.testing.assert_array_equal(disturb(given, "mirrored", 1, "1"), np.fliplr(given))
-    for kind in ("inverted", "mirrored"):
-        once = disturb(given, kind, 1, "1")
-        assert not np.array_equal(once, given)
-        np.testing.assert_array_equal(disturb(once, kind, 1, "1"), given)
 
 
 def test_what_is_finer_than_the_coarser_pixels_is_lost():
@@ -203,8 +174,3 @@ def test_the_marker_is_a_white_letter_in_a_corner():
         assert letter[-1].all()
         assert not letter[0, -1]
     assert len(corners) == 4
-
-
-def test_an_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'fog' is unknown.*rotation, shift"):
-        disturb(film(), "fog", 1, "1")

@@ -1,19 +1,19 @@
-"""Prediction intervals: what crepes gives, as wide as promised, and the same out of their JSON."""
+"""Intervals and sets: what crepes gives, as often right as promised, the same out of their JSON."""
 
 import itertools
 import json
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pytest
-from crepes import ConformalRegressor
+from crepes import ConformalClassifier, ConformalRegressor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbhelpers.data.stages import SEXES, stage_of
 from nbhelpers.evaluation import conformal
-from nbhelpers.evaluation.conformal import KINDS, LEVELS, SMALLEST_GROUP
-from nbhelpers.workspace import InputError
+from nbhelpers.evaluation.conformal import KINDS, LEVELS, SET_KINDS, SMALLEST_GROUP
 
 CUTS = "gilsanz_ratib"
 
@@ -103,15 +103,6 @@ def test_scaled_intervals_are_wide_where_errors_are_large():
     np.testing.assert_allclose(*plain)
 
 
-def test_wider_levels_hold_narrower_ones():
-    made = fitted(unknown=0.1)
-    months, _, sex = cases(500, 7, unknown=0.3)
-    for kind in KINDS:
-        nested = [conformal.ends(made, months, sex, kind, level) for level in LEVELS]
-        for inner, outer in itertools.pairwise(nested):
-            assert (outer[:, 0] <= inner[:, 0]).all() and (inner[:, 1] <= outer[:, 1]).all()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_unknown_sex_spans_both_sexes(kind):
     made = fitted()
@@ -139,11 +130,13 @@ def test_every_stage_has_a_group_that_is_large_enough_or_the_only_one(n, seed):
             )
             stages = [at for at in range(5) if made.groups[name][at] == one]
             assert stages == list(range(stages[0], stages[-1] + 1))  # neighbours only
-    text = json.dumps(conformal.as_json(made), allow_nan=False)
-    assert conformal.from_json(json.loads(text), "x") == made
+    text = json.dumps(asdict(made), allow_nan=False)
+    assert conformal.Intervals(**json.loads(text)) == made
     for kind in KINDS:
-        ends = conformal.ends(made, months, sex, kind, 0.95)
-        assert np.isfinite(ends).all() and (ends[:, 0] <= ends[:, 1]).all()
+        nested = [conformal.ends(made, months, sex, kind, level) for level in LEVELS]
+        assert np.isfinite(nested).all()
+        for inner, outer in itertools.pairwise(nested):
+            assert (outer[:, 0] <= inner[:, 0]).all() and (inner[:, 1] <= outer[:, 1]).all()
 
 
 def test_too_few_cases_give_all_ages():
@@ -153,16 +146,84 @@ def test_too_few_cases_give_all_ages():
     np.testing.assert_array_equal(ends, np.tile([0.0, conformal.OLDEST_MONTHS], (8, 1)))
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.sampled_from(["stage_cuts", "knots_months", "usual_months", "groups", "half_widths"]),
-    st.sampled_from([None, {}, [], [1.0], "x", {"female": [1], "male": [2]}]),
-)
-def test_json_of_something_else_is_refused(field, wrong):
-    content = json.loads(json.dumps(conformal.as_json(fitted(200))))
-    if field == "stage_cuts":
-        del content[field]
-    else:
-        content[field] = wrong
-    with pytest.raises(InputError, match=r"^x\.json holds no intervals"):
-        conformal.from_json(content, "x.json")
+SHARES = [0.05, 0.20, 0.55, 0.15, 0.05]
+
+
+def staged(n, seed=0, certainty=0.7):
+    """Probabilities and true stages; rare stages are told apart worse."""
+    random = np.random.default_rng(seed)
+    stage = random.choice(5, n, p=SHARES)
+    logit = random.normal(0, 1, (n, 5)) + 3 * np.array(SHARES)
+    logit[np.arange(n), stage] += certainty
+    likelihood = np.exp(logit)
+    return likelihood / likelihood.sum(axis=1, keepdims=True), stage
+
+
+def held_true(made, given_staged, kind, level):
+    probabilities, stage = given_staged
+    held = conformal.held_stages(made, probabilities, kind, level)
+    return held[np.arange(len(stage)), stage]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [30, 850])
+def test_plain_sets_are_those_of_crepes(level, n):
+    probabilities, stage = staged(n)
+    new, _ = staged(300, seed=9)
+    made = conformal.fit_stage_sets(probabilities, stage)
+    theirs = ConformalClassifier().fit(1 - probabilities[np.arange(n), stage])
+    expected = theirs.predict_set(1 - new, confidence=level - 1e-9, smoothing=False).astype(bool)
+    expected[np.arange(300), new.argmax(axis=1)] = True
+    np.testing.assert_array_equal(conformal.held_stages(made, new, "plain", level), expected)
+
+
+@pytest.mark.parametrize("kind", SET_KINDS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_new_stages_are_held_as_promised(kind, level):
+    shares = [
+        held_true(
+            conformal.fit_stage_sets(*staged(850, seed)), staged(3000, 1000 + seed), kind, level
+        ).mean()
+        for seed in range(20)
+    ]
+    # Above the promise where the most likely stage is added to an empty set.
+    assert level - 0.012 < np.mean(shares) < level + 0.02
+
+
+def test_every_stage_is_held_by_stage_and_rare_ones_not_by_plain_sets():
+    shares = {kind: np.zeros(5) for kind in SET_KINDS}
+    for seed in range(20):
+        made = conformal.fit_stage_sets(*staged(2000, seed))
+        new = staged(4000, 1000 + seed)
+        for kind in SET_KINDS:
+            inside = held_true(made, new, kind, 0.9)
+            shares[kind] += [inside[new[1] == stage].mean() / 20 for stage in range(5)]
+    assert (shares["by stage"] > 0.88).all()
+    assert shares["plain"].min() < 0.85
+
+
+def test_a_rare_stage_shares_its_limit_with_its_smaller_neighbour():
+    stage = np.repeat([0, 1, 2, 3, 4], [10, 60, 200, 90, 45])
+    probabilities, _ = staged(len(stage))
+    limits = conformal.fit_stage_sets(probabilities, stage)["by stage"]["0.9"]
+    assert limits[0] == limits[1]
+    assert len(set(limits)) == 4
+
+
+def test_a_set_is_never_empty_and_all_stages_where_cases_are_too_few():
+    made = conformal.fit_stage_sets(*staged(400, certainty=6.0))
+    flat = np.full((1, 5), 0.2)
+    assert conformal.held_stages(made, flat, "plain", 0.8).sum() == 1
+    few = conformal.fit_stage_sets(*staged(5))
+    assert conformal.held_stages(few, flat, "plain", 0.95).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 300), st.integers(0, 10_000))
+def test_higher_levels_hold_more_and_json_keeps_everything(n, seed):
+    made = conformal.fit_stage_sets(*staged(n, seed))
+    assert json.loads(json.dumps(made)) == made
+    new, _ = staged(50, seed + 1)
+    for kind in SET_KINDS:
+        by_level = [conformal.held_stages(made, new, kind, level) for level in LEVELS]
+        assert (by_level[0] <= by_level[1]).all() and (by_level[1] <= by_level[2]).all()

@@ -80,7 +80,18 @@ def test_over_redraws_the_mean_is_the_level(run_folder):
     assert found.query("group == 'all'")["n"].nunique() == 1
 
 
-def test_a_model_without_calibration_cases_has_no_intervals(run_folder):
+def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
+    assert conformal.told_ends(run_folder, "good", np.array([90.0]), ["female"]) is None
+    conformal.fit_intervals(run_folder, "good")
+    conformal.fit_sets(run_folder, "stager")
+    for model, task, measure in (
+        ("good", "age", conformal.coverage),
+        ("stager", "stage", conformal.set_coverage),
+    ):
+        path = run_folder / conformal.NAMES[task].format(model)
+        write_json(path, {"model": model})
+        with pytest.raises(InputError, match=rf"{path.name} lacks .* Run notebook 05 again"):
+            measure(run_folder, model, "test")
     table = case_table(n=50).query("split != 'calibration'")
     predictions.save_predictions(run_folder, "few", "age", table, table["age_months"])
     with pytest.raises(InputError, match=r"few\.age predicts no case of calibration"):
@@ -92,6 +103,8 @@ def test_all_pairs_of_ages(run_folder):
     assert pairs[["a", "b"]].to_numpy().tolist() == [["fair", "good"]]
     assert pairs.loc[0, "lower"] > 0
     assert pairs.loc[0, "p_holm"] == pairs.loc[0, "p"]
+    (run_folder / "predictions" / "fair.age.parquet").unlink()
+    assert scores.all_pairs(run_folder, "age", "test").empty
 
 
 def test_all_pairs_of_stages_hold_what_months_say_of_them(run_folder):
@@ -102,11 +115,6 @@ def test_all_pairs_of_stages_hold_what_months_say_of_them(run_folder):
     value = pairs.set_index(["a", "b"]).loc[("fair (derived)", "good (derived)"), "value"]
     assert value < 0
     assert len(np.unique(pairs["n"])) == 1
-
-
-def test_one_model_has_no_pairs(run_folder):
-    (run_folder / "predictions" / "fair.age.parquet").unlink()
-    assert scores.all_pairs(run_folder, "age", "test").empty
 
 
 def test_sets_hold_the_true_stage_as_often_as_promised(run_folder):

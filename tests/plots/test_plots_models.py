@@ -7,13 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.patches import Rectangle
 
-from nbhelpers.models import networks, search
+from nbhelpers.models import search
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import style
-
-CARD = {"mean_months": 120.0, "spread_months": 40.0}
 
 
 @pytest.fixture(autouse=True)
@@ -128,29 +125,3 @@ def test_curves_name_the_best_trial_first():
     figure, alt = plots_models.trial_curves(curves, "months")
     assert alt.endswith("2 6.00, 1 8.00.")
     assert figure.axes[0].get_ylabel() == "tuning loss, months"
-
-
-def heights(figure) -> list[float]:
-    patches = figure.axes[0].patches
-    return [patch.get_height() for patch in patches if isinstance(patch, Rectangle)]
-
-
-def test_the_diagram_draws_every_convolution_and_tells_the_numbers():
-    network = networks.custom_cnn(64, CARD, widths=(4, 8, 16), convolutions_per_block=3)
-    figure, alt = plots_models.network_diagram(network)
-    slabs = heights(figure)
-    # picture, 1 + 3 + 3 convolutions, average, sex (two), dense, output
-    assert len(slabs) == 1 + 7 + 5
-    assert slabs[1] > slabs[2] == slabs[4] > slabs[5]
-    texts = {text.get_text() for text in figure.axes[0].texts}
-    assert {"64", "32", "16", "+ 32", "months", "30 %\ndropout"} <= texts
-    assert "3 blocks of convolutions (64 pixels, 1 × 4 channels; 32 pixels, 3 × 8" in alt
-    assert f"{network.count_params():,} weights" in alt
-
-
-def test_the_diagram_of_a_stage_network_without_sex():
-    network = networks.custom_cnn(32, CARD, task="stage", widths=(4,), sex_input=False)
-    figure, alt = plots_models.network_diagram(network)
-    assert "sex" not in alt
-    assert alt.endswith("then stages.")
-    assert not any("sex" in text.get_text() for text in figure.axes[0].texts)
