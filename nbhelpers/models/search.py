@@ -362,7 +362,7 @@ def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
             {
                 "trial": trial.trial_id,
                 "status": trial.status.lower(),
-                **{name: _plain(name, values[name]) for name in SEARCHED},
+                **{name: values[name] for name in SEARCHED},
                 "goes_on_from": values.get("tuner/trial_id", ""),
                 OBJECTIVE: _metric(trial, OBJECTIVE),
                 "seconds": _metric(trial, "seconds"),
@@ -374,7 +374,8 @@ def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
                 "folder": str(place / f"trial_{trial.trial_id}"),
             }
         )
-    return pd.DataFrame(rows).sort_values("trial", ignore_index=True)
+    whole = dict.fromkeys((*CHOICES, *WHOLE), int)  # a worker's values came as decimals
+    return pd.DataFrame(rows).astype(whole).sort_values("trial", ignore_index=True)
 
 
 def completed(trials: pd.DataFrame) -> pd.DataFrame:
@@ -388,8 +389,7 @@ def completed(trials: pd.DataFrame) -> pd.DataFrame:
 
 def best_values(trials: pd.DataFrame) -> dict:
     """The searched values of the trial with the lowest tuning loss."""
-    best = completed(trials).iloc[0]
-    return {name: _plain(name, best[name]) for name in SEARCHED}
+    return completed(trials)[[*SEARCHED]].to_dict("records")[0]
 
 
 def histories(trials: pd.DataFrame, count: int = 5) -> pd.DataFrame:
@@ -410,10 +410,6 @@ def histories(trials: pd.DataFrame, count: int = 5) -> pd.DataFrame:
 
 def _metric(trial: Trial, name: str, absent: float = float("nan")) -> float:
     return trial.metrics.get_last_value(name) if trial.metrics.exists(name) else absent
-
-
-def _plain(name: str, value) -> int | float:
-    return int(value) if name in (*CHOICES, *WHOLE) else float(value)
 
 
 def _words(values: dict) -> str:

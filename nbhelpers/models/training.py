@@ -22,7 +22,6 @@ from nbhelpers.models import backbones, devices, features, networks, sam
 from nbhelpers.models.batches import Batches, Material, training_batches, tuning_batches
 from nbhelpers.workspace import InputError
 
-OPTIMISERS = ("adamw", "adam", "sam")
 LOSSES = {"age": ("l1", "huber"), "stage": ("cross-entropy", "balanced cross-entropy")}
 HUBER_MONTHS = 12.0  # errors below count squared: a year, to which most labels are rounded
 
@@ -61,12 +60,10 @@ class Schedule:
 
 
 def check_schedule(schedule: Schedule, task: str) -> None:
-    """Raise InputError for a loss that is not of the task, or an unknown optimiser."""
+    """Raise InputError for a loss that is not of the task."""
     if schedule.loss not in ("", *LOSSES[task]):
         allowed = " or ".join(LOSSES[task])
         raise InputError(f"loss {schedule.loss!r}: write {allowed} for task {task}.")
-    if schedule.optimiser not in OPTIMISERS:
-        raise InputError(f"optimiser {schedule.optimiser!r}: write {', '.join(OPTIMISERS)}.")
 
 
 class OncePerStep(keras.optimizers.schedules.CosineDecay):
@@ -271,43 +268,24 @@ def fit_network(
     material: Material,
     schedule: Schedule,
     state_path: Path,
+    *,
+    frozen: bool = False,
+    pretrained: bool = False,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train all of a network on every device there is.
+    """Train a network on every device there is: all of it, its head alone, or one after the other.
 
     Args:
         build: gives the uncompiled network, the same at every call.
         state_path: file that a killed training goes on from; the caller removes it once the model
-            is saved.
+            is saved (see `forget`).
+        frozen: leave the backbone of a network of `backbones.transfer_network` as it is.
+        pretrained: the backbone's weights were read from a file: unless it stays as it is, the head
+            is trained first. Random ones are trained from the first step: a head on them has
+            nothing to learn from.
 
     Returns:
-        The network in float32 with the weights of its best epoch, and the history.
-    """
-    with devices.several_devices():
-        network = build()
-        history = _fit_all(network, task, material, schedule, state_path)
-    return devices.float32_twin(build, network), history
-
-
-def fit_transfer(
-    build: Callable[[], keras.Model],
-    task: str,
-    material: Material,
-    schedule: Schedule,
-    state_path: Path,
-    *,
-    frozen: bool,
-    pretrained: bool,
-) -> tuple[keras.Model, pd.DataFrame]:
-    """Train a network on a backbone: its head alone, or its head and then everything.
-
-    Args:
-        build: as for `fit_network`; gives a network of `backbones.transfer_network`.
-        frozen: leave the backbone as it is.
-        pretrained: the backbone's weights were read from a file. Random ones that are not frozen
-            are trained from the first step: a head on them has nothing to learn from.
-
-    Returns:
-        As `fit_network`; the history is that of the last phase.
+        The network in float32 with the weights of its best epoch, and the history, that of the last
+        phase.
     """
     with devices.several_devices():
         network = build()
@@ -316,9 +294,14 @@ def fit_transfer(
             head_schedule = schedule if frozen else head_first(schedule)
             views = features.FEATURE_VIEWS if frozen else 1
             history = _fit_head(network, task, material, head_schedule, state_path, views)
-        if not frozen:
+        if pretrained and not frozen:
             backbones.unfreeze(network)
-            history = _fit_all(network, task, material, schedule, state_path)
+        if not frozen:
+            devices.synchronise(network)
+            fed = training_batches(material, schedule.batch_size, schedule.seed)
+            key = training_key(network, schedule, material.train)
+            tuning = tuning_batches(material)
+            history = fit(network, task, fed, tuning, schedule, state_path, key)
     return devices.float32_twin(build, network), history
 
 
@@ -355,19 +338,6 @@ def _fit_head(network, task, material, schedule, state_path, views: int) -> pd.D
         tuning_batches(known, kind),
         schedule,
         head_state(state_path),
-        training_key(network, schedule, material.train),
-    )
-
-
-def _fit_all(network, task, material, schedule, state_path) -> pd.DataFrame:
-    devices.synchronise(network)
-    return fit(
-        network,
-        task,
-        training_batches(material, schedule.batch_size, schedule.seed),
-        tuning_batches(material),
-        schedule,
-        state_path,
         training_key(network, schedule, material.train),
     )
 

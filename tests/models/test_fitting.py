@@ -29,7 +29,7 @@ def build() -> keras.Model:
 
 def fit(material, folder, frozen: bool, pretrained: bool):
     state = folder / "models" / ".m.age.training.npz"
-    return training.fit_transfer(
+    return training.fit_network(
         build, "age", material, SCHEDULE, state, frozen=frozen, pretrained=pretrained
     )
 

@@ -208,7 +208,6 @@ def test_stages_are_learnt(data):
     [
         ("age", {"loss": "cross-entropy"}, "loss 'cross-entropy': write l1 or huber"),
         ("stage", {"loss": "l1"}, "loss 'l1': write cross-entropy"),
-        ("age", {"optimiser": "sgd"}, "optimiser 'sgd'"),
     ],
 )
 def test_a_schedule_that_cannot_be_trained_is_refused_by_name(task, settings, said):
