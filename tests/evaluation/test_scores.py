@@ -6,7 +6,7 @@ import pytest
 from conftest import write_radiographs
 
 from nbhelpers import metrics, predictions
-from nbhelpers.data import cases, stages
+from nbhelpers.data import cases
 from nbhelpers.data.stages import stage_of
 from nbhelpers.evaluation import scores as scoring
 from nbhelpers.workspace import InputError
@@ -54,7 +54,7 @@ def value(scores: pd.DataFrame, **wanted: str) -> float:
 
 
 def test_scores_of_an_age_model(run_folder, table):
-    months = noisy(table)
+    months = noisy(table, 30.0)
     predictions.save_predictions(run_folder, "cnn", "age", table, months)
     scores = scoring.evaluate(run_folder, "cnn", "age")
     assert list(scores.columns) == scoring.COLUMNS
@@ -64,8 +64,6 @@ def test_scores_of_an_age_model(run_folder, table):
         rows = table["split"] == split
         expected = (months - table["age_months"]).abs()[rows].mean()
         assert value(scores, model="cnn", split=split, metric="mae") == pytest.approx(expected)
-    counts = scores[scores["task"] == "age"].groupby("split")["n"].unique()
-    assert counts["test"].tolist() == [(table["split"] == "test").sum()]
     assert set(scores["model"]) == {
         "cnn",
         "cnn (derived)",
@@ -74,17 +72,6 @@ def test_scores_of_an_age_model(run_folder, table):
         "trivial: mean age by sex (derived)",
         "trivial: majority stage",
     }
-    assert set(scores[scores["task"] == "stage"]["model"]) == {
-        "cnn (derived)",
-        "trivial: mean age by sex (derived)",
-        "trivial: majority stage",
-    }
-
-
-def test_the_derived_stage_is_that_of_the_predicted_months(run_folder, table):
-    months = noisy(table, 30.0)
-    predictions.save_predictions(run_folder, "cnn", "age", table, months)
-    scores = scoring.evaluate(run_folder, "cnn", "age")
     known = (table["split"] == "test") & table["stage"].notna()
     derived = stage_of(months[known], table["sex"][known], "gilsanz_ratib")
     expected = np.mean(derived.to_numpy(int) == table["stage"][known].to_numpy(int))
@@ -130,30 +117,35 @@ def test_the_labels_are_those_of_the_case_table(run_folder, table):
     pd.testing.assert_frame_equal(*scores)
 
 
+def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table):
+    months = noisy(table)
+    predictions.save_predictions(run_folder, "cnn", "age", table, months)
+    scores = scoring.score_under_cuts(run_folder, "cnn", "test", "years")
+    rows = table["split"] == "test"
+    edges = [48, 96, 144, 180]  # of both sexes: unknown sex has a stage, too
+    same = np.digitize(months, edges) == np.digitize(table["age_months"], edges)
+    assert value(scores, metric="accuracy") == pytest.approx(same[rows].mean())
+    assert scores["n"].max() == rows.sum()
+
+
 def test_a_split_that_was_not_predicted_is_left_out_and_one_without_hard_cases_refused(
     run_folder, table
 ):
     part = table[table["split"].isin(["calibration", "test"])]
-    predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
-    assert set(scoring.evaluate(run_folder, "cnn", "age")["split"]) == {"calibration", "test"}
-    with pytest.raises(InputError, match="no predictions of the split 'external'"):
-        scoring.case_errors(run_folder, "cnn", "age", "external")
-    part = table.drop(index=table.index[table["split"] == "test"][:1])
-    predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
-    with pytest.raises(InputError, match=r"predicts 23 of the 24 cases of test"):
-        scoring.evaluate(run_folder, "cnn", "age")
-
-
-def test_predictions_of_other_splits_are_refused(run_folder, table):
-    moved = table.copy()
-    moved.loc[moved["split"] == "test", "split"] = "tuning"
-    predictions.save_predictions(run_folder, "cnn", "age", moved, noisy(moved))
-    with pytest.raises(InputError, match="belong to other splits"):
-        scoring.evaluate(run_folder, "cnn", "age")
-    renamed = table.assign(case_id="x" + table["case_id"])
-    predictions.save_predictions(run_folder, "cnn", "age", renamed, noisy(renamed))
-    with pytest.raises(InputError, match="belong to other splits"):
-        scoring.evaluate(run_folder, "cnn", "age")
+    moved = table.assign(split=table["split"].replace("test", "tuning"))
+    for rows, wrong in (
+        (part, ""),
+        (part.drop(index=part.index[part["split"] == "test"][:1]), "23 of the 24 cases of test"),
+        (moved, "belong to other splits"),
+        (table.assign(case_id="x" + table["case_id"]), "belong to other splits"),
+    ):
+        predictions.save_predictions(run_folder, "cnn", "age", rows, noisy(rows))
+        if wrong:
+            with pytest.raises(InputError, match=wrong):
+                scoring.evaluate(run_folder, "cnn", "age")
+        else:
+            found = scoring.evaluate(run_folder, "cnn", "age")
+            assert set(found["split"]) == {"calibration", "test"}
 
 
 def test_the_largest_errors_come_first(run_folder, table):
@@ -161,25 +153,20 @@ def test_the_largest_errors_come_first(run_folder, table):
     test = table.index[table["split"] == "test"]
     months[test[3]] += 80
     months[test[7]] -= 90
-    predictions.save_predictions(run_folder, "cnn", "age", table, months)
+    # In another row order: errors stand in the order of the case table all the same.
+    predictions.save_predictions(run_folder, "cnn", "age", table[::-1], months[::-1])
     worst = scoring.largest_errors(run_folder, "cnn", "test", 2)
     assert worst["case_id"].tolist() == table.loc[[test[7], test[3]], "case_id"].tolist()
-    turned = table.iloc[::-1]  # errors stand in the order of the case table all the same
-    predictions.save_predictions(run_folder, "turned", "age", turned, months.iloc[::-1])
-    pd.testing.assert_frame_equal(scoring.largest_errors(run_folder, "turned", "test", 2), worst)
     assert worst["error_months"].tolist() == pytest.approx([-89, 81])
-    assert worst["image_path"].tolist() == table.loc[[test[7], test[3]], "image_path"].tolist()
 
 
 def test_the_confusion_matrix_counts_known_stages(run_folder, table):
     predictions.save_predictions(run_folder, "cnn", "stage", table, sure(np.full(len(table), 2)))
-    matrix = scoring.confusion_matrix(run_folder, "cnn", "stage", "test")
+    matrix = scoring.confusion_matrix(run_folder, "cnn", "stage", "test").to_numpy()
     known = table[(table["split"] == "test") & table["stage"].notna()]
-    assert matrix.iloc[:, 2].tolist() == [(known["stage"] == stage).sum() for stage in range(5)]
-    assert matrix.to_numpy().sum() == len(known)
-    assert list(matrix.index) == list(stages.STAGE_NAMES["gilsanz_ratib"])
+    assert matrix[:, 2].tolist() == [(known["stage"] == stage).sum() for stage in range(5)]
+    assert matrix.sum() == len(known)
     scores = scoring.evaluate(run_folder, "cnn", "stage")
-    assert set(scores["model"]) == {"cnn", "trivial: majority stage"}
     wanted = {"model": "cnn", "split": "test", "metric": "accuracy"}
     assert value(scores, **wanted) == pytest.approx((known["stage"] == 2).mean())
 
@@ -188,17 +175,12 @@ def test_two_models_are_compared_on_the_same_cases(run_folder, table):
     good, bad = noisy(table, 5), noisy(table, 40)
     predictions.save_predictions(run_folder, "good", "age", table, good)
     # Another row order must not change which cases are paired.
-    turned = table.iloc[::-1]
-    predictions.save_predictions(run_folder, "bad", "age", turned, bad[::-1])
+    predictions.save_predictions(run_folder, "bad", "age", table.iloc[::-1], bad[::-1])
     difference = scoring.compare_models(run_folder, "good", "bad", "age", "test")
     test = table["split"] == "test"
     errors = [(months - table["age_months"]).abs()[test] for months in (good, bad)]
     assert difference["value"] == pytest.approx((errors[0] - errors[1]).mean())
     assert difference["upper"] < 0
-    for name, stage in (("good", table["stage"].fillna(0)), ("bad", np.zeros(len(table)))):
-        predictions.save_predictions(run_folder, name, "stage", table, sure(stage))
-    difference = scoring.compare_models(run_folder, "good", "bad", "stage", "test")
-    assert -1 <= difference["value"] < 0
 
 
 def test_how_often_test_was_looked_at_is_kept(run_folder, table):
@@ -208,24 +190,5 @@ def test_how_often_test_was_looked_at_is_kept(run_folder, table):
     for noise in (5, 5, 20):
         predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table, noise))
         scoring.evaluate(run_folder, "cnn", "age")
-        scoring.largest_errors(run_folder, "cnn", "test")
     seen = scoring.tables_scored_on_test(run_folder)
     assert seen[["model", "task"]].to_numpy().tolist() == [["cnn", "age"]] * 2
-    assert len((run_folder / scoring.TEST_LIST).read_text().splitlines()) == 2
-    part = table[table["split"] == "calibration"]
-    predictions.save_predictions(run_folder, "other", "age", part, noisy(part))
-    scoring.evaluate(run_folder, "other", "age")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 2
-
-
-def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table):
-    months = noisy(table)
-    predictions.save_predictions(run_folder, "cnn", "age", table, months)
-    scores = scoring.score_under_cuts(run_folder, "cnn", "test", "years")
-    rows = table["split"] == "test"
-    edges = [48, 96, 144, 180]  # of both sexes: unknown sex has a stage, too
-    same = np.digitize(months, edges) == np.digitize(table["age_months"], edges)
-    assert value(scores, metric="accuracy") == pytest.approx(same[rows].mean())
-    assert list(scores.columns) == scoring.COLUMNS
-    assert scores["n"].max() == rows.sum()
-    assert set(scores["model"]) == {"cnn (years cuts)"}
