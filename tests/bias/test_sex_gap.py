@@ -68,13 +68,6 @@ def only_of_age():
     return rows
 
 
-def test_a_gap_of_age_alone_vanishes_when_standardised():
-    found = told(only_of_age()).loc["mae"]
-    assert found.loc["raw", "lower"] > 2
-    assert found.loc["standardised", "lower"] < 0 < found.loc["standardised", "upper"]
-    assert abs(found.loc["standardised", "value"]) < found.loc["raw", "value"] / 5
-
-
 def test_standardisation_is_the_mean_of_the_gaps_of_bands_weighted_by_their_cases():
     rows = only_of_age()
     bands = rows.assign(error=rows["error_months"].abs(), band=rows["age_months"] // 24)
@@ -86,6 +79,8 @@ def test_standardisation_is_the_mean_of_the_gaps_of_bands_weighted_by_their_case
     row = told(rows).loc[("mae", "standardised")]
     assert row["value"] == pytest.approx(wanted)
     assert row["bands"] == enough.sum() and row["bands_left_out"] == (~enough).sum()
+    # A gap of age alone vanishes.
+    assert row["lower"] < 0 < row["upper"] and told(rows).loc[("mae", "raw"), "lower"] > 2
 
 
 def test_bands_without_enough_of_both_sexes_are_left_out_and_counted():
@@ -96,26 +91,18 @@ def test_bands_without_enough_of_both_sexes_are_left_out_and_counted():
     wild = (rows["age_months"] < 48) | (rows["age_months"] >= 192)
     row = told(rows).loc[("mae", "standardised")]
     assert row["bands_left_out"] == 2 and row["cases_left_out"] == wild.sum()
-    assert row["n_female"] + row["n_male"] == (~wild).sum()
     rows.loc[wild, "error_months"] = 500.0
     assert told(rows).loc[("mae", "standardised")].equals(row)
-    assert told(rows).loc[("mae", "raw"), "cases_left_out"] == 0
 
 
 def test_equal_sexes_are_equivalent_where_cases_are_many_and_not_shown_so_where_few():
     many, few = told(made(n=4000)), told(made(n=40, spread=8.0))
     assert (many["verdict"] == EQUIVALENT).all()
     assert (few["verdict"].xs("raw", level="adjustment") == NOT_SHOWN).all()
-    # A gap that is not clear is not thereby shown to be none.
-    row = few.loc[("signed_error", "raw")]
-    assert row["lower"] < 0 < row["upper"]
 
 
 @pytest.mark.parametrize("chosen", ["sex == 'female'", "sex != sex", "index < 15"])
 def test_one_sex_no_case_and_few_cases_are_too_few(chosen):
-    rows = made().query(chosen)
-    found = told(rows)
+    found = told(made().query(chosen))
     assert (found["verdict"] == TOO_FEW).all()
     assert found[["value", "lower", "upper", "lower_90", "upper_90"]].isna().all(axis=None)
-    girls = of_girls(rows).sum()
-    assert (found.xs("raw", level="adjustment")["n_female"] == girls).all()

@@ -3,75 +3,49 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_radiographs
+from test_ensembles import case_table, save_table
 
 from nbhelpers import metrics, predictions
-from nbhelpers.data import cases
 from nbhelpers.data.stages import stage_of
 from nbhelpers.evaluation import scores as scoring
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, write_json
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A run folder of 160 radiographs and 30 external ones, some of unknown sex."""
-    folder = tmp_path_factory.mktemp("data")
-    data = write_radiographs(folder / "data", cases=160)
-    external = write_radiographs(folder / "external", cases=30)
-    table = cases.read_cases(data, external)
-    table.loc[table.index[::9], "sex"] = None
+@pytest.fixture
+def table():
+    """Cases of four splits, some of unknown sex."""
+    table = case_table(n=600)
+    table.loc[500:, "split"], table.loc[::9, "sex"] = "external", None
     table["stage"] = stage_of(table["age_months"], table["sex"], "gilsanz_ratib")
-    return table, cases.fingerprint(data, table, external)
+    return table
 
 
 @pytest.fixture
-def run_folder(source, tmp_path, monkeypatch):
+def run_folder(table, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 200)
-    table, fingerprint = source
-    cases.save_cases(tmp_path, table, fingerprint)
+    save_table(tmp_path, table)
+    facts = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde"), "fingerprint": {}}
+    write_json(tmp_path / "data.json", facts)
     return tmp_path
-
-
-@pytest.fixture
-def table(source):
-    return source[0]
 
 
 def noisy(table: pd.DataFrame, noise: float = 10.0) -> np.ndarray:
     return table["age_months"] + np.random.default_rng(0).normal(0, noise, len(table))
 
 
-def sure(stage: np.ndarray) -> np.ndarray:
-    return np.eye(5)[np.asarray(stage, dtype=int)]
-
-
 def value(scores: pd.DataFrame, **wanted: str) -> float:
-    rows = scores
-    for column, name in wanted.items():
-        rows = rows[rows[column] == name]
-    assert len(rows) == 1
-    return rows["value"].iloc[0]
+    return scores[(scores[list(wanted)] == list(wanted.values())).all(axis=1)]["value"].item()
 
 
 def test_scores_of_an_age_model(run_folder, table):
     months = noisy(table, 30.0)
     predictions.save_predictions(run_folder, "cnn", "age", table, months)
     scores = scoring.evaluate(run_folder, "cnn", "age")
-    assert list(scores.columns) == scoring.COLUMNS
-    assert not scores.duplicated(["model", "task", "split", "metric"]).any()
-    assert set(scores["split"]) == {"tuning", "calibration", "test", "external"}
-    for split in scoring.SCORED_SPLITS:
+    assert set(scores["split"]) == {"calibration", "test", "external"}
+    for split in ("calibration", "test", "external"):
         rows = table["split"] == split
         expected = (months - table["age_months"]).abs()[rows].mean()
         assert value(scores, model="cnn", split=split, metric="mae") == pytest.approx(expected)
-    assert set(scores["model"]) == {
-        "cnn",
-        "cnn (derived)",
-        "trivial: mean age",
-        "trivial: mean age by sex",
-        "trivial: mean age by sex (derived)",
-        "trivial: majority stage",
-    }
     known = (table["split"] == "test") & table["stage"].notna()
     derived = stage_of(months[known], table["sex"][known], "gilsanz_ratib")
     expected = np.mean(derived.to_numpy(int) == table["stage"][known].to_numpy(int))
@@ -133,19 +107,19 @@ def test_a_split_that_was_not_predicted_is_left_out_and_one_without_hard_cases_r
 ):
     part = table[table["split"].isin(["calibration", "test"])]
     moved = table.assign(split=table["split"].replace("test", "tuning"))
+    predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
+    assert set(scoring.evaluate(run_folder, "cnn", "age")["split"]) == {"calibration", "test"}
     for rows, wrong in (
-        (part, ""),
-        (part.drop(index=part.index[part["split"] == "test"][:1]), "23 of the 24 cases of test"),
+        (
+            part.drop(index=part.index[part["split"] == "test"][:1]),
+            r"predicts \d+ of the \d+ cases of test",
+        ),
         (moved, "belong to other splits"),
         (table.assign(case_id="x" + table["case_id"]), "belong to other splits"),
     ):
         predictions.save_predictions(run_folder, "cnn", "age", rows, noisy(rows))
-        if wrong:
-            with pytest.raises(InputError, match=wrong):
-                scoring.evaluate(run_folder, "cnn", "age")
-        else:
-            found = scoring.evaluate(run_folder, "cnn", "age")
-            assert set(found["split"]) == {"calibration", "test"}
+        with pytest.raises(InputError, match=wrong):
+            scoring.evaluate(run_folder, "cnn", "age")
 
 
 def test_the_largest_errors_come_first(run_folder, table):
@@ -161,14 +135,11 @@ def test_the_largest_errors_come_first(run_folder, table):
 
 
 def test_the_confusion_matrix_counts_known_stages(run_folder, table):
-    predictions.save_predictions(run_folder, "cnn", "stage", table, sure(np.full(len(table), 2)))
+    predictions.save_predictions(run_folder, "cnn", "stage", table, np.eye(5)[[2] * len(table)])
     matrix = scoring.confusion_matrix(run_folder, "cnn", "stage", "test").to_numpy()
     known = table[(table["split"] == "test") & table["stage"].notna()]
     assert matrix[:, 2].tolist() == [(known["stage"] == stage).sum() for stage in range(5)]
     assert matrix.sum() == len(known)
-    scores = scoring.evaluate(run_folder, "cnn", "stage")
-    wanted = {"model": "cnn", "split": "test", "metric": "accuracy"}
-    assert value(scores, **wanted) == pytest.approx((known["stage"] == 2).mean())
 
 
 def test_two_models_are_compared_on_the_same_cases(run_folder, table):
@@ -186,7 +157,6 @@ def test_two_models_are_compared_on_the_same_cases(run_folder, table):
 def test_how_often_test_was_looked_at_is_kept(run_folder, table):
     predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
     scoring.case_errors(run_folder, "cnn", "age", "calibration")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 0
     for noise in (5, 5, 20):
         predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table, noise))
         scoring.evaluate(run_folder, "cnn", "age")
