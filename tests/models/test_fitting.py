@@ -72,12 +72,18 @@ def test_random_weights_are_trained_from_the_first_step(material, tmp_path, monk
     fit(material, tmp_path, frozen=False, pretrained=False)
 
 
-@pytest.mark.parametrize("writes", [1, 4, training.HEAD_EPOCHS + 2])
+@pytest.fixture(scope="module")
+def whole(material, tmp_path_factory):
+    """Network and history of an unbroken fine-tuning."""
+    return fit(material, tmp_path_factory.mktemp("whole"), frozen=False, pretrained=True)
+
+
+@pytest.mark.parametrize("writes", [4, training.HEAD_EPOCHS + 2])
 def test_stopped_in_either_phase_it_ends_where_an_unbroken_run_ends(
-    material, tmp_path, monkeypatch, writes
+    material, whole, tmp_path, monkeypatch, writes
 ):
     """`writes` is how many epochs, of both phases, are kept before it is stopped."""
-    whole, history = fit(material, tmp_path / "whole", frozen=False, pretrained=True)
+    network, history = whole
     keep, count = training.Progress.keep, []
 
     def keep_some(progress):
@@ -92,5 +98,5 @@ def test_stopped_in_either_phase_it_ends_where_an_unbroken_run_ends(
     again, resumed = fit(material, tmp_path / "stopped", frozen=False, pretrained=True)
     columns = ["epoch", "train_loss", "tuning_loss"]
     np.testing.assert_array_equal(resumed[columns], history[columns])
-    for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
+    for one, other in zip(again.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
