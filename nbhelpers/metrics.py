@@ -86,6 +86,26 @@ def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
     return n, count / n, float(found.low), float(found.high)
 
 
+def score_slope(x: np.ndarray, y: np.ndarray) -> tuple[int, float, float, float]:
+    """n, the slope of y [n] on x [n] by least squares and its 95 % bootstrap interval.
+
+    NaN where all of x are alike.
+    """
+    # Centred, so that variances are exact as differences of moments.
+    x, y = x - x.mean(), y - y.mean()
+    columns = np.column_stack([x, y, x * y, x * x])
+    value = _slope(columns.mean(axis=0, keepdims=True))[0]
+    drawn = [_slope(draws @ columns / len(x)) for _, draws in resamples(len(x))]
+    return len(x), float(value), *interval(np.concatenate(drawn))
+
+
+def _slope(means: np.ndarray) -> np.ndarray:
+    x, y, xy, xx = means.T
+    spread = xx - x**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
+
+
 def confusion(true_stage: np.ndarray, predicted_stage: np.ndarray) -> np.ndarray:
     """Counts [5, 5]: row the true stage, column the predicted one."""
     truth, predicted = stage_pair(true_stage, predicted_stage)

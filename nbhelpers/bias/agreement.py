@@ -61,24 +61,8 @@ def error_slopes(true_months: np.ndarray, predicted_months: np.ndarray) -> pd.Da
         return _too_few(SLOPES, n)
     truth, predicted = metrics.finite_pair(true_months, predicted_months)
     against = dict(zip(SLOPES, ((truth + predicted) / 2, truth, predicted), strict=True))
-    told = [(name, n, *_slope_told(x, predicted - truth)) for name, x in against.items()]
+    told = [(name, *metrics.score_slope(x, predicted - truth)) for name, x in against.items()]
     return pd.DataFrame(told, columns=COLUMNS)
-
-
-def _slope_told(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    # Centred, so that variances are exact as differences of moments.
-    x, y = x - x.mean(), y - y.mean()
-    columns = np.column_stack([x, y, x * y, x * x])
-    value = _slope(columns.mean(axis=0, keepdims=True))[0]
-    drawn = [_slope(draws @ columns / len(x)) for _, draws in metrics.resamples(len(x))]
-    return float(value), *metrics.interval(np.concatenate(drawn))
-
-
-def _slope(means: np.ndarray) -> np.ndarray:
-    x, y, xy, xx = means.T
-    spread = xx - x**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
 
 
 def _too_few(names: tuple[str, ...], n: int) -> pd.DataFrame:

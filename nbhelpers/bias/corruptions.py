@@ -1,16 +1,15 @@
 """Corruptions of a radiograph: other poses, exposures, detectors and files than a model learnt on.
 
-Each has a kind and a strength. Where there is no reason for one direction (which way a hand is
-turned, which side is collimated) the case draws it, the same one at every strength. A radiograph
-keeps its size; what a moved one shows from outside has the grey level of its own edges.
-
-Corrupted radiographs are then prepared as ever, on all cores. Nothing here loads a network, so the
-processes that work on files start quickly.
+Each has a kind and a strength; a new one is a function and a row of `DISTURBANCES`. Where there is
+no reason for one direction (which way a hand is turned, which side is collimated) the case draws
+it, the same one at every strength. A radiograph keeps its size; what a moved one shows from outside
+has the grey level of its own edges. Corrupted radiographs are then prepared as ever, on all cores.
+Nothing here loads a network, so the processes that work on files start quickly.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ import numpy as np
 from nbhelpers.images.geometry import reduce_to
 from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.workspace import Each, InputError, progress
+from nbhelpers.workspace import parallel, progress
 
 SALT = "hand radiographs, disturbed"
 WHITE = 255
@@ -32,9 +31,9 @@ def disturb(pixels: np.ndarray, kind: str, strength: float, case: str) -> np.nda
     """The disturbed radiograph, uint8 `[height, width]` like the one given, which is left alone.
 
     The same kind, strength and case change a radiograph in the same way wherever it is asked for;
-    the strength `identity` of the kind gives `pixels` back. Raises InputError for an unknown kind.
+    the strength `identity` of the kind gives `pixels` back.
     """
-    disturbance = named(kind)
+    disturbance = DISTURBANCES[kind]
     if strength == disturbance.identity:
         return pixels
     seed = hashlib.sha256(f"{SALT}\0{kind}\0{case}".encode()).digest()
@@ -199,37 +198,26 @@ DISTURBANCES = {
 }
 
 
-def named(kind: str) -> Disturbance:
-    """The disturbance of that name; raises InputError for an unknown one."""
-    if kind not in DISTURBANCES:
-        raise InputError(f"kind {kind!r} is unknown. Choose from {', '.join(DISTURBANCES)}.")
-    return DISTURBANCES[kind]
-
-
 def disturbed_pictures(
-    each: Each,
-    paths: Sequence[str | Path],
-    preparation: Preparation,
-    kind: str,
-    strengths: Sequence[float],
+    paths: Sequence[str | Path], preparation: Preparation, kind: str, strengths: Sequence[float]
 ) -> np.ndarray:
     """Radiographs disturbed and then prepared: uint8 `[strengths, n, side, side]`.
 
-    each: of `side_by_side.workers(of_file)`. Each file is read once; its name without its ending
-    stands for the case (see `disturb`). Raises InputError naming a radiograph that
-    cannot be read.
+    Each file is read once; its name without its ending stands for the case (see `disturb`). Raises
+    InputError naming a radiograph that cannot be read.
     """
     side = preparation.image_size
     pictures = np.empty((len(strengths), len(paths), side, side), np.uint8)
-    made = each(list(paths), asdict(preparation), kind, list(strengths))
+    made = parallel(of_file, paths, preparation, kind, strengths)
     for row, of_row in enumerate(progress(made, len(paths), f"radiographs, {kind}")):
         pictures[:, row] = of_row
     return pictures
 
 
-def of_file(path: str | Path, settings: dict, kind: str, strengths: Sequence[float]) -> np.ndarray:
-    """One radiograph at each strength, uint8 `[strengths, side, side]`; settings: Preparation's."""
-    preparation = Preparation(**settings)
+def of_file(
+    path: str | Path, preparation: Preparation, kind: str, strengths: Sequence[float]
+) -> np.ndarray:
+    """One radiograph, disturbed at each strength and prepared: uint8 `[strengths, side, side]`."""
     pixels, case = read_image(Path(path)), Path(path).stem
     disturbed = (disturb(pixels, kind, strength, case) for strength in strengths)
     return np.stack([prepare_image(one, preparation)[0] for one in disturbed])

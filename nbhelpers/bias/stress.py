@@ -10,17 +10,17 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 
 from nbhelpers import metrics
 from nbhelpers.bias import corruptions
-from nbhelpers.bias.corruptions import DISTURBANCES, named
+from nbhelpers.bias.corruptions import DISTURBANCES
 from nbhelpers.data import splits
 from nbhelpers.evaluation.scores import case_errors
 from nbhelpers.images.preparation import Preparation
 from nbhelpers.models import saved
-from nbhelpers.workspace import Each, InputError, workers
 
 SALT = "hand radiographs, stressed"
 CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
@@ -62,55 +62,50 @@ def stress(
     Raises InputError for a model without predictions of the split, a radiograph that cannot be read
     any more, and where this version of the suite prepares radiographs in another way than the run.
     """
-    run_folder = Path(run_folder)
-    tried = {kind: named(kind) for kind in kinds}
-    if not (models and tried):
-        raise InputError("models or kinds is empty. Name the models to stress, and with what.")
     preparations = saved.preparations(run_folder, [(model, "age") for model in models])
     cases = [case_errors(run_folder, model, "age", split) for model in models]
+    errors_of = functools.partial(
+        _errors,
+        run_folder,
+        models,
+        preparations,
+        draw_cases(cases[0], count),
+        functools.cache(saved.load),
+    )
+    undisturbed = errors_of(kinds[0], (DISTURBANCES[kinds[0]].identity,))
     rows = []
-    with workers(corruptions.of_file) as each:
-        errors_of = _asked(each, run_folder, models, preparations, draw_cases(cases[0], count))
-        first = next(iter(tried))
-        undisturbed = errors_of(first, (tried[first].identity,))
-        for kind, disturbance in tried.items():
-            disturbed = errors_of(kind, disturbance.strengths)
-            for index, strength in enumerate((disturbance.identity, *disturbance.strengths)):
-                for model in models:
-                    plain = undisturbed[model][0]
-                    errors = disturbed[model][index - 1] if index else plain
-                    scores = _scores(errors, plain)
-                    rows.append((kind, float(strength), disturbance.unit, model, *scores))
+    for kind in kinds:
+        disturbance = DISTURBANCES[kind]
+        disturbed = errors_of(kind, disturbance.strengths)
+        for index, strength in enumerate((disturbance.identity, *disturbance.strengths)):
+            for model in models:
+                plain = undisturbed[model][0]
+                errors = disturbed[model][index - 1] if index else plain
+                scores = _scores(errors, plain)
+                rows.append((kind, float(strength), disturbance.unit, model, *scores))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _asked(
-    each: Each,
+def _errors(
     run_folder: Path,
     models: Sequence[str],
     preparations: dict[str, Preparation],
     drawn: pd.DataFrame,
-) -> Callable[[str, Sequence[float]], dict[str, np.ndarray]]:
-    """Gives, of a kind and strengths, each model's absolute errors, months `[strengths, n]`."""
-    sex = splits.sex_codes(drawn["sex"])
+    read: Callable[[Path], keras.Model],
+    kind: str,
+    strengths: Sequence[float],
+) -> dict[str, np.ndarray]:
+    """Each model's absolute errors on the drawn cases, months `[strengths, n]`."""
+    flat = {}
+    for view, preparation in preparations.items():
+        shown = corruptions.disturbed_pictures(drawn["image_path"], preparation, kind, strengths)
+        flat[view] = shown.reshape(-1, *shown.shape[2:])
+    sex = np.tile(splits.sex_codes(drawn["sex"]), len(strengths))
     truth = drawn["age_months"].to_numpy(float)
-    read = functools.cache(saved.load)
-
-    def errors_of(kind: str, strengths: Sequence[float]) -> dict[str, np.ndarray]:
-        pictures = {
-            view: corruptions.disturbed_pictures(
-                each, drawn["image_path"], preparation, kind, strengths
-            )
-            for view, preparation in preparations.items()
-        }
-        flat = {view: shown.reshape(-1, *shown.shape[2:]) for view, shown in pictures.items()}
-        every = np.tile(sex, len(strengths))
-        said = saved.predict_each(run_folder, list(models), "age", flat.__getitem__, every, read)
-        return {
-            model: abs(months.reshape(len(strengths), -1) - truth) for model, months in said.items()
-        }
-
-    return errors_of
+    said = saved.predict_each(run_folder, list(models), "age", flat.__getitem__, sex, read)
+    return {
+        model: abs(months.reshape(len(strengths), -1) - truth) for model, months in said.items()
+    }
 
 
 def _scores(errors: np.ndarray, undisturbed: np.ndarray) -> tuple:
@@ -130,13 +125,13 @@ def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (model, kind), part in table.groupby(["model", "kind"], sort=False):
-        disturbance = named(kind)
+        disturbance = DISTURBANCES[kind]
         for direction in (-1, 1):
             away = (part["strength"] - disturbance.identity) * direction
             tried = part.loc[away[away >= 0].sort_values().index]
             if len(tried) > 1:
-                strengths = tried["strength"].to_numpy(float)
-                tips = _tips_at(strengths, tried["mae"].to_numpy(float), disturbance.is_switch)
+                strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
+                tips = _tips_at(strengths, mae, disturbance.is_switch)
                 rows.append((model, kind, disturbance.unit, strengths[-1], tips))
     return pd.DataFrame(rows, columns=TIPPING_COLUMNS)
 
@@ -147,7 +142,7 @@ def _tips_at(strengths: np.ndarray, mae: np.ndarray, is_switch: bool) -> float:
     reached = np.flatnonzero(mae[1:] >= limit) + 1
     if not len(reached):
         return np.nan
-    first = reached[0]
+    last = reached[0]
     if is_switch:
-        return float(strengths[first])
-    return float(np.interp(limit, mae[first - 1 : first + 1], strengths[first - 1 : first + 1]))
+        return float(strengths[last])
+    return float(np.interp(limit, mae[last - 1 : last + 1], strengths[last - 1 : last + 1]))

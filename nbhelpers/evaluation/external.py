@@ -96,20 +96,11 @@ def calibration(truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
     differences between predictions are too large (Van Calster et al., BMC Med 2019;17:230).
     """
     truth, predicted = metrics.finite_pair(truth, predicted)
-    rows = [("signed_error", *metrics.score_mean(predicted - truth))]
-    x, y = predicted - predicted.mean(), truth - truth.mean()
-    columns = np.column_stack([x, y, x * y, x * x])
-    drawn = [_slope(draws @ columns / len(x)) for _, draws in metrics.resamples(len(x))]
-    value = _slope(columns.mean(axis=0, keepdims=True))[0]
-    rows.append(("slope", len(x), float(value), *metrics.interval(np.concatenate(drawn))))
+    rows = [
+        ("signed_error", *metrics.score_mean(predicted - truth)),
+        ("slope", *metrics.score_slope(predicted, truth)),
+    ]
     return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
-
-
-def _slope(means: np.ndarray) -> np.ndarray:
-    x, y, xy, xx = means.T
-    spread = xx - x**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(spread > 1e-9, (xy - x * y) / spread, np.nan)
 
 
 def _of_picture(picture: np.ndarray) -> tuple[float, ...]:

@@ -1,23 +1,18 @@
-"""Whether the network's answer hangs on what a heat map marks: deletion and insertion curves.
+"""Whether heat maps can be trusted, in figures by which networks can be compared.
 
-Pixels are greyed out, or put back into a blurred picture, in the order in which the map marks them
-(Petsiuk, Das and Saenko, BMVC 2018); maps that know nothing of the network are the controls.
-
-Where a network looks, asked another way: what changes when a part of the picture is covered.
-
-A check on Grad-CAM that uses no gradient (Zeiler and Fergus, ECCV 2014).
-
-Whether a heat map depends on what the network learnt: with other weights it must be another map.
-
-Weights are made random from the top of the network down, a few layers at a time (Adebayo et al.,
-Sanity Checks for Saliency Maps, NeurIPS 2018). A map that stays as it was shows edges of the
-picture, not what the network does. A network that was trained on shuffled ages is a second control:
-its weights are not random, but nothing in them is about bone age.
-
-What can be said of the heat maps of one network in figures, so that networks can be compared.
+- Sanity: with other weights it must be another map. Weights are made random from the top of the
+  network down, a few layers at a time (Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS
+  2018). A map that stays as it was shows edges of the picture, not what the network does. A network
+  that was trained on shuffled ages is a second control: its weights are not random, but nothing in
+  them is about bone age.
+- Faithfulness: pixels are greyed out, or put back into a blurred picture, in the order in which the
+  map marks them (Petsiuk, Das and Saenko, BMVC 2018); maps that know nothing of the network are the
+  controls.
+- Occlusion: what changes when a part of the picture is covered, which needs no gradient (Zeiler and
+  Fergus, ECCV 2014).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -34,30 +29,19 @@ RATE, SANITY_BATCH = 1e-3, 32  # of the training on shuffled ages
 SHUFFLED = 500  # cases of it
 DEPTHS = 6  # networks on the way from the learnt to a wholly random one
 SANITY_SEED = 20171026  # another than that of any training: its first weights would come back
-
-
-def randomised(network: keras.Model, depths: int = DEPTHS) -> Iterator[tuple[float, keras.Model]]:
-    """The share of the layers that are random, from above 0 to 1, and such a network.
-
-    The last layers go first. One network is given again and again, with other weights: use it
-    before the next is asked for. The one handed in is left as it is.
-    """
-    keras.utils.set_random_seed(SANITY_SEED)
-    chance = keras.models.clone_model(network)
-    changed = keras.models.clone_model(network)
-    changed.set_weights(network.get_weights())
-    layers = [
-        (mine, other)
-        for mine, other in zip(changed.layers, chance.layers, strict=True)
-        if mine.weights
-    ][::-1]
-    done = 0
-    for depth in range(1, depths + 1):
-        until = round(depth / depths * len(layers))
-        for mine, other in layers[done:until]:
-            mine.set_weights(other.get_weights())
-        done = until
-        yield until / len(layers), changed
+CELLS = 8  # squares a side of the grid of occlusion
+BATCH = 64
+STEPS = 10  # of a curve
+BLUR = 0.1  # of the side: what insertion starts from
+COARSE = 8  # cells a side of a map of chance
+SEED = 0  # of the maps of chance
+KINDS = ("deletion", "insertion")
+CHANCE, BLOB = "chance", "blob in the middle"
+RANDOM = "likeness to random weights"
+WHERE, WHICH_WAY = "agreement with covering: where", "agreement with covering: which way"
+SCORE = ["n", "value", "lower", "upper"]
+COLUMNS = ["measure", *SCORE]
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def trained_on_shuffled(
@@ -90,17 +74,25 @@ def likeness_by_depth(
 ) -> pd.DataFrame:
     """How like the network's own maps are those of ever more random networks.
 
-    `explain` gives the maps `[n, h, w]` of a network. Columns: `random_share`, `n`, `value`,
-    `lower`, `upper` (mean Spearman correlation with its 95 % interval); the first row is the
-    network itself.
+    `explain` gives the maps `[n, h, w]` of a network. The last layers of a copy are made random
+    first. Columns: `random_share` (of the layers), `n`, `value`, `lower`, `upper` (mean Spearman
+    correlation with its 95 % interval); the first row is the network itself.
     """
+    keras.utils.set_random_seed(SANITY_SEED)
+    chance = keras.models.clone_model(network)
+    changed = keras.models.clone_model(network)
+    changed.set_weights(network.get_weights())
+    both = zip(changed.layers, chance.layers, strict=True)
+    last_first = [(mine, random) for mine, random in both if mine.weights][::-1]
     own = explain(network)
     rows = [(0.0, *metrics.score_mean(likeness(own, own)))]
-    rows += [
-        (share, *metrics.score_mean(likeness(own, explain(changed))))
-        for share, changed in randomised(network, depths)
-    ]
-    return pd.DataFrame(rows, columns=["random_share", "n", "value", "lower", "upper"])
+    for depth in range(1, depths + 1):
+        until = round(depth / depths * len(last_first))
+        for mine, random in last_first[:until]:
+            mine.set_weights(random.get_weights())
+        share = until / len(last_first)
+        rows.append((share, *metrics.score_mean(likeness(own, explain(changed)))))
+    return pd.DataFrame(rows, columns=["random_share", *SCORE])
 
 
 def edge_maps(images: np.ndarray) -> np.ndarray:
@@ -110,18 +102,12 @@ def edge_maps(images: np.ndarray) -> np.ndarray:
     return np.stack(edges).astype(np.float32)
 
 
-CELLS = 8  # squares a side of the grid
-BATCH = 64
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
 def answers(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
     """Months `[n, 1]` or stage probabilities `[n, 5]` of pictures uint8 `[n, h, w]`, sex `[n]`.
 
     Of the pictures as they are, without their mirror images.
     """
-    share = network.get_layer("card").facts.get("male_share", 0.5)
-    fed = np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
+    fed = grad_cam.fed_sex(network, sex)
     said = [
         network.predict_on_batch(
             [images[start : start + BATCH, :, :, None], fed[start : start + BATCH]]
@@ -142,6 +128,13 @@ def network_score(network: keras.Model, stage: np.ndarray | None = None) -> Scor
         return said[:, 0] if stage is None else said[np.arange(len(images)), stage]
 
     return score
+
+
+def named_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray | None:
+    """The stage that the network names for each picture, `[n]`; None for a network of ages."""
+    if task_of(network) == "age":
+        return None
+    return answers(network, images, sex).argmax(axis=1)
 
 
 def occlusion_maps(
@@ -179,15 +172,6 @@ def on_grid(maps: np.ndarray, cells: int = CELLS) -> np.ndarray:
 def to_pictures(maps: np.ndarray, side: int) -> np.ndarray:
     """Maps of a grid at the size of pictures, `[n, side, side]`."""
     return np.stack([cv2.resize(one, (side, side)) for one in maps])
-
-
-STEPS = 10  # of a curve
-BLUR = 0.1  # of the side: what insertion starts from
-COARSE = 8  # cells a side of a map of chance
-KINDS = ("deletion", "insertion")
-CHANCE, BLOB = "chance", "blob in the middle"
-SEED = 0
-GAIN = ["n", "value", "lower", "upper"]
 
 
 def curves(
@@ -269,24 +253,22 @@ def compare_maps(
             for name, other in zip(list(maps)[1:], others, strict=True)
         ]
     return (
-        pd.DataFrame(points, columns=["kind", "map", "share", *GAIN]),
-        pd.DataFrame(gained, columns=["kind", "against", *GAIN]),
+        pd.DataFrame(points, columns=["kind", "map", "share", *SCORE]),
+        pd.DataFrame(gained, columns=["kind", "against", *SCORE]),
     )
 
 
-def by_cells(
-    network: keras.Model,
-    score: Score,
-    images: np.ndarray,
-    sex: np.ndarray,
-    method: str,
-    stage: np.ndarray | None = None,
+def choose_cells(
+    network: keras.Model, images: np.ndarray, sex: np.ndarray, method: str
 ) -> pd.DataFrame:
     """What the maps of each of a network's feature maps gain on chance, the coarsest first.
 
-    Columns: `cells` (to ask `feature_layer` for), `side` (cells a side that it has), and the mean
-    of the gains in deletion and insertion with its 95 % interval: n, value, lower, upper.
+    For the age, or the stage that the network names. Columns: `cells` (to ask `feature_layer` for),
+    `side` (cells a side that it has), and the mean of the gains in deletion and insertion with its
+    95 % interval: n, value, lower, upper.
     """
+    stage = named_stage(network, images, sex)
+    score = network_score(network, stage)
     chance = controls(len(images), images.shape[1])[CHANCE]
     of_chance = {kind: curves(score, images, sex, chance, kind) for kind in KINDS}
     rows = []
@@ -296,11 +278,11 @@ def by_cells(
             gains(curves(score, images, sex, both, kind), of_chance[kind], kind) for kind in KINDS
         ]
         rows.append((cells, side, *_score_known(np.mean(gained, axis=0))))
-    return pd.DataFrame(rows, columns=["cells", "side", *GAIN])
+    return pd.DataFrame(rows, columns=["cells", "side", *SCORE])
 
 
 def best_cells(table: pd.DataFrame) -> int:
-    """Of a table of `by_cells`, the `cells` of the finest map that is as good as the best.
+    """Of a table of `choose_cells`, the `cells` of the finest map that is as good as the best.
 
     Its interval reaches the largest gain. Few pictures tell near neighbours apart by chance, and of
     maps that are as faithful the finer one says more about places.
@@ -325,11 +307,6 @@ def _blurred(images: np.ndarray) -> np.ndarray:
     return np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in images])
 
 
-COLUMNS = ["measure", "n", "value", "lower", "upper"]
-RANDOM = "likeness to random weights"
-WHERE, WHICH_WAY = "agreement with covering: where", "agreement with covering: which way"
-
-
 @dataclass(frozen=True)
 class Measured:
     """Heat maps of some radiographs and what is told of them.
@@ -345,22 +322,6 @@ class Measured:
     sanity: pd.DataFrame
     curves: pd.DataFrame
     covered: np.ndarray
-
-
-def named_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray | None:
-    """The stage that the network names for each picture, `[n]`; None for a network of ages."""
-    if task_of(network) == "age":
-        return None
-    return answers(network, images, sex).argmax(axis=1)
-
-
-def choose_cells(
-    network: keras.Model, images: np.ndarray, sex: np.ndarray, method: str
-) -> pd.DataFrame:
-    """`by_cells` for the age, or the stage that the network names."""
-    stage = named_stage(network, images, sex)
-    score = network_score(network, stage)
-    return by_cells(network, score, images, sex, method, stage)
 
 
 def measure(
@@ -385,12 +346,10 @@ def measure(
     covered = occlusion_maps(score, images, sex)
     where = likeness(on_grid(speaks_for + against), abs(covered))
     which_way = likeness(on_grid(speaks_for - against), covered)
-    last = sanity.iloc[-1]
-    rows = [(RANDOM, *last[["n", "value", "lower", "upper"]])]
-    rows += [
-        (f"{row.kind}, gain on {row.against}", row.n, row.value, row.lower, row.upper)
-        for row in gains.itertuples()
+    covering = [(WHERE, *metrics.score_mean(where)), (WHICH_WAY, *metrics.score_mean(which_way))]
+    blocks = [
+        sanity.iloc[[-1]].assign(measure=RANDOM),
+        gains.assign(measure=gains["kind"] + ", gain on " + gains["against"]),
+        pd.DataFrame(covering, columns=COLUMNS),
     ]
-    rows += [(WHERE, *metrics.score_mean(where)), (WHICH_WAY, *metrics.score_mean(which_way))]
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": int})
-    return Measured(table, sanity, curves, covered)
+    return Measured(pd.concat(blocks, ignore_index=True)[COLUMNS], sanity, curves, covered)

@@ -7,11 +7,8 @@
   not use (Draelos and Carin, arXiv:2011.08891).
 
 The score whose gradient is taken is the age before it is rescaled to months, or the logit of a
-stage. Two maps come of it: what speaks for an older hand, or for the stage, and what against.
-
-The feature maps of a network, one of which heat maps are made from.
-
-The last is coarse, of a few cells a side, and knows most; earlier ones are finer.
+stage. Two maps come of it: what speaks for an older hand, or for the stage, and what against. The
+last feature map is coarse, of a few cells a side, and knows most; earlier ones are finer.
 """
 
 from collections.abc import Callable
@@ -133,9 +130,8 @@ def coarse_maps(
     if method not in METHODS:
         raise InputError(f"method is {method!r}; choose from {', '.join(METHODS)}.")
     maps_of = _compiled(network, method, cells)
-    share = network.get_layer("card").facts.get("male_share", 0.5)
-    fed = np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
-    units = 1 if task_of(network) == "age" else 5
+    fed = fed_sex(network, sex)
+    units = network.get_layer(SCORES[task_of(network)]).output.shape[-1]
     wanted = np.zeros(len(images), int) if stage is None else np.asarray(stage, int)
     found = []
     for start in range(0, len(images), BATCH):
@@ -143,6 +139,12 @@ def coarse_maps(
         weights = np.eye(units, dtype=np.float32)[wanted[rows]]
         found.append(maps_of(np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights))
     return tuple(np.concatenate(maps) for maps in zip(*found, strict=True))
+
+
+def fed_sex(network: keras.Model, sex: np.ndarray) -> np.ndarray:
+    """Sex `[n]` as the network takes it, `[n, 1]`: where unknown, the training share of boys."""
+    share = network.get_layer("card").facts.get("male_share", 0.5)
+    return np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
 
 
 def _combined(method: str, features, gradients):

@@ -46,9 +46,11 @@ def to_border(hands: np.ndarray) -> np.ndarray:
 
 def places_of(pictures: np.ndarray, hands: np.ndarray) -> dict[str, np.ndarray]:
     """Masks of many pictures by PLACES: see `find_places`."""
-    found = [find_places(*both) for both in zip(pictures, hands, strict=True)]
-    empty = np.zeros((0, *hands.shape[1:]), bool)
-    return {place: np.array([each[place] for each in found] or empty) for place in PLACES}
+    found = {place: np.zeros(hands.shape, bool) for place in PLACES}
+    for row, both in enumerate(zip(pictures, hands, strict=True)):
+        for place, mask in find_places(*both).items():
+            found[place][row] = mask
+    return found
 
 
 def find_places(picture: np.ndarray, hand: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,10 +73,8 @@ def place_energy(
 
     `ratio` is the one over the other; 1 is a map spread evenly over the picture. Means over the `n`
     cases that have the place, and a map with energy, with 95 % intervals; of less than FEWEST cases
-    none, and the note says "too few". Maps: float [n, side, side], none below 0, else ValueError.
+    none, and the note says "too few". Maps: float [n, side, side], none below 0.
     """
-    if not np.isfinite(maps).all() or (maps < 0).any():
-        raise ValueError("Maps must be finite energies, none below 0.")
     whole = maps.sum(axis=(1, 2), dtype=float)
     told = []
     for place, masks in (places | {"hand": hands}).items():
@@ -83,9 +83,10 @@ def place_energy(
         area = masks[has].mean(axis=(1, 2))
         shares = {"energy_share": energy, "area_share": area, "ratio": energy / area}
         for metric, values in shares.items():
-            enough = len(values) >= FEWEST
-            score = score_mean(values) if enough else (len(values), np.nan, np.nan, np.nan)
-            told.append((place, metric, *score, "" if enough else TOO_FEW))
+            score, note = (len(values), np.nan, np.nan, np.nan), TOO_FEW
+            if len(values) >= FEWEST:
+                score, note = score_mean(values), ""
+            told.append((place, metric, *score, note))
     return pd.DataFrame(told, columns=ENERGY)
 
 
@@ -126,17 +127,12 @@ def masking_effect(
         if has.sum() >= FEWEST:
             before = score(pictures[has], sex[has])
             after = score(mask_places(pictures[has], masks[has], place), sex[has])
-            effect, note = _effect(before, after, truth_months[has]), ""
+            errors = [abs(said - truth_months[has]) for said in (before, after)]
+            added = compare_errors(errors[1], errors[0])
+            effect = [errors[0].mean(), errors[1].mean(), added["value"], added["lower"]]
+            effect, note = [*effect, added["upper"], abs(after - before).mean()], ""
         told.append((place, int(has.sum()), *effect, note))
     return pd.DataFrame(told, columns=["place", "n", *EFFECT, "note"])
-
-
-def _effect(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> list[float]:
-    errors = np.abs(before - truth), np.abs(after - truth)
-    told = compare_errors(errors[1], errors[0])
-    moved = float(np.abs(after - before).mean())
-    maes = [float(error.mean()) for error in errors]
-    return [*maes, *(told[key] for key in ("value", "lower", "upper")), moved]
 
 
 def _markers(picture: np.ndarray, hand: np.ndarray, off: np.ndarray) -> np.ndarray:

@@ -3,8 +3,6 @@
 Each function returns a figure and its alternative text.
 """
 
-import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,7 +18,7 @@ from nbhelpers.plots.style import COLOURS
 COLUMNS = 4  # of the panels of disturbances
 MARKERS = "os^Dv<>P"  # one a model, as colours are
 HIGHEST = 5  # times the smallest MAE, up to which panels show
-CASES_A_ROW, LETTERS_A_LINE = 4, 36  # of the worst cases
+CASES_A_ROW = 4  # of the worst cases
 
 
 def by_group(table: pd.DataFrame, metric: str, label: str) -> tuple[Figure, str]:
@@ -129,15 +127,12 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-def worst_cases(
-    worst: pd.DataFrame, prepared: np.ndarray, notes: Sequence[str]
-) -> tuple[Figure, str]:
-    """The radiographs of the largest errors: as they came, as the model saw them, and what is seen.
+def worst_cases(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, str]:
+    """The radiographs of the largest errors: as they came, and as the model saw them.
 
     Args:
         worst: `n` rows of `scores.largest_errors`.
         prepared: uint8 `[n, side, side]`.
-        notes: of each case, as `visible_faults.in_words` gives them.
 
     Where `image_path` is null the place of the radiograph as it came stays empty.
     """
@@ -148,21 +143,17 @@ def worst_cases(
         figsize=(9.2, 1.8 * rows),
         squeeze=False,
         layout="none",  # texts are wider than a picture and would push the others apart
-        gridspec_kw={"wspace": 0.05, "hspace": 0.55},
+        gridspec_kw={"wspace": 0.05, "hspace": 0.4},
     )
     for axes in grid.ravel():
         axes.set_axis_off()
     pairs = grid.reshape(-1, 2)
-    for (left, right), case, picture, note in zip(
-        pairs, worst.itertuples(), prepared, notes, strict=False
-    ):
+    for (left, right), case, picture in zip(pairs, worst.itertuples(), prepared, strict=False):
         if case.image_path:
             left.imshow(_squared(read_image(Path(case.image_path))), vmin=0, vmax=255)
         right.imshow(picture, vmin=0, vmax=255)
         told = f"{case.age_months / 12:.1f} y told as {case.predicted_months / 12:.1f} y"
         left.set_title(f"{case.case_id}\n{told}", fontsize=8, fontweight="normal")
-        lines = "\n".join(textwrap.wrap(note or "nothing noted", LETTERS_A_LINE))
-        left.text(0, -0.04, lines, transform=left.transAxes, va="top", fontsize=7.5)
     told = ", ".join(f"{error:+.0f}" for error in worst["error_months"])
     return figure, f"The {len(worst)} radiographs with the largest errors, months: {told}."
 

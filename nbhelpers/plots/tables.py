@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from nbhelpers.bias.corruptions import named
+from nbhelpers.bias.corruptions import DISTURBANCES
 from nbhelpers.bias.subgroups import TOO_FEW
 from nbhelpers.data.stages import SEXES
 from nbhelpers.evaluation.conformal import TOLD_LEVEL
@@ -185,31 +185,13 @@ def balance(correlation: Mapping) -> list[str]:
     ]
 
 
-def worst(compared: pd.DataFrame) -> list[str]:
-    """Notes that stand on the worst cases more or less often, of `visible_faults.compare`."""
-    above = compared["lower"] > compared["others_upper"]
-    below = compared["upper"] < compared["others_lower"]
-    lines = [
-        f'- "{row["note"].capitalize()}" stands on {100 * row["worst"]:.0f} % of the worst (95 % '
-        f"interval {100 * row['lower']:.0f} to {100 * row['upper']:.0f}, n = {row['n_worst']:,}), "
-        f"on {100 * row['others']:.0f} % of the others ({100 * row['others_lower']:.0f} to "
-        f"{100 * row['others_upper']:.0f}, n = {row['n_others']:,})."
-        for _, row in compared[above | below].iterrows()
-    ]
-    return lines or [
-        f"- No note stands clearly more or less often on the worst (n = "
-        f"{compared['n_worst'].max():,}) than on the others (n = {compared['n_others'].max():,}); "
-        "with so few, only a large difference would show."
-    ]
-
-
 def disturbances(table: pd.DataFrame) -> list[str]:
     """What hurts each model most, of `stress.stress`."""
     lines = []
     for model, part in table.groupby("model", sort=False):
         row = part.loc[part["difference"].idxmax()]
         much = f" of {row['strength']:g} ({row['unit']})"
-        if named(row["kind"]).is_switch:
+        if DISTURBANCES[row["kind"]].is_switch:
             much = " (on or off)"
         lines.append(
             f"- What hurts {model} most is {row['kind']}{much}: "
@@ -330,23 +312,6 @@ def plain(
     ]
     made = table[[*index, *others]].assign(**{value: texts}).set_index(index)
     return made.rename(columns=words).rename_axis(index=[None] * len(index))
-
-
-def faults(compared: pd.DataFrame) -> pd.DataFrame:
-    """Of `visible_faults.compare`: a row a note, shares in per cent with their intervals."""
-    parts = {
-        "worst": ("worst", "lower", "upper"),
-        "others": ("others", "others_lower", "others_upper"),
-    }
-    table = pd.DataFrame(index=compared["note"].rename(None))
-    for name, columns in parts.items():
-        n = compared[f"n_{name}"].max()
-        shares = 100 * compared[list(columns)].to_numpy(float)
-        table[f"the {n:,} {name}, %" if name == "worst" else f"the {n:,} others, %"] = [
-            UNDEFINED if np.isnan(row).any() else "{:.0f} ({:.0f} to {:.0f})".format(*row)
-            for row in shares
-        ]
-    return table
 
 
 IN_MONTHS = ("mae", "rmse", "median_error", "signed_error")

@@ -59,14 +59,15 @@ def hand() -> np.ndarray:
 
 
 def measured(energy: np.ndarray, on: np.ndarray | None = None, **options) -> pd.DataFrame:
-    """The table of one case, by region."""
+    """The table of one case, by region; without `on` the whole picture counts as hand."""
     cases = cases_of(1)
+    on = np.ones(energy.shape, bool) if on is None else on
     told = regions.localise(
         energy[None].astype(np.float32),
         cases,
         options.pop("boxes", regions_of(cases)),
         geometry_of(cases, **options),
-        None if on is None else on[None],
+        on[None],
     )
     return told.set_index("region")
 
@@ -81,7 +82,6 @@ def point_at(row: int, column: int) -> np.ndarray:
 def test_an_even_map_has_ratio_1(on):
     table = measured(np.full((SIDE, SIDE), 0.3), on)
     assert table.index.tolist() == ["DIP", "Wrist", "any"]
-    assert table["n_boxes"].tolist() == [2, 1, 3]
     assert table["ratio"].to_numpy() == pytest.approx(1)
     whole = np.ones((SIDE, SIDE), bool) if on is None else on
     for region in table.index:
@@ -97,29 +97,24 @@ def test_a_map_of_the_regions_alone_has_the_highest_ratio(region):
     assert found["ratio"] == pytest.approx(1 / found["area_share"])
     assert found["ratio"] == pytest.approx(hand().sum() / (mask_of(region) & hand()).sum())
     assert found["hit"]
-
-
-def test_a_map_of_one_region_has_no_energy_in_another():
-    table = measured(mask_of("Wrist"), hand())
+    table = measured(mask_of("Wrist"), hand())  # none of its energy lies in another region
     assert table["energy_share"].tolist() == [0, 1, 1]
     assert table["hit"].tolist() == [False, True, True]
 
 
 def test_energy_beside_the_hand_is_told_apart():
     beside = measured(~hand(), hand())
-    assert (beside["hand_share"] == 0).all()
     assert beside[["energy_share", "ratio"]].isna().all(axis=None)
     marker = np.zeros((SIDE, SIDE))
     marker[:4, :4] = 9
     half = measured(marker + 9 * 16 / hand().sum() * hand(), hand())
-    assert half["hand_share"].to_numpy() == pytest.approx(0.5)
     assert half["ratio"].to_numpy() == pytest.approx(1)
     assert not half["hit"].any()
 
 
 def test_a_map_without_energy_or_without_a_maximum_has_no_scores():
     empty = measured(np.zeros((SIDE, SIDE)), hand())
-    assert empty[["hand_share", "energy_share", "ratio", "hit"]].isna().all(axis=None)
+    assert empty[["energy_share", "ratio", "hit"]].isna().all(axis=None)
     assert empty["area_share"].notna().all()
     assert measured(np.ones((SIDE, SIDE)))["hit"].isna().all()
 
@@ -135,9 +130,6 @@ def test_a_maximum_hits_within_the_tolerance_alone():
     for off, hits in ((0, True), (last, True), (last + 1, False)):
         table = measured(point_at(54 + off, 30))
         assert table.loc[["DIP", "Wrist", "any"], "hit"].tolist() == [False, hits, hits]
-
-
-def test_the_tolerance_is_a_straight_distance():
     for off, hits in ((4, True), (5, False)):  # 5.7 and 7.1 pixels from the corner, 6 allowed
         energy = np.zeros((200, 200))
         energy[54 + off, 46 + off] = 1
@@ -187,7 +179,7 @@ def test_a_turned_picture_is_measured_where_its_boxes_lie():
 def test_shares_are_shares_and_know_no_unit(seed, factor):
     energy = np.random.default_rng(seed).random((SIDE, SIDE)) ** 4
     table = measured(energy, hand())
-    shares = table[["hand_share", "energy_share", "area_share", "chance"]].to_numpy()
+    shares = table[["energy_share", "area_share", "chance"]].to_numpy()
     assert (shares >= 0).all() and (shares <= 1).all()
     assert (table["chance"] >= table["area_share"]).all()
     parts = table.loc[["DIP", "Wrist"], "energy_share"].sum()
@@ -202,8 +194,10 @@ def test_rows_are_of_cases_with_boxes_in_order():
     maps = np.random.default_rng(0).random((6, SIDE, SIDE)).astype(np.float32)
     boxes = regions_of(cases.iloc[[4, 0, 5]])
     boxes.loc[boxes["case_id"] == "calibration2", "y_min"] = 30.5
-    table = regions.localise(maps, cases, boxes, geometry_of(cases))
-    assert list(table) == regions.LOCALISATION_COLUMNS
+    whole = np.ones(maps.shape, bool)
+    table = regions.localise(maps, cases, boxes, geometry_of(cases), whole)
+    columns = ["case_id", "stage", "seen", "region", *regions.MEASURES]
+    assert list(table) == columns
     assert table["case_id"].unique().tolist() == ["train0", "calibration1", "calibration2"]
     assert table.groupby("case_id", sort=False)["seen"].first().tolist() == [True, False, False]
     assert table["stage"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
@@ -213,8 +207,8 @@ def test_rows_are_of_cases_with_boxes_in_order():
     assert of_case["ratio"].to_numpy() == pytest.approx(alone["ratio"].to_numpy())
     moved = table[table["case_id"] == "calibration2"].set_index("region")
     assert moved.loc["Wrist", "area_share"] > of_case.loc["Wrist", "area_share"]
-    none = regions.localise(maps, cases, boxes[:0], geometry_of(cases))
-    assert list(none) == regions.LOCALISATION_COLUMNS and none.empty
+    none = regions.localise(maps, cases, boxes[:0], geometry_of(cases), whole)
+    assert list(none) == columns and none.empty
     assert regions.summarise(none).empty
 
 
@@ -239,13 +233,9 @@ def test_summaries_never_mix_seen_cases_with_others():
     row = found.loc[(True, "DIP")]
     assert row["value"] == pytest.approx(ratios.mean())
     assert row["lower"] < row["value"] < row["upper"] and row["note"] == ""
-
-
-def test_hit_rates_are_shares_with_wilson_s_interval():
-    table = measured_set()
-    told = regions.summarise(table).query("metric == 'hit' and not seen and region == 'any'")
+    told = told.query("metric == 'hit' and not seen and region == 'any'")
     hits = table[~table["seen"] & (table["region"] == "any")]["hit"].dropna()
-    score = metrics.score_share(hits.to_numpy(bool))
+    score = metrics.score_share(hits.to_numpy(bool))  # Wilson's interval
     assert told[["n", "value", "lower", "upper"]].to_numpy()[0] == pytest.approx(score)
 
 
@@ -256,16 +246,10 @@ def test_small_groups_have_a_note_and_no_value():
     assert (told["n"] < regions.FEWEST).all()
     assert (told["note"] == "too few").all()
     assert told[["value", "lower", "upper"]].isna().all(axis=None)
-    enough = regions.summarise(table[table["stage"] < 1].assign(stage=0), by=["stage"])
-    assert (enough["note"] == "too few").all()
     merged = table.assign(stage=(table["stage"] > 1).astype("Int8"))
     seen = regions.summarise(merged, by=("stage",)).query("seen and metric == 'ratio'")
     assert seen["n"].tolist() == [8, 12] * 3 and (seen["note"] == "").all()
-
-
-def test_cases_without_a_stage_are_a_group():
-    table = measured_set()
-    table.loc[table["stage"] == 4, "stage"] = pd.NA
+    table.loc[table["stage"] == 4, "stage"] = pd.NA  # a group of its own
     told = regions.summarise(table, by=["stage"]).query("metric == 'ratio' and region == 'any'")
     assert told["n"].sum() == 31 and told["stage"].isna().sum() == 2
 
@@ -281,21 +265,3 @@ def test_the_hand_is_found_on_prepared_pictures(side):
     assert 0.2 < masks[0].mean() < 0.6
     assert picture[masks[0]].mean() > 2 * picture[~masks[0]].mean()
     assert not masks[1:].any()
-
-
-def test_arrays_that_do_not_fit_are_refused():
-    cases = cases_of(2)
-    boxes, places = regions_of(cases), geometry_of(cases)
-    maps = np.ones((2, SIDE, SIDE), np.float32)
-    for wrong in (maps[:1], maps[:, :5], maps[0]):
-        with pytest.raises(ValueError, match="cases need maps"):
-            regions.localise(wrong, cases, boxes, places)
-    with pytest.raises(ValueError, match="Hands"):
-        regions.localise(maps, cases, boxes, places, np.ones((2, 8, 8), bool))
-    with pytest.raises(ValueError, match="same cases"):
-        regions.localise(maps, cases, boxes, places[::-1])
-    for value in (-0.1, np.nan, np.inf):
-        bad = maps.copy()
-        bad[1, 3, 3] = value
-        with pytest.raises(ValueError, match="finite energies"):
-            regions.localise(bad, cases, boxes, places)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nbhelpers.bias import subgroups, visible_faults
+from nbhelpers.bias import subgroups
 from nbhelpers.bias.subgroups import ERROR_COLUMNS
 from nbhelpers.plots import bias as plots_bias
 from nbhelpers.plots import tables as plots_tables
@@ -106,28 +106,6 @@ def test_a_plain_table_has_words_and_intervals_and_too_few():
     assert shown.columns.tolist() == ["cases", "MAE, months"]
     assert shown.loc["all"].tolist() == [50, "9.0 (8.0 to 10.0)"]
     assert shown.loc["female"].tolist() == [3, "too few"]
-
-
-def compared(worst=(0.5, 0.3, 0.7), others=(0.1, 0.05, 0.15)):
-    row = ("cut off", 20, *worst, 400, *others)
-    return pd.DataFrame([row], columns=visible_faults.COLUMNS)
-
-
-def test_notes_on_the_worst_stand_beside_those_on_the_others():
-    table = plots_tables.faults(compared())
-    assert table.columns.tolist() == ["the 20 worst, %", "the 400 others, %"]
-    assert table.loc["cut off"].tolist() == ["50 (30 to 70)", "10 (5 to 15)"]
-    assert plots_tables.faults(compared(others=(np.nan,) * 3)).iloc[0, 1] == "–"
-
-
-def test_a_note_is_a_finding_only_where_intervals_lie_apart():
-    assert '"Cut off" stands on 50 %' in plots_tables.worst(compared())[0]
-    assert '"Cut off" stands on 0 %' in plots_tables.worst(compared((0, 0, 0.04)))[0]
-    found = plots_tables.worst(compared(worst=(0.2, 0.1, 0.4)))
-    assert found == [
-        "- No note stands clearly more or less often on the worst (n = 20) than on the others (n = "
-        "400); with so few, only a large difference would show."
-    ]
 
 
 def test_overall_findings_are_those_of_all_cases():
@@ -234,17 +212,14 @@ def test_one_harm_beyond_all_others_does_not_flatten_them():
     assert "500.0 months" in alt
 
 
-def test_each_of_the_worst_has_its_ages_and_its_note(tmp_path):
+def test_each_of_the_worst_has_its_ages(tmp_path):
     rows = rows_of_girls(6).assign(case_id=[str(case) for case in range(6)])
     rows["image_path"] = [str(tmp_path / f"{case}.png") for case in range(6)]
     for number, path in enumerate(rows["image_path"]):
         Image.fromarray(np.full((50, 40 + number), 99, np.uint8)).save(path)
-    notes = ["cut off", "", *["whole years"] * 4]
-    figure, alt = plots_bias.worst_cases(rows, np.zeros((6, 16, 16), np.uint8), notes)
+    figure, alt = plots_bias.worst_cases(rows, np.zeros((6, 16, 16), np.uint8))
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == 12
-    texts = [axes.texts[0].get_text() for axes in shown[::2]]
-    assert texts == ["cut off", "nothing noted", *["whole years"] * 4]
     first = rows.iloc[0]
     told = f"{first['age_months'] / 12:.1f} y told as {first['predicted_months'] / 12:.1f} y"
     assert shown[0].get_title() == f"0\n{told}"
