@@ -21,12 +21,19 @@ FOLDER = Path(config.get("folder") or PROJECT / "reports" / PROFILE.name).resolv
 PROFILE = profiles.without_unnamed_scoring(PROFILE, FOLDER, config.get("data") or "")
 # What a figure can depend on; pages are rendered anew without a run.
 HELPERS = [path for path in Path(workspace.__file__).parent.rglob("*.py") if path.parent.name != "batch"]
-GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds the GPU at a time
-WHOLE_MACHINE = (1, 2, 3, 4)  # these use every core; the others share them
+GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds a GPU at a time
+ALONE = (1,)  # nothing runs beside these: two views write one case table
+# These may use every core, and still two of them end sooner side by side than in turn: a training
+# step keeps the second core busy a fifth of the time.
+ALL_CORES = (1, 2, 3, 4)
 HELD = workspace.lock_folder(FOLDER)  # beside the batch that called, and the runs that follow
 
 
 workdir: FOLDER
+
+
+def half():
+    return max(1, workflow.cores // 2)
 
 
 def stamp(run):
@@ -47,8 +54,9 @@ def inputs(run):
 def command(run):
     words = [sys.executable, "-m", "nbhelpers.batch", "run", PROFILE.name, run.name, "--inside"]
     words += ["--project", str(PROJECT), "--folder", str(FOLDER)]
+    words += ["--cores", str(workflow.cores if run.number in ALL_CORES else half())]
     words += [f"--{name}={config.get(name) or ''}" for name in ("data", "weights")]
-    return shlex.join(words).replace("{", "{{").replace("}", "}}")
+    return lambda wildcards: shlex.join(words)  # a function's text may have braces too
 
 
 rule all:
@@ -65,8 +73,10 @@ for run in PROFILE.runs:
             inputs(run),
         output:
             stamp(run),
-        threads: workflow.cores if run.number in WHOLE_MACHINE else max(1, workflow.cores // 2)
+        threads: workflow.cores if run.number in ALONE else half()
         resources:
             gpu=int(run.number in GPU_NOTEBOOKS),
+        params:
+            command=command(run),
         shell:
-            f"exec {command(run)} --cores {{threads}}"
+            "exec {params.command}"

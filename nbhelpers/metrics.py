@@ -10,7 +10,7 @@ Two models on the same cases: the difference of their scores, its interval and i
 A resample draws the same cases for both, so what makes a case hard for both cancels out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -85,6 +85,13 @@ def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
     n, count = len(happened), int(np.sum(happened))
     found = binomtest(count, n).proportion_ci(LEVEL, "wilson")
     return n, count / n, float(found.low), float(found.high)
+
+
+def score_enough(
+    values: np.ndarray, fewest: int, score: Callable[[np.ndarray], tuple] = score_mean
+) -> tuple[int, float, float, float]:
+    """What `score` gives of values [n]; of less than `fewest` n alone, and NaN."""
+    return score(values) if len(values) >= fewest else (len(values), np.nan, np.nan, np.nan)
 
 
 def score_slope(x: np.ndarray, y: np.ndarray) -> tuple[int, float, float, float]:

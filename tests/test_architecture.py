@@ -27,7 +27,7 @@ LAYERS = {
 }
 WITHOUT_TENSORFLOW = ("data", "images", "phantom", "batch")
 # Files that must name TensorFlow: they import it inside the function that needs it.
-NAME_TENSORFLOW = {"models.sam", "models.devices", "explain.grad_cam"}
+NAME_TENSORFLOW = {"models.sam", "models.devices", "models.training", "explain.grad_cam"}
 UNSAFE_LOADERS = {"yaml.load", "yaml.unsafe_load", "joblib.load"}
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib.load", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "read_pickle", "to_pickle", "enable_unsafe_deserialization"}

@@ -1,7 +1,5 @@
 """Scores against scikit-learn, intervals against scipy, and honesty about what is not defined."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,22 +93,11 @@ def test_a_constant_prediction():
     assert scores.loc["accuracy", "value"] == pytest.approx(np.mean(stage == 2))
 
 
-def test_equal_ages_have_no_r2():
-    scores = metrics.score_ages(np.full(30, 120.0), np.linspace(110, 130, 30)).set_index("metric")
-    assert scores.loc["r2", ["value", "lower", "upper"]].isna().all()
-    assert scores.loc["mae", ["value", "lower", "upper"]].notna().all()
-
-
-def test_one_class_has_no_kappa():
-    scores = metrics.score_stages(np.full(30, 2), np.full(30, 2)).set_index("metric")
-    assert scores.loc["qwk", ["value", "lower", "upper"]].isna().all()
-    assert scores.loc["accuracy", "value"] == 1
-
-
 def test_one_case_has_scores():
     value = by_metric(metrics.score_ages(np.array([100.0]), np.array([103.0])))
     assert value["mae"] == value["median_error"] == 3
     assert np.isnan(value["r2"])
+    assert np.isnan(by_metric(metrics.score_stages(np.array([2]), np.array([2])))["qwk"])
 
 
 def test_a_score_that_few_resamples_define_has_no_interval():
@@ -184,28 +171,11 @@ def test_intervals_hold_their_value_in_order(pairs):
     assert scores[["value", "lower", "upper"]].le(1 + 1e-9).all(axis=None)
 
 
-def test_the_same_call_gives_the_same_interval():
-    truth, predicted = ages(n=300)
-    pd.testing.assert_frame_equal(
-        metrics.score_ages(truth, predicted), metrics.score_ages(truth, predicted)
-    )
-
-
 def test_the_order_of_cases_does_not_matter_to_the_score():
     truth, predicted = ages(n=300)
     turned = by_metric(metrics.score_ages(truth[::-1], predicted[::-1]))
     for metric, value in by_metric(metrics.score_ages(truth, predicted)).items():
         assert turned[metric] == pytest.approx(value)
-
-
-@pytest.mark.full
-def test_all_scores_of_a_test_split_take_under_two_seconds():
-    truth, predicted = ages(1700)
-    edges = [24, 84, 156, 180]
-    started = time.process_time()
-    metrics.score_ages(truth, predicted)
-    metrics.score_stages(np.digitize(truth, edges), np.digitize(predicted, edges))
-    assert time.process_time() - started < 2
 
 
 def test_a_share_has_an_interval_even_where_all_or_none_is_true():

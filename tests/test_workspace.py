@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -263,3 +264,23 @@ def test_a_lock_is_shared_only_by_those_who_share(tmp_path: Path):
         assert other("shared") == ""
         assert f"in use by process {os.getpid()}." in other("alone")
     assert other("alone") == ""
+
+
+def looked_at(number: int, words: str) -> str:
+    """Stands in for what a worker does with one file."""
+    if words == "end" and number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if words == "refuse" and number == 3:
+        raise workspace.InputError("3.png is empty.")
+    return f"{number} {words}"
+
+
+def test_work_on_all_cores_comes_back_in_order_and_says_what_went_wrong(monkeypatch):
+    monkeypatch.setenv("NBHELPERS_CORES", "2")
+    expected = [f"{number} in turn" for number in range(9)]
+    assert list(workspace.parallel(looked_at, range(9), "in turn")) == expected
+    with pytest.raises(workspace.InputError, match=r"3\.png is empty"):
+        list(workspace.parallel(looked_at, range(9), "refuse"))
+    with pytest.raises(workspace.InputError, match="most likely for lack of memory"):
+        list(workspace.parallel(looked_at, range(9), "end"))
+    assert list(workspace.parallel(looked_at, range(9), "in turn")) == expected

@@ -137,7 +137,10 @@ def run_snakemake(
 ) -> int:
     """Run what is out of date; returns Snakemake's status."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")]
-    command += ["--cores", str(chosen.cores or cores()), "--resources", "gpu=1"]
+    use = chosen.cores or cores()
+    # Runs that load a network take turns at a GPU; where there is none they share the cores.
+    gpus = 1 if workspace.hardware()["gpu"] else use
+    command += ["--cores", str(use), "--resources", f"gpu={gpus}"]
     command += ["--keep-going", "--rerun-incomplete"]
     # Our own lock has the folder; Snakemake's would stay after a kill.
     command += ["--nolock", "--scheduler", "greedy", "--latency-wait", "0", "--quiet", "rules"]

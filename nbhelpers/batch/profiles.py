@@ -87,7 +87,10 @@ def read_profile(project: Path, name: str, weights: str = "") -> Profile:
     runs = tuple(_read_run(project, path, folder, shared) for path in paths)
     if not runs:
         raise InputError(f"{folder} has no run. Add a file such as 01_preprocessing.yaml.")
-    _check_shared(folder / SHARED, shared, runs)
+    declared = {key for run in runs for key in run.declared}
+    for key in shared.keys() - declared | shared.keys() & {*GIVEN}:
+        known = [*declared - {*GIVEN}, *RESERVED]
+        raise InputError(f"{folder / SHARED}: no run takes a shared {key}.{nearest(key, known)}")
     _check_outputs(runs)
     if weights:
         runs = tuple(_starting_from(run, weights) for run in runs)
@@ -147,24 +150,21 @@ def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]
     declared = declared_parameters(notebook)
     _check_declared(notebook, declared)
     own = read_parameters(path)
-    for key, value in own.items():
-        if key in GIVEN:
-            raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
-        if key not in declared:
-            raise InputError(
-                f"{path}: {notebook.name} has no parameter {key}.{nearest(key, declared)}"
-            )
-        _check_value(path, key, value, declared[key])
+    _check(path, own, declared, notebook.name)
     passed = {key: value for key, value in shared.items() if key in declared}
-    for key, value in passed.items():
-        _check_value(folder / SHARED, key, value, declared[key])
+    _check(folder / SHARED, passed, declared, notebook.name)
     return Run(path.stem, notebook, path, declared, {**passed, **own})
 
 
-def _check_value(path: Path, key: str, value: object, parameter: Parameter) -> None:
-    found = problem(key, value, parameter)
-    if found:
-        raise InputError(f"{path}: {found}")
+def _check(path: Path, given: dict, declared: dict[str, Parameter], of: str) -> None:
+    """Raise InputError for a key of a file that is not declared, and for a value of no use."""
+    for key, value in given.items():
+        if key in GIVEN:
+            raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
+        if key not in declared:
+            raise InputError(f"{path}: {of} has no parameter {key}.{nearest(key, declared)}")
+        if found := problem(key, value, declared[key]):
+            raise InputError(f"{path}: {found}")
 
 
 def _check_declared(notebook: Path, declared: dict[str, object]) -> None:
@@ -177,18 +177,6 @@ def _check_declared(notebook: Path, declared: dict[str, object]) -> None:
             f"{notebook} declares {len(own)} parameters; {MOST_PARAMETERS} is the most. "
             "Make the rest constants of the module that owns them."
         )
-
-
-def _check_shared(path: Path, shared: dict[str, object], runs: tuple[Run, ...]) -> None:
-    declared = {name for run in runs for name in run.declared}
-    for key in shared:
-        if key in GIVEN:
-            raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
-        if key not in declared:
-            raise InputError(
-                f"{path}: no notebook of this profile has a parameter {key}."
-                f"{nearest(key, [*declared, *RESERVED])}"
-            )
 
 
 def _check_kernel(path: Path, name: str) -> None:

@@ -122,7 +122,7 @@ def _blurred(pixels: np.ndarray, percent: float, random: np.random.Generator) ->
     """A wide blur of a large radiograph is that of a reduced one, in a tenth of the time."""
     small = reduce_to(pixels, round(WIDE_BLUR * 100 / percent))
     blurred = cv2.GaussianBlur(small, (0, 0), max(small.shape) * percent / 100)
-    return _resized(blurred, pixels.shape[::-1])
+    return cv2.resize(blurred, pixels.shape[::-1])
 
 
 def _compressed(pixels: np.ndarray, quality: float, random: np.random.Generator) -> np.ndarray:
@@ -133,11 +133,7 @@ def _compressed(pixels: np.ndarray, quality: float, random: np.random.Generator)
 def _coarser(pixels: np.ndarray, factor: float, random: np.random.Generator) -> np.ndarray:
     height, width = pixels.shape
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    return _resized(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), (width, height))
-
-
-def _resized(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), (width, height))
 
 
 def _marked(pixels: np.ndarray, percent: float, random: np.random.Generator) -> np.ndarray:

@@ -1,21 +1,15 @@
-"""Scores of a model by group of cases: for whom it errs.
+"""For whom a model errs: scores by group, groups against all others, girls against boys.
 
-Groups overlap: every case is in several.
+Groups overlap: every case is in several. A difference between groups is no cause: groups differ in
+age, and errors grow with it. Groups that are compared are of different cases, so both sides are
+resampled independently.
 
-Which groups of cases a model errs on more than on all others, and how many it learnt from.
-
-Groups are compared on different cases, so both sides are resampled independently. A difference
-between groups is no cause: groups differ in age, and errors grow with it.
-
-How far a model's errors differ between girls and boys: raw, standardised for age, equivalent?
-
-Girls and boys of a set differ in age, and errors grow with age, so a raw gap may be one of age.
-Direct standardisation gives both sexes the ages of all cases together: within bands of age girls
-are compared with boys, and the bands are averaged by their share of the cases.
-
-That no gap was found does not show that there is none. Equivalence is shown where two one-sided
-tests at 5 % reject that the gap is as large as a margin to either side, which is where its 90 %
-interval lies within the margin (Schuirmann, J Pharmacokinet Biopharm 1987;15:657-680).
+Girls and boys differ in age too, so a raw gap may be one of age. Direct standardisation gives both
+sexes the ages of all cases together: within bands of age girls are compared with boys, and the
+bands are averaged by their share of the cases. That no gap was found does not show that there is
+none. Equivalence is shown where two one-sided tests at 5 % reject that the gap is as large as a
+margin to either side, which is where its 90 % interval lies within the margin (Schuirmann,
+J Pharmacokinet Biopharm 1987;15:657-680).
 """
 
 import itertools
@@ -30,13 +24,21 @@ from nbhelpers import metrics
 from nbhelpers.data.cases import load_data_facts
 from nbhelpers.data.stages import SEXES
 from nbhelpers.evaluation import conformal, scores
-from nbhelpers.evaluation.conformal import TOLD_KIND, TOLD_LEVEL
-from nbhelpers.evaluation.scores import FEWEST, fine_groups, groups
+from nbhelpers.evaluation.scores import FEWEST, fine_groups, groups, sex_bands
 
 SMALLEST = 2  # cases of a group that is scored
-COLUMNS = ["model", "task", "split", "group", "metric", "n", "value", "lower", "upper"]
+SCORE = ["n", "value", "lower", "upper"]
+COLUMNS = ["model", "task", "split", "group", "metric", *SCORE]
+ERROR_COLUMNS = ["model", "split", "group", "metric", *SCORE, "too_few"]
+TEST_COLUMNS = ["model", "split", "group", "n", "n_others", *SCORE[1:], "p", "p_holm", "too_few"]
+BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
 OVER_MONTHS = (12, 24)
-ERROR_COLUMNS = ["model", "split", "group", "metric", "n", "value", "lower", "upper", "too_few"]
+FEWEST_GROUPS = 3  # that a rank correlation is told of
+METRICS, ADJUSTMENTS = ("mae", "signed_error"), ("raw", "standardised")
+BAND_MONTHS = 24
+FEWEST_IN_BAND = 5  # cases of each sex: the mean of fewer stays put under resampling
+MARGIN_MONTHS = 2.0  # well under the half year that labels are rounded to
+EQUIVALENT, NOT_SHOWN, TOO_FEW = "equivalent", "not shown", "too few"
 
 
 def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
@@ -52,14 +54,10 @@ def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     NaN.
     """
     rows = scores.case_errors(run_folder, model, "age", split)
-    if conformal.has_intervals(run_folder, model, "age"):
-        rows = rows.assign(held=_held(run_folder, model, rows))
-    names = load_data_facts(run_folder)["stage_names"]
-    told = [
-        _errors(rows[chosen]).assign(group=group)
-        for group, chosen in fine_groups(rows, names).items()
-    ]
-    return pd.concat(told, ignore_index=True).assign(model=model, split=split)[ERROR_COLUMNS]
+    ends = conformal.told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
+    if ends is not None:
+        rows = rows.assign(held=conformal.inside(ends, rows["age_months"]))
+    return _by_fine_group(run_folder, rows, _errors).assign(model=model, split=split)[ERROR_COLUMNS]
 
 
 def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
@@ -69,12 +67,7 @@ def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     """
     rows = scores.case_errors(run_folder, model, "stage", split)
     rows = rows[rows["stage"].notna()].reset_index(drop=True)
-    names = load_data_facts(run_folder)["stage_names"]
-    told = [
-        _right(rows[chosen]).assign(group=group)
-        for group, chosen in fine_groups(rows, names).items()
-    ]
-    return pd.concat(told, ignore_index=True).assign(model=model, split=split)[ERROR_COLUMNS]
+    return _by_fine_group(run_folder, rows, _right).assign(model=model, split=split)[ERROR_COLUMNS]
 
 
 def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
@@ -87,27 +80,34 @@ def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.D
     rows = scores.case_errors(run_folder, model, task, split)
     blocks = []
     if task == "age":
-        blocks.append(_by_group(rows, _age_scores).assign(model=model, task="age"))
+        blocks.append(_by_group(rows, groups(rows), _age_scores).assign(model=model, task="age"))
         model += scores.DERIVED
     rows = rows[rows["stage"].notna() & rows["predicted_stage"].notna()].reset_index(drop=True)
-    blocks.append(_by_group(rows, _stage_scores).assign(model=model, task="stage"))
-    return pd.concat(blocks, ignore_index=True).assign(split=split)[COLUMNS]
+    blocks.append(_by_group(rows, groups(rows), _stage_scores).assign(model=model, task="stage"))
+    table = pd.concat(blocks, ignore_index=True).assign(split=split)
+    return table.loc[table["n"] >= SMALLEST, COLUMNS].reset_index(drop=True)
 
 
-def _by_group(rows: pd.DataFrame, score: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    scored = [
-        score(rows[chosen]).assign(group=group)
-        for group, chosen in groups(rows).items()
-        if chosen.sum() >= SMALLEST
-    ]
-    return pd.concat(scored) if scored else pd.DataFrame(columns=COLUMNS)
+def _by_fine_group(run_folder: Path, rows: pd.DataFrame, score: Callable) -> pd.DataFrame:
+    names = load_data_facts(run_folder)["stage_names"]
+    return _by_group(rows, fine_groups(rows, names), score)
+
+
+def _by_group(
+    rows: pd.DataFrame,
+    of_group: dict[str, np.ndarray],
+    score: Callable[[pd.DataFrame], pd.DataFrame],
+) -> pd.DataFrame:
+    scored = [score(rows[chosen]).assign(group=group) for group, chosen in of_group.items()]
+    return (
+        pd.concat(scored, ignore_index=True)
+        if scored
+        else pd.DataFrame(columns=[*COLUMNS, "too_few"])
+    )
 
 
 def _age_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    error = rows["error_months"].to_numpy(float)
-    told = {"mae": metrics.score_mean(abs(error)), "signed_error": metrics.score_mean(error)}
-    table = pd.DataFrame(told.values(), columns=["n", "value", "lower", "upper"])
-    return table.assign(metric=list(told))
+    return _told(_months(rows), SMALLEST)
 
 
 def _stage_scores(rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,10 +117,10 @@ def _stage_scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _errors(rows: pd.DataFrame) -> pd.DataFrame:
     """Metric, n, value, lower, upper and `too_few` of one group."""
-    error = rows["error_months"].to_numpy(float)
+    error = abs(rows["error_months"].to_numpy(float))
     stages = rows[["stage", "predicted_stage"]].dropna().to_numpy(int)
-    scored = {"mae": (metrics.score_mean, abs(error)), "signed_error": (metrics.score_mean, error)}
-    scored |= {f"over_{far}": (metrics.score_share, abs(error) > far) for far in OVER_MONTHS}
+    scored = _months(rows)
+    scored |= {f"over_{far}": (metrics.score_share, error > far) for far in OVER_MONTHS}
     scored["qwk"] = (_score_kappa, stages)
     if "held" in rows:
         scored["coverage"] = (metrics.score_share, rows["held"].to_numpy(bool))
@@ -134,14 +134,16 @@ def _right(rows: pd.DataFrame) -> pd.DataFrame:
     return _told({"accuracy": (metrics.score_share, right), "qwk": (_score_kappa, stages)})
 
 
-def _told(scored: dict[str, tuple[Callable, np.ndarray]]) -> pd.DataFrame:
-    """Each metric's function of its values; less than `FEWEST` values are too few."""
-    told = [
-        score(values) if len(values) >= FEWEST else (len(values), np.nan, np.nan, np.nan)
-        for score, values in scored.values()
-    ]
-    table = pd.DataFrame(told, columns=["n", "value", "lower", "upper"])
-    return table.assign(metric=list(scored), too_few=table["n"] < FEWEST)
+def _months(rows: pd.DataFrame) -> dict[str, tuple[Callable, np.ndarray]]:
+    error = rows["error_months"].to_numpy(float)
+    return {"mae": (metrics.score_mean, abs(error)), "signed_error": (metrics.score_mean, error)}
+
+
+def _told(scored: dict[str, tuple[Callable, np.ndarray]], fewest: int = FEWEST) -> pd.DataFrame:
+    """Each metric's function of its values; less than `fewest` values are too few."""
+    told = [metrics.score_enough(values, fewest, score) for score, values in scored.values()]
+    table = pd.DataFrame(told, columns=SCORE)
+    return table.assign(metric=list(scored), too_few=table["n"] < fewest)
 
 
 def _score_kappa(stages: np.ndarray) -> tuple[int, float, float, float]:
@@ -152,30 +154,6 @@ def _score_kappa(stages: np.ndarray) -> tuple[int, float, float, float]:
         return len(truth), np.nan, np.nan, np.nan
     row = metrics.score_stages(truth, predicted).set_index("metric").loc["qwk"]
     return int(row["n"]), float(row["value"]), float(row["lower"]), float(row["upper"])
-
-
-def _held(run_folder: Path, model: str, rows: pd.DataFrame) -> np.ndarray:
-    """Whether the interval of each case `[n]` holds its true age."""
-    fitted = conformal.load_intervals(run_folder, model)
-    ends = conformal.ends(fitted, rows["predicted_months"], rows["sex"], TOLD_KIND, TOLD_LEVEL)
-    return conformal.inside(ends, rows["age_months"])
-
-
-TEST_COLUMNS = [
-    "model",
-    "split",
-    "group",
-    "n",
-    "n_others",
-    "value",
-    "lower",
-    "upper",
-    "p",
-    "p_holm",
-    "too_few",
-]
-BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
-FEWEST_GROUPS = 3  # that a rank correlation is told of
 
 
 def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
@@ -192,7 +170,7 @@ def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     of = scores.fine_groups(rows, load_data_facts(run_folder)["stage_names"])
     of.pop(scores.ALL)
     told = [_against_others(error, chosen) for chosen in of.values()]
-    columns = ["n", "n_others", "value", "lower", "upper", "too_few"]
+    columns = ["n", "n_others", *SCORE[1:], "too_few"]
     table = pd.DataFrame(told, columns=columns).assign(group=list(of), model=model, split=split)
     tested = ~table["too_few"].to_numpy(bool)
     members = np.array(list(of.values()), bool).reshape(len(of), len(error))[tested]
@@ -249,7 +227,17 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     share; `n`, `mae` (months) and its 95 % interval are of `errors`, as `scores.case_errors`
     gives them for ages. The error is NaN where `n` is less than `FEWEST`.
     """
-    return _balance(cases, errors, lambda rows: scores.groups(rows) | scores.sex_bands(rows))
+    train = cases[cases["split"] == "train"].reset_index(drop=True)
+    learnt, scored = (groups(rows) | sex_bands(rows) for rows in (train, errors))
+    absolute = errors["error_months"].abs().to_numpy(float)
+    nobody = np.zeros(len(errors), bool)
+    told = []
+    for group in learnt | scored:
+        count = int(learnt[group].sum()) if group in learnt else 0
+        of_group = absolute[scored.get(group, nobody)]
+        score = metrics.score_enough(of_group, FEWEST)
+        told.append((group, count, count / max(1, len(train)), *score))
+    return pd.DataFrame(told, columns=BALANCE_COLUMNS)
 
 
 def balance_correlation(cases: pd.DataFrame, errors: pd.DataFrame) -> dict[str, float | int]:
@@ -259,7 +247,8 @@ def balance_correlation(cases: pd.DataFrame, errors: pd.DataFrame) -> dict[str, 
     by permuting groups); NaN for less than `FEWEST_GROUPS` groups, or where all are alike. Groups
     are few and differ in age as well as in number: a correlation is no effect of their number.
     """
-    table = _balance(cases, errors, scores.sex_bands).dropna(subset="mae")
+    table = balance_table(cases, errors).dropna(subset="mae")
+    table = table[table["group"].str.contains(", ")]
     train, mae = table["train"].to_numpy(float), table["mae"].to_numpy(float)
     if len(table) < FEWEST_GROUPS or not (np.ptp(train) > 0 and np.ptp(mae) > 0):
         return {"n_groups": len(table), "value": np.nan, "p": np.nan}
@@ -301,47 +290,8 @@ def _studentised(
     return np.where(abs(difference) < 1e-9, 0.0, ratio)
 
 
-def _balance(cases: pd.DataFrame, errors: pd.DataFrame, grouping: Callable) -> pd.DataFrame:
-    train = cases[cases["split"] == "train"].reset_index(drop=True)
-    learnt, scored = grouping(train), grouping(errors)
-    absolute = errors["error_months"].abs().to_numpy(float)
-    nobody = np.zeros(len(errors), bool)
-    told = []
-    for group in learnt | scored:
-        count = int(learnt[group].sum()) if group in learnt else 0
-        of_group = absolute[scored.get(group, nobody)]
-        score = (len(of_group), np.nan, np.nan, np.nan)
-        if len(of_group) >= FEWEST:
-            score = metrics.score_mean(of_group)
-        told.append((group, count, count / max(1, len(train)), *score))
-    return pd.DataFrame(told, columns=BALANCE_COLUMNS)
-
-
-METRICS, ADJUSTMENTS = ("mae", "signed_error"), ("raw", "standardised")
-BAND_MONTHS = 24
-FEWEST_IN_BAND = 5  # cases of each sex: the mean of fewer stays put under resampling
-MARGIN_MONTHS = 2.0  # well under the half year that labels are rounded to
-EQUIVALENT, NOT_SHOWN, TOO_FEW = "equivalent", "not shown", "too few"
-GAP_COLUMNS = [
-    "metric",
-    "adjustment",
-    "n_female",
-    "n_male",
-    "value",
-    "lower",
-    "upper",
-    "lower_90",
-    "upper_90",
-    "margin_months",
-    "verdict",
-    "bands",
-    "bands_left_out",
-    "cases_left_out",
-]
-
-
 def sex_gap(rows: pd.DataFrame, margin_months: float = MARGIN_MONTHS) -> pd.DataFrame:
-    """COLUMNS, a row a metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
+    """A row a metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
 
     `value` is girls minus boys, months, with 95 % and 90 % bootstrap intervals; girls and boys are
     resampled apart. `verdict`: `EQUIVALENT` to no gap within the margin, which a gap clearly off 0
@@ -355,47 +305,29 @@ def sex_gap(rows: pd.DataFrame, margin_months: float = MARGIN_MONTHS) -> pd.Data
         rows: `sex`, `age_months` and `error_months`, as `scores.case_errors` gives them.
         margin_months: the largest gap that would not matter, above 0.
     """
-    if not margin_months > 0:
-        raise ValueError(f"margin_months is {margin_months}: equivalence needs a margin above 0.")
     told = []
+    known = rows[rows["sex"].isin(SEXES)]
+    error, age = known["error_months"].astype(float), known["age_months"].astype(float)
     for metric, adjustment in itertools.product(METRICS, ADJUSTMENTS):
-        by_sex = _by_sex(rows, metric, adjustment)
-        compared, bands, left_out = by_sex, 1, 0
-        if adjustment == "standardised":
-            compared, bands, left_out = _comparable(by_sex)
-        row = {"metric": metric, "adjustment": adjustment, "margin_months": margin_months}
-        row |= {f"n_{sex}": len(part) for sex, part in zip(SEXES, compared, strict=True)}
-        row |= {"bands": bands, "bands_left_out": left_out}
-        row["cases_left_out"] = sum(map(len, by_sex)) - sum(map(len, compared))
-        told.append(row | _compare(compared, margin_months))
-    return pd.DataFrame(told)[GAP_COLUMNS]
-
-
-def _by_sex(rows: pd.DataFrame, metric: str, adjustment: str) -> list[pd.DataFrame]:
-    """`error` and `band` of the girls and of the boys; the raw gap has one band."""
-    error = rows["error_months"].astype(float)
-    band = rows["age_months"].astype(float) // BAND_MONTHS
-    table = pd.DataFrame(
-        {
-            "error": error.abs() if metric == "mae" else error,
-            "band": band if adjustment == "standardised" else 0.0,
-        }
-    )
-    return [table[(rows["sex"] == sex).to_numpy()] for sex in SEXES]
-
-
-def _comparable(by_sex: list[pd.DataFrame]) -> tuple[list[pd.DataFrame], int, int]:
-    """The cases of bands with enough of both sexes, how many bands these are, and the others."""
-    sizes = pd.concat([part["band"].value_counts() for part in by_sex], axis=1).fillna(0)
-    enough = sizes.index[(sizes >= FEWEST_IN_BAND).all(axis=1)]
-    kept = [part[part["band"].isin(enough)] for part in by_sex]
-    return kept, len(enough), len(sizes) - len(enough)
+        band, least = age // BAND_MONTHS, FEWEST_IN_BAND
+        if adjustment == "raw":  # all ages are one band
+            band, least = 0 * band, 0
+        sizes = pd.crosstab(band, known["sex"]).reindex(columns=SEXES, fill_value=0)
+        enough = sizes.index[(sizes >= least).all(axis=1)]
+        table = pd.DataFrame({"band": band, "error": error.abs() if metric == "mae" else error})
+        compared = [table[(known["sex"] == sex) & band.isin(enough)] for sex in SEXES]
+        sides = {f"n_{sex}": len(part) for sex, part in zip(SEXES, compared, strict=True)}
+        left_out = {"bands": len(enough), "bands_left_out": len(sizes) - len(enough)}
+        left_out["cases_left_out"] = len(known) - sum(sides.values())
+        named = {"metric": metric, "adjustment": adjustment}
+        told.append(named | sides | _compare(compared, margin_months) | left_out)
+    return pd.DataFrame(told)
 
 
 def _compare(compared: list[pd.DataFrame], margin: float) -> dict[str, float | str]:
     ends = ("value", "lower", "upper", "lower_90", "upper_90")
     if min(map(len, compared)) < FEWEST:
-        return dict.fromkeys(ends, np.nan) | {"verdict": TOO_FEW}
+        return dict.fromkeys(ends, np.nan) | {"margin_months": margin, "verdict": TOO_FEW}
     bands = np.unique(compared[0]["band"])
     # Of each sex [n, 2 * bands]: in which band a case is, and its error there.
     columns = [_columns(part, bands) for part in compared]
@@ -409,7 +341,8 @@ def _compare(compared: list[pd.DataFrame], margin: float) -> dict[str, float | s
     lower, upper = np.nanquantile(drawn, [0.05, 0.95])
     shown = -margin < lower and upper < margin
     told = (float(value), *metrics.interval(drawn), float(lower), float(upper))
-    return dict(zip(ends, told, strict=True)) | {"verdict": EQUIVALENT if shown else NOT_SHOWN}
+    verdict = EQUIVALENT if shown else NOT_SHOWN
+    return dict(zip(ends, told, strict=True)) | {"margin_months": margin, "verdict": verdict}
 
 
 def _columns(part: pd.DataFrame, bands: np.ndarray) -> np.ndarray:

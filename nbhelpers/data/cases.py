@@ -1,19 +1,13 @@
 """The case table: one row a radiograph, with label, stage, split and fold.
 
-`tables` finds the table and the images and checks every row. Cases of `external_folder` get
-the split `external` and ids that begin with `external-`, those of a table without ages
-`unlabelled` and `unlabelled-`, so a case id occurs once in the table.
+`tables` finds the tables and the images of a folder and checks every row. `read_cases` reads a
+run's own folder, `read_other_cases` one that is scored or predicted; the latter needs less: a table
+without ages, or images alone.
 
-The fingerprint of a data set: which tables and images a run folder was made from.
-
-It covers the bytes of the tables and the name, size and modification time of every image in use,
-so it takes a second where hashing the pixels would take minutes. A copy that keeps times (`cp -a`,
-`rsync -a`) has the same fingerprint, wherever it lies.
-
-Cases of another folder than a run's own: to be scored where they have ages, else predicted.
-
-The folder is laid out as in `tables`, but needs less: a table of ids and sexes without ages, or no
-table at all, gives cases that are predicted; without a table every image is one, of unknown sex.
+The fingerprint of a data set tells which tables and images a run folder was made from: the bytes of
+the tables and the name, size and modification time of every image in use, so it takes a second
+where hashing the pixels would take minutes. A copy that keeps times (`cp -a`, `rsync -a`) has the
+same fingerprint, wherever it lies.
 """
 
 import functools
@@ -64,7 +58,9 @@ def fingerprint(
             if table is not None:
                 name = f"{label}/{table.path.relative_to(folder).as_posix()}"
                 tables[name] = hashlib.sha256(table.path.read_bytes()).hexdigest()
-    images = sorted(_image_facts(path, folders) for path in cases["image_path"])
+    # The deepest folder counts: an external folder may lie inside the data folder.
+    deepest_first = sorted(folders.items(), key=lambda item: -len(item[1].parts))
+    images = sorted(_image_facts(Path(path), deepest_first) for path in cases["image_path"])
     return {
         "hash": hash_of([tables, images]),
         "data_folder": str(folders["data"]),
@@ -93,16 +89,10 @@ def refuse_other_data(run_folder: Path, data: str) -> None:
     require_same_fingerprint(run_folder, fingerprint(place, found, external))
 
 
-def _image_facts(image_path: str, folders: dict[str, Path]) -> tuple[str, int, int]:
-    path = Path(image_path)
+def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int, int]:
+    label, folder = next(item for item in folders if path.is_relative_to(item[1]))
     facts = path.stat()
-    # The deepest folder counts: an external folder may lie inside the data folder.
-    by_depth = sorted(folders.items(), key=lambda item: -len(item[1].parts))
-    for label, folder in by_depth:
-        if path.is_relative_to(folder):
-            name = f"{label}/{path.relative_to(folder).as_posix()}"
-            return name, facts.st_size, facts.st_mtime_ns
-    raise InputError(f"{image_path} lies in none of the folders of radiographs. Read them anew.")
+    return f"{label}/{path.relative_to(folder).as_posix()}", facts.st_size, facts.st_mtime_ns
 
 
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
@@ -118,35 +108,77 @@ def read_cases(
 
     Columns: `case_id`, `image_path` (absolute), `sex` ("female", "male" or null), `age_months`,
     `stage` (Int8), `split`, `fold` (Int8, rows of train alone). Rows stand in the order of the
-    tables: with ages, without ages, external. Everything is checked but the pixels: raises
+    tables: with ages, without ages, external. Ids of the latter two begin with their split, so that
+    they are none of the data folder's. Everything is checked but the pixels: raises
     InputError with file, line, column and remedy.
     """
     parse_cuts(stage_cuts)
     data_folder = Path(data_folder).resolve()
-    skip = [] if external_folder is None else [Path(external_folder).resolve()]
-    if data_folder in skip:
+    external = None if external_folder is None else Path(external_folder).resolve()
+    if data_folder == external:
         raise InputError(
             f"external_folder and data_folder are both {data_folder}: cases that were trained on "
             "would be scored as external. Name another folder, or none."
         )
     table, to_predict = find_tables(data_folder)
-    others = [] if to_predict is None else [to_predict]
-    parts = [_with_splits(read_labelled(table, find_images(data_folder, table, others, skip)))]
+    images = find_images(data_folder, table, to_predict, external)
+    parts, added = [_with_splits(_read_labelled(table, images))], []
     if to_predict is not None:
-        images = find_images(data_folder, to_predict, [table], skip)
-        parts.append(_renamed(beside(read_labels(to_predict, images), "unlabelled")))
-    if external_folder is not None:
-        table, to_predict = find_tables(skip[0])
-        others = [] if to_predict is None else [to_predict]
-        images = find_images(skip[0], table, others, [data_folder])
-        parts.append(_renamed(beside(read_labelled(table, images), SCORED)))
+        images = find_images(data_folder, to_predict, table, external)
+        added.append(_beside(read_labels(to_predict, images), "unlabelled"))
+    if external is not None:
+        table, to_predict = find_tables(external)
+        images = find_images(external, table, to_predict, data_folder)
+        added.append(_beside(_read_labelled(table, images), SCORED))
+    parts += [each.assign(case_id=each["split"] + "-" + each["case_id"]) for each in added]
+    return _put_together(parts, stage_cuts)
+
+
+def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
+    """The case table of another folder, as `read_cases` gives it: `external` or `unlabelled`.
+
+    Cases with ages can be scored, others are predicted: those of a table of ids and sexes, or,
+    without a table, every image, of unknown sex. Case ids are as they stand in the folder. Raises
+    InputError as `read_cases` does.
+    """
+    parse_cuts(stage_cuts)
+    folder = Path(folder).resolve()
+    labelled, to_predict = find_any_tables(folder)
+    parts = []
+    if labelled is not None:
+        images = find_images(folder, labelled, to_predict)
+        parts.append(_beside(_read_labelled(labelled, images), SCORED))
+    if to_predict is not None:
+        images = find_images(folder, to_predict, labelled)
+        parts.append(_beside(read_labels(to_predict, images), "unlabelled"))
+    return _put_together(parts or [_beside(_images_alone(folder), "unlabelled")], stage_cuts)
+
+
+def _put_together(parts: list[pd.DataFrame], stage_cuts: str) -> pd.DataFrame:
     cases = pd.concat(parts, ignore_index=True)
-    _require_distinct(cases["case_id"])
+    twice = cases["case_id"][cases["case_id"].duplicated()]
+    if len(twice):
+        raise InputError(
+            f"The id {twice.iloc[0]} is also the name given to a case of another table. "
+            "Rename that id and its image."
+        )
     cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
     return plain_text(cases[COLUMNS])
 
 
-def read_labelled(table: Table, images: Images) -> pd.DataFrame:
+def _images_alone(folder: Path) -> pd.DataFrame:
+    """A case for every image, its id the file's name."""
+    images = find_images(folder, None)
+    if not images:
+        raise InputError(
+            f"{folder} holds neither a table nor an image (.png, .jpg, .jpeg). Name the folder of "
+            "the radiographs."
+        )
+    rows = [(0, [name]) for name in sorted(images)]
+    return read_labels(Table(folder, ("id",), {"id": 0}, rows), images)
+
+
+def _read_labelled(table: Table, images: Images) -> pd.DataFrame:
     """The rows of a table with ages (see `tables.read_labels`), which must be months."""
     lacking = missing_columns(table, ("id", "age", "sex"))
     if lacking:
@@ -168,23 +200,9 @@ def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
     return cases.assign(split=split, fold=fold.reindex(cases.index))
 
 
-def beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
+def _beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
     """The cases in a split that is not trained on, without a fold."""
     return cases.assign(split=split, fold=pd.array([None] * len(cases), dtype="Int8"))
-
-
-def _renamed(cases: pd.DataFrame) -> pd.DataFrame:
-    """Ids that begin with the split, so that they are none of the data folder's."""
-    return cases.assign(case_id=cases["split"] + "-" + cases["case_id"])
-
-
-def _require_distinct(case_id: pd.Series) -> None:
-    twice = case_id[case_id.duplicated()]
-    if len(twice):
-        raise InputError(
-            f"The id {twice.iloc[0]} is also the name given to a case of another table. "
-            "Rename that id and its image."
-        )
 
 
 def keep_readable(
@@ -232,12 +250,6 @@ def save_cases(
     `excluded` lists cases left out (`case_id`, `image_path`, `reason`); `cases` no longer has them,
     but the fingerprint covers them: it is taken of the table as `read_cases` gave it.
     """
-    excluded = excluded or []
-    if fingerprint["images"] != len(cases) + len(excluded):
-        raise ValueError(
-            f"The fingerprint covers {fingerprint['images']} images, not {len(cases)} cases and "
-            f"{len(excluded)} excluded: take it of the table as read_cases gave it."
-        )
     require_same_fingerprint(run_folder, fingerprint)
     with atomic_path(run_folder / "cases.parquet") as temporary:
         cases.to_parquet(temporary, index=False)
@@ -246,7 +258,7 @@ def save_cases(
         "manifest": split_manifest(cases),
         "stage_cuts": stage_cuts,
         "stage_names": list(stage_names(stage_cuts)),
-        "excluded": excluded,
+        "excluded": excluded or [],
     }
     write_json(run_folder / "data.json", facts)
 
@@ -298,9 +310,8 @@ def report_originals(cases: pd.DataFrame) -> bool:
 
 def plain_text(cases: pd.DataFrame) -> pd.DataFrame:
     """Text as Python objects with None for null, whichever pandas read it."""
-    texts = [name for name in TEXT_COLUMNS if name in cases.columns]
-    objects = {name: cases[name].astype(object) for name in texts}
-    return cases.assign(**{name: text.where(text.notna(), None) for name, text in objects.items()})
+    text = cases[cases.columns.intersection(TEXT_COLUMNS)].astype(object)
+    return cases.assign(**text.where(text.notna(), None))
 
 
 def load_data_facts(run_folder: Path) -> dict:
@@ -312,31 +323,6 @@ LEARNT_SPLITS = ("train", "tuning", "calibration")
 COPY_COLUMNS = ["case_id", "own_case_id", "own_split", "why"]
 LABELS = ["sex", "age_months"]
 MOST = 0.5  # of the ids that both have
-
-
-def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
-    """The case table of the folder, without `image_sha256`: split `external` or `unlabelled`.
-
-    Case ids are as they stand in the folder. Raises InputError as `read_cases` does.
-    """
-    parse_cuts(stage_cuts)
-    folder = Path(folder).resolve()
-    labelled, to_predict = find_any_tables(folder)
-    parts = []
-    if labelled is not None:
-        images = find_images(folder, labelled, [to_predict] if to_predict else [], [])
-        parts.append(beside(read_labelled(labelled, images), SCORED))
-    if to_predict is not None:
-        images = find_images(folder, to_predict, [labelled] if labelled else [], [])
-        parts.append(beside(read_labels(to_predict, images), "unlabelled"))
-    if not parts:
-        parts.append(beside(_images_alone(folder), "unlabelled"))
-    cases = pd.concat(parts, ignore_index=True)
-    twice = cases["case_id"][cases["case_id"].duplicated()]
-    if len(twice):
-        raise InputError(f"{folder}: the id {twice.iloc[0]} stands in two tables. Rename one.")
-    cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
-    return plain_text(cases[COLUMNS])
 
 
 def learnt_copies(cases: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
@@ -375,15 +361,3 @@ def _matches(cases: pd.DataFrame, learnt: pd.DataFrame, keys: list[str], why: st
     source = source.drop_duplicates(keys)[[*keys, "own_case_id", "own_split"]]
     both = cases.dropna(subset=keys).merge(source, on=keys)
     return both.assign(why=why)[COPY_COLUMNS]
-
-
-def _images_alone(folder: Path) -> pd.DataFrame:
-    """A case for every image, its id the file's name."""
-    images = find_images(folder, None, [], [])
-    if not images:
-        raise InputError(
-            f"{folder} holds neither a table nor an image (.png, .jpg, .jpeg). Name the folder of "
-            "the radiographs."
-        )
-    rows = [(0, [name]) for name in sorted(images)]
-    return read_labels(Table(folder, ("id",), {"id": 0}, rows), images)

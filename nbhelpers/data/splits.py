@@ -9,6 +9,7 @@ the hash decides the order, most cases keep their split when others are added or
 """
 
 import hashlib
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -27,9 +28,8 @@ STRATUM_MONTHS = 24
 def assign_splits(case_id: pd.Series, sex: pd.Series, age_months: pd.Series) -> pd.Series:
     """The split of every labelled case, aligned with `case_id` (text, distinct)."""
     strata = _strata(sex, age_months)
-    names = list(SHARES)
     chosen = _allot(case_id.tolist(), strata, list(SHARES.values()), SALT)
-    return pd.Series([names[index] for index in chosen], index=case_id.index, dtype=object)
+    return pd.Series(np.array(list(SHARES), object)[chosen], index=case_id.index)
 
 
 def assign_folds(case_id: pd.Series, sex: pd.Series, age_months: pd.Series) -> pd.Series:
@@ -47,23 +47,18 @@ def _allot(ids: list[str], strata: list[tuple], shares: list[float], salt: str) 
     """Index of the share that each case falls to."""
     keys = [hashlib.sha256(f"{salt}\0{case}".encode()).digest() for case in ids]
     order = sorted(range(len(ids)), key=lambda row: (strata[row], keys[row]))
-    share = np.asarray(shares)
     owed = np.zeros(len(shares))
     chosen = np.zeros(len(ids), dtype=np.int8)
-    start = 0
-    while start < len(order):
-        stop = start
-        while stop < len(order) and strata[order[stop]] == strata[order[start]]:
-            stop += 1
+    for _, group in itertools.groupby(order, key=strata.__getitem__):
+        rows = list(group)
         # Seats go one by one to whichever share is owed most; ties to the first, so train.
         seats = np.zeros(len(shares), dtype=int)
-        for _ in range(start, stop):
-            owed += share
+        for _ in rows:
+            owed += shares
             winner = int(np.argmax(np.round(owed, 9)))
             seats[winner] += 1
             owed[winner] -= 1
-        chosen[order[start:stop]] = np.repeat(np.arange(len(shares)), seats)
-        start = stop
+        chosen[rows] = np.repeat(np.arange(len(shares)), seats)
     return chosen
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from nbhelpers.workspace import InputError
 
 STAGES = 5
+SEXES = ("female", "male")
 Cuts = dict[str, tuple[float, ...]]
 
 STAGE_CUTS: dict[str, Cuts] = {
@@ -73,15 +74,6 @@ def _age(text: str, stage_cuts: str) -> float:
     return float(text)
 
 
-def format_cuts(cuts: Cuts) -> str:
-    """The text that `parse_cuts` reads back as `cuts`."""
-    words = {sex: word for word, sex in _SEX_WORDS.items()}
-    parts = (
-        f"{words[sex]} {' '.join(f'{age:.10g}' for age in cuts[sex])}" for sex in ("female", "male")
-    )
-    return "; ".join(parts)
-
-
 def stage_names(stage_cuts: str) -> tuple[str, ...]:
     """Five names, youngest first; the user's own cuts are named by their ages in months."""
     if stage_cuts in STAGE_NAMES:
@@ -113,6 +105,3 @@ def stage_of(
             rows = rows | sexes.isna().to_numpy()
         stage[rows] = np.searchsorted(np.asarray(edges), ages[rows], side="right")
     return pd.arrays.IntegerArray(stage, (stage < 0) | np.isnan(ages))
-
-
-SEXES = ("female", "male")

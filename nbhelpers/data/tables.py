@@ -1,10 +1,4 @@
-"""Read a table of cases, CSV or Excel, as text with the line each row stands on.
-
-Columns are found by name; case, spaces and punctuation do not matter (`Bone Age (months)` is
-`boneagemonths`). Extra columns, blank lines, a byte order mark, Windows line ends and semicolons
-or tabs in place of commas are all fine.
-
-Find the table and the images of a folder of radiographs, whichever way it is laid out.
+"""Find and read the table and the images of a folder of radiographs, whichever way it is laid out.
 
 Found by looking, not by a name that the user gives:
 
@@ -21,7 +15,10 @@ predicted; other tables are left alone. Tables are sought in the folder itself, 
 levels down. A folder named like a table holds the images of that table and of no other. Two
 tables with ages, or two images of one id, are two layouts: an error names both.
 
-Check the rows of a table against the images: id, image, sex and bone age of each radiograph.
+A new layout is a new name in `COLUMN_NAMES` or in the words for a sex. Columns are found by name;
+case, spaces and punctuation do not matter (`Bone Age (months)` is `boneagemonths`). Extra columns,
+blank lines, a byte order mark, Windows line ends and semicolons or tabs in place of commas are all
+fine.
 
 - Ids are file names without suffix; `1377.0` and `1377.png` mean 1377.
 - Bone ages are months, 0 to 240 (the RSNA set ends at 228).
@@ -150,11 +147,8 @@ def _read_excel(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return "" if value is None else str(int(value) if whole else value)
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -164,7 +158,7 @@ Images = dict[str, list[tuple[Path, bool]]]
 
 def find_tables(folder: Path) -> tuple[Table, Table | None]:
     """The table with ages, and the one without them or None; InputError where that is not clear."""
-    labelled, to_predict = find_any_tables(folder, ("id", "age", "sex"))
+    labelled, to_predict = find_any_tables(folder, needed=("id", "age", "sex"))
     if labelled is None:
         raise InputError(
             f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
@@ -216,68 +210,45 @@ def _choose(
     if errors:
         raise InputError(errors[0])
     table = max(tables, key=lambda table: len(table.columns))
-    raise InputError(missing_columns(table, needed) or _no_known_table(table))
-
-
-def _no_known_table(table: Table) -> str:
-    return (
-        f"{table.path} has ids but neither ages nor sexes. Add a column, such as sex, or take the "
-        "table away: a folder of images alone is predicted too."
+    raise InputError(
+        missing_columns(table, needed)
+        or f"{table.path} has ids but neither ages nor sexes. Add a column, such as sex, or take "
+        "the table away: a folder of images alone is predicted too."
     )
 
 
-def find_images(folder: Path, table: Table | None, others: list[Table], skip: list[Path]) -> Images:
+def find_images(
+    folder: Path, table: Table | None, other: Table | None = None, skip: Path | None = None
+) -> Images:
     """Every image that may belong to `table`: name without suffix -> where it was found.
 
-    Without a table, every image of the folder.
-
-    Folders named like one of the `others`, and the folders in `skip`, are passed over.
+    Without a table, every image of the folder. A folder named like the `other` table, and the
+    folder `skip`, are passed over.
     """
     own = table.path.with_suffix("") if table else folder
     inside = folder.resolve()
-    passed = {path.resolve() for path in skip}
-    passed |= {other.path.with_suffix("").resolve() for other in others}
+    passed = {path.resolve() for path in (other and other.path.with_suffix(""), skip) if path}
     images: Images = {}
-    pending = [own if own.is_dir() else folder]
-    while pending:
-        current = pending.pop()
-        real = current.resolve()
-        if real in passed:
+    for place, folders, files in os.walk(own if own.is_dir() else folder, followlinks=True):
+        real = Path(place).resolve()
+        if real in passed:  # a link in a circle too
+            folders.clear()
             continue
         passed.add(real)
-        with os.scandir(current) as entries:
-            visible = sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
-        for entry in visible:
-            path = Path(entry.path)
-            if entry.is_dir():
-                pending.append(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-                target = path.resolve() if entry.is_symlink() else real
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for path in (Path(place, name) for name in sorted(files) if name[0] != "."):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                target = path.resolve() if path.is_symlink() else real
                 images.setdefault(path.stem, []).append((path, target.is_relative_to(inside)))
     return images
 
 
 YOUNGEST, OLDEST = 0, 240
 FAULTS_SHOWN = 5
-SEX_WORDS = {
-    "": None,
-    "f": "female",
-    "female": "female",
-    "girl": "female",
-    "m": "male",
-    "male": "male",
-    "boy": "male",
-}
-MALE_WORDS = {
-    "true": "male",
-    "yes": "male",
-    "1": "male",
-    "1.0": "male",
-    "false": "female",
-    "no": "female",
-    "0": "female",
-    "0.0": "female",
-}
+FEMALE, MALE = ("f", "female", "girl"), ("m", "male", "boy")
+NOT_MALE, IS_MALE = ("false", "no", "0", "0.0"), ("true", "yes", "1", "1.0")
+SEX_WORDS = {"": None, **dict.fromkeys(FEMALE, "female"), **dict.fromkeys(MALE, "male")}
+MALE_WORDS = SEX_WORDS | dict.fromkeys(NOT_MALE, "female") | dict.fromkeys(IS_MALE, "male")
 
 
 class _Fault(Exception):
@@ -317,8 +288,7 @@ def _read_row(table: Table, cells: list[str], images: Images, lines: dict[str, i
     if case in lines:
         wrong = f"the id {case!r} stands on line {lines[case]} too"
         raise _Fault("id", wrong, "Keep one of the two rows")
-    path = _image_path(case, images)
-    sex = _sex(table, cells)
+    path, sex = _image_path(case, images), _sex(table, cells)
     age = _age(table.cell(cells, "age")) if "age" in table.columns else None
     return case, str(path), sex, age
 
@@ -353,13 +323,11 @@ def _image_path(case: str, images: Images) -> Path:
 def _sex(table: Table, cells: list[str]) -> str | None:
     if "sex" not in table.columns:
         return None
-    text, column = table.cell(cells, "sex"), table.column_name("sex")
-    word = text.lower()
-    words = SEX_WORDS | MALE_WORDS if column.lower() == "male" else SEX_WORDS
-    if word not in words:
-        known = "True or False" if column.lower() == "male" else "M or F"
+    text, asks_male = table.cell(cells, "sex"), table.column_name("sex").lower() == "male"
+    words, known = (MALE_WORDS, "True or False") if asks_male else (SEX_WORDS, "M or F")
+    if text.lower() not in words:
         raise _Fault("sex", f"{text!r} is no sex", f"Write {known}, or leave it empty if unknown")
-    return words[word]
+    return words[text.lower()]
 
 
 def _age(text: str) -> float:

@@ -1,9 +1,7 @@
-"""Another folder of radiographs, prepared and predicted as a finished run's own were.
+"""Another folder of radiographs: prepared and predicted as a finished run's own, and how like them.
 
 What is made lies in `external/<name>/` of the run folder, laid out like a run folder: case table,
 prepared pictures, geometry and prediction tables, so what reads those of a run reads these.
-
-How far other radiographs lie from those that the models saw, and what becomes of their months.
 
 Pictures are compared by a few plain statistics of the prepared picture, so that a reader can see
 what differs: a brighter film, a softer one, an empty frame. A picture is called outside where it
@@ -21,15 +19,7 @@ from sklearn.covariance import EmpiricalCovariance
 from nbhelpers import metrics, predictions, workspace
 from nbhelpers.data import cases as data_cases
 from nbhelpers.data import duplicates, splits, stages
-from nbhelpers.data.cases import (
-    COPY_COLUMNS,
-    LEARNT_SPLITS,
-    learnt_copies,
-    read_other_cases,
-    unlabelled,
-)
 from nbhelpers.evaluation import conformal
-from nbhelpers.evaluation.conformal import TOLD_KIND, TOLD_LEVEL
 from nbhelpers.images.preparation import load_images, prepare_cases
 from nbhelpers.models import saved
 from nbhelpers.phantom import dataset
@@ -48,13 +38,18 @@ RANGE = (0.5, 99.5)  # percentiles of train that a single statistic is compared 
 OUTSIDE = 0.99  # of the training pictures lie nearer
 WARN_SHARE = 0.05  # of a set's pictures outside from which its page warns
 SEED = 0
+SHOWN = ("case_id", "sex", "label_months", "outside")  # of the CSV, beside those of one model
 
 
 def statistics(images: np.ndarray, rows: np.ndarray | None = None) -> pd.DataFrame:
     """`STATISTICS` of prepared pictures uint8 `[n, height, width]`, or of some rows of them."""
-    chosen = range(len(images)) if rows is None else rows
-    told = [_of_picture(np.asarray(images[row])) for row in chosen]
-    return pd.DataFrame(told, columns=list(STATISTICS))
+    told = []
+    for row in range(len(images)) if rows is None else rows:
+        picture = np.asarray(images[row])
+        sharpness = np.log1p(cv2.Laplacian(picture, cv2.CV_32F).var())
+        black, white = (picture < 5).mean(), (picture > 250).mean()
+        told.append((picture.mean(), picture.std(), sharpness, black, white))
+    return pd.DataFrame(told, columns=list(STATISTICS), dtype=float)
 
 
 def training_sample(cases: pd.DataFrame) -> np.ndarray:
@@ -103,15 +98,6 @@ def calibration(truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
 
 
-def _of_picture(picture: np.ndarray) -> tuple[float, ...]:
-    sharpness = np.log1p(cv2.Laplacian(picture, cv2.CV_32F).var())
-    black, white = (picture < 5).mean(), (picture > 250).mean()
-    return float(picture.mean()), float(picture.std()), float(sharpness), float(black), float(white)
-
-
-SHOWN = ("case_id", "sex", "label_months", "outside")  # of the CSV, beside those of one model
-
-
 def saved_models(run_folder: Path) -> list[tuple[str, str]]:
     """Name and task of every model of a run; raises InputError where there is none."""
     models = [
@@ -149,7 +135,8 @@ def read_set(run_folder: Path, data_folder: Path, name: str) -> tuple[pd.DataFra
 
     Raises InputError where the set of that name was made from other data.
     """
-    found = read_other_cases(data_folder, data_cases.load_data_facts(run_folder)["stage_cuts"])
+    cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
+    found = data_cases.read_other_cases(data_folder, cuts)
     fingerprint = data_cases.fingerprint(data_folder, found)
     workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
     return found, fingerprint
@@ -178,9 +165,10 @@ def prepare_set(
         geometry = prepare_cases(found, preparation, folder, view, exclude_unreadable)
     table, excluded = data_cases.keep_readable(found, geometry)
     own = data_cases.load_cases(run_folder)
-    learnt = pd.concat([learnt_copies(table, own), _near_copies(run_folder, table, own, name)])
+    same = data_cases.learnt_copies(table, own)
+    learnt = pd.concat([same, _near_copies(run_folder, table, own, name)])
     learnt = learnt.drop_duplicates("case_id", ignore_index=True)
-    table = unlabelled(table, learnt["case_id"])
+    table = data_cases.unlabelled(table, learnt["case_id"])
     cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
     data_cases.save_cases(folder, table, fingerprint, cuts, excluded)
     return table, learnt
@@ -189,7 +177,7 @@ def prepare_set(
 def predict_set(run_folder: Path, name: str) -> None:
     """Predict the prepared set with every saved model, ensembles too, and write their tables.
 
-    Months get the interval of `TOLD_KIND` and `TOLD_LEVEL`, where the model has intervals.
+    Months get the interval of `conformal.told_ends`, where the model has intervals.
     """
     folder = set_folder(run_folder, name)
     table = data_cases.load_cases(folder)
@@ -199,7 +187,9 @@ def predict_set(run_folder: Path, name: str) -> None:
         models = [model for model, of in saved_models(run_folder) if of == task]
         said = saved.predict_each(run_folder, models, task, pictures, sex)
         for model, predicted in said.items():
-            ends = _ends(run_folder, model, predicted, table["sex"]) if task == "age" else None
+            ends = None
+            if task == "age":
+                ends = conformal.told_ends(run_folder, model, predicted, table["sex"])
             predictions.save_predictions(folder, model, task, table, predicted, ends)
 
 
@@ -221,9 +211,9 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     for other, of_other in said.items():
         told[f"{other}_months"] = of_other.loc[told["case_id"]].round(1).to_numpy()
     months = said[model].loc[told["case_id"]].to_numpy()
-    ends = _ends(run_folder, model, months, told["sex"])
+    ends = conformal.told_ends(run_folder, model, months, told["sex"])
     if ends is not None:
-        percent = round(100 * TOLD_LEVEL)
+        percent = round(100 * conformal.TOLD_LEVEL)
         told[f"{model}_lower_{percent}"], told[f"{model}_upper_{percent}"] = ends.round(1).T
     stage = stages.stage_of(months, told["sex"], facts["stage_cuts"])
     told[f"stage of {model}_months"] = pd.Series(stage).map(names)
@@ -240,9 +230,9 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
 def _near_copies(
     run_folder: Path, table: pd.DataFrame, own: pd.DataFrame, name: str
 ) -> pd.DataFrame:
-    """Cases whose picture is nearly that of one that the run learnt from: COPY_COLUMNS."""
+    """Cases whose picture is nearly that of one that the run learnt from."""
     view = saved.view_of(run_folder, *saved_models(run_folder)[0])
-    learnt = np.flatnonzero(own["split"].isin(LEARNT_SPLITS))
+    learnt = np.flatnonzero(own["split"].isin(data_cases.LEARNT_SPLITS))
     pictures = load_images(run_folder, view)
     both = [
         *(pictures[row] for row in learnt),
@@ -252,11 +242,4 @@ def _near_copies(
     pairs = duplicates.find(both, together)
     pairs = pairs[(pairs["split"] != "here") & (pairs["other_split"] == "here")]
     told = pairs[["other_case_id", "case_id", "split"]].assign(why="it looks the same")
-    return told.set_axis(COPY_COLUMNS, axis=1)
-
-
-def _ends(run_folder: Path, model: str, months, sex: pd.Series) -> np.ndarray | None:
-    if not conformal.has_intervals(run_folder, model, "age"):
-        return None
-    fitted = conformal.load_intervals(run_folder, model)
-    return conformal.ends(fitted, months, sex, TOLD_KIND, TOLD_LEVEL)
+    return told.set_axis(data_cases.COPY_COLUMNS, axis=1)

@@ -1,4 +1,4 @@
-"""Score prediction tables, split by split, beside predictors that look at no picture.
+"""One evaluator for every model: scores beside trivial predictors that look at no picture.
 
 The only file that reads predictions of the test split. It keeps a list, `test_scored.jsonl`, of the
 prediction tables whose test rows it has opened, so a page can say how often test was looked at.
@@ -7,8 +7,6 @@ A model of ages is scored twice: on months (task `age`), and on the stage that i
 (task `stage`, under the name `<model> (derived)`), where cases of unknown sex have no stage.
 Trivial predictors, fitted on train alone, are scored on the same rows under their own names.
 Labels come from the case table, not from the prediction table.
-
-All pairs of models on the same cases: which differences are more than chance.
 """
 
 import itertools
@@ -29,7 +27,13 @@ SCORED_SPLITS = ("tuning", "calibration", "test", "external")
 DERIVED = " (derived)"
 TRIVIAL = "trivial: "
 COLUMNS = ["model", "task", "split", "metric", "n", "value", "lower", "upper"]
+PAIR_COLUMNS = ["a", "b", "n", "value", "lower", "upper", "p", "p_holm"]
 TEST_LIST = "test_scored.jsonl"
+CHOOSING_SPLIT = "calibration"
+LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
+ALL = "all"
+BANDS_YEARS = (0, 5, 10, 15, 20)
+FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
 
 
 def evaluate(
@@ -45,44 +49,38 @@ def evaluate(
     blocks = []
     for split in SCORED_SPLITS:
         part = rows[rows["split"] == split]
-        if task == "age":
-            blocks += _age_blocks(part, model, split, train)
-        blocks += _stage_blocks(part, model, split, train, task, cuts)
+        known = part[part["stage"].notna()]
+        if task == "age" and len(part):
+            for name, months in _months(part, model, train).items():
+                scores = metrics.score_ages(part["age_months"], months)
+                blocks.append(scores.assign(model=name, task="age", split=split))
+        if len(known):
+            for name, stage in _stages(known, model, train, task, cuts).items():
+                scores = metrics.score_stages(known["stage"], stage)
+                blocks.append(scores.assign(model=name, task="stage", split=split))
     return pd.concat(blocks, ignore_index=True)[COLUMNS]
 
 
-def _age_blocks(part: pd.DataFrame, model: str, split: str, train: pd.DataFrame) -> list:
-    if part.empty:
-        return []
-    predicted = {
+def _months(part: pd.DataFrame, model: str, train: pd.DataFrame) -> dict[str, np.ndarray]:
+    """By name, what the model and those that know nothing but train predict."""
+    return {
         model: part["predicted_months"],
         f"{TRIVIAL}mean age": np.full(len(part), train["age_months"].mean()),
         f"{TRIVIAL}mean age by sex": mean_age_by_sex(train, part["sex"]),
     }
-    return [
-        metrics.score_ages(part["age_months"], months).assign(model=name, task="age", split=split)
-        for name, months in predicted.items()
-    ]
 
 
-def _stage_blocks(
-    part: pd.DataFrame, model: str, split: str, train: pd.DataFrame, task: str, cuts: str
-) -> list:
-    known = part[part["stage"].notna()]
-    if known.empty:
-        return []
-    majority = train["stage"].dropna().mode()
-    predicted = {f"{TRIVIAL}majority stage": np.full(len(known), stage) for stage in majority[:1]}
+def _stages(
+    known: pd.DataFrame, model: str, train: pd.DataFrame, task: str, cuts: str
+) -> dict[str, np.ndarray]:
+    """As `_months`, of stages, those that months fall into among them."""
+    found = {model + (DERIVED if task == "age" else ""): known["predicted_stage"]}
     if task == "age":
         by_sex = mean_age_by_sex(train, known["sex"])
-        predicted[f"{TRIVIAL}mean age by sex{DERIVED}"] = stage_of(by_sex, known["sex"], cuts)
-        predicted[f"{model}{DERIVED}"] = known["predicted_stage"]
-    else:
-        predicted[model] = known["predicted_stage"]
-    return [
-        metrics.score_stages(known["stage"], stage).assign(model=name, task="stage", split=split)
-        for name, stage in reversed(predicted.items())
-    ]
+        found[f"{TRIVIAL}mean age by sex{DERIVED}"] = stage_of(by_sex, known["sex"], cuts)
+    for majority in train["stage"].dropna().mode()[:1]:
+        found[f"{TRIVIAL}majority stage"] = np.full(len(known), majority)
+    return found
 
 
 def mean_age_by_sex(train: pd.DataFrame, sex: pd.Series) -> np.ndarray:
@@ -110,8 +108,7 @@ def case_errors(run_folder: Path, model: str, task: str, split: str) -> pd.DataF
 def largest_errors(run_folder: Path, model: str, split: str, count: int = 10) -> pd.DataFrame:
     """The `count` cases of a split whose predicted months lie furthest off, the worst first."""
     part = case_errors(run_folder, model, "age", split)
-    worst = part["error_months"].abs().sort_values(ascending=False, kind="stable").index[:count]
-    return part.loc[worst].reset_index(drop=True)
+    return part.loc[part["error_months"].abs().nlargest(count).index].reset_index(drop=True)
 
 
 def confusion_matrix(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
@@ -211,61 +208,39 @@ def _note_test(run_folder: Path, model: str, task: str, test: pd.DataFrame, valu
         file.write(line + "\n")
 
 
-PAIR_COLUMNS = ["a", "b", "n", "value", "lower", "upper", "p", "p_holm"]
-
-
 def all_pairs(run_folder: Path, task: str, split: str) -> pd.DataFrame:
-    """COLUMNS, a row a pair of models, `value` a minus b.
+    """PAIR_COLUMNS, a row a pair of models, `value` a minus b.
 
     Age: the difference in mean absolute months; below 0, a is better. Stage: in quadratic weighted
     kappa, the stages derived from months among the models; above 0, a is better. Intervals are
     paired bootstrap intervals, `p_holm` is corrected for the number of pairs.
     """
-    models = _models(run_folder, task, split)
-    rows = []
+    models = {}
+    for of_task in ("age",) if task == "age" else ("age", "stage"):
+        for model in predictions.saved_models(run_folder, of_task):
+            rows = case_errors(run_folder, model, of_task, split).set_index("case_id")
+            if task == "age":
+                models[model] = rows["error_months"].abs().to_frame("error")
+            else:
+                known = rows[["stage", "predicted_stage"]].dropna().astype(int)
+                models[model + (DERIVED if of_task == "age" else "")] = known
+    found = []
     for a, b in itertools.combinations(models, 2):
         both = models[a].merge(models[b], on="case_id", suffixes=("_a", "_b"))
         if task == "age":
-            found = metrics.compare_errors(both["error_a"], both["error_b"])
+            difference = metrics.compare_errors(both["error_a"], both["error_b"])
         else:
-            found = metrics.compare_kappa(both["stage_a"], both["said_a"], both["said_b"])
-        rows.append({"a": a, "b": b, **found})
-    table = pd.DataFrame(rows, columns=PAIR_COLUMNS[:-1])
-    return table.assign(p_holm=metrics.holm(table["p"]))[PAIR_COLUMNS]
-
-
-def _models(run_folder: Path, task: str, split: str) -> dict[str, pd.DataFrame]:
-    """By model, what is compared, indexed by case."""
-    found = {}
-    for of_task in ("age",) if task == "age" else ("age", "stage"):
-        for model in predictions.saved_models(run_folder, of_task):
-            cases = case_errors(run_folder, model, of_task, split).set_index("case_id")
-            if task == "age":
-                found[model] = pd.DataFrame({"error": cases["error_months"].abs()})
-            else:
-                name = model + (DERIVED if of_task == "age" else "")
-                stages = {"stage": cases["stage"], "said": cases["predicted_stage"]}
-                found[name] = pd.DataFrame(stages).dropna().astype(int)
-    return found
-
-
-ALL = "all"
-
-
-BANDS_YEARS = (0, 5, 10, 15, 20)
-
-
-FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
+            stages = (both[name] for name in ("stage_a", "predicted_stage_a", "predicted_stage_b"))
+            difference = metrics.compare_kappa(*stages)
+        found.append({"a": a, "b": b, **difference})
+    table = pd.DataFrame(found, columns=PAIR_COLUMNS[:-1])
+    return table.assign(p_holm=metrics.holm(table["p"]))
 
 
 def groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which rows `[n]` are in each group; groups without a case are left out."""
-    years = rows["age_months"].to_numpy(float) / 12
-    found = {ALL: np.ones(len(rows), bool)}
-    found |= {sex: (rows["sex"] == sex).to_numpy() for sex in SEXES}
-    for first, last in itertools.pairwise(BANDS_YEARS):
-        found[f"{first} to {last} years"] = (first <= years) & (years < last)
-    return {name: chosen for name, chosen in found.items() if chosen.any()}
+    """Which rows `[n]` are in each group: all, each sex, each band of age; empty ones left out."""
+    of_sex = {sex: (rows["sex"] == sex).to_numpy() for sex in SEXES}
+    return _filled({ALL: np.ones(len(rows), bool)} | of_sex | _bands(rows))
 
 
 def sex_bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -273,24 +248,38 @@ def sex_bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
     A case of unknown sex is in none.
     """
-    of = groups(rows)
-    bands = [name for name in of if name not in (ALL, *SEXES)]
-    both = {f"{sex}, {band}": of[sex] & of[band] for sex in SEXES if sex in of for band in bands}
-    return {name: chosen for name, chosen in both.items() if chosen.any()}
+    return crossed_with_sex(rows, _bands(rows))
 
 
 def fine_groups(rows: pd.DataFrame, stage_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """`groups`, each true stage by its name, and `sex_bands`: which rows `[n]` are in each.
-
-    `stage_names` are five, youngest first. A case without a stage is in none of them.
-    """
-    stage = rows["stage"].to_numpy(float, na_value=np.nan)
-    by_stage = {name: stage == number for number, name in enumerate(stage_names)}
-    by_stage = {name: chosen for name, chosen in by_stage.items() if chosen.any()}
-    return groups(rows) | by_stage | sex_bands(rows)
+    """`groups`, each true stage by its name, and `sex_bands`: which rows `[n]` are in each."""
+    return groups(rows) | stage_groups(rows["stage"], stage_names) | sex_bands(rows)
 
 
-CHOOSING_SPLIT = "calibration"
+def stage_groups(stage: pd.Series, stage_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which cases `[n]` are in each stage, by name; a case without a stage is in none."""
+    number = stage.to_numpy(float, na_value=np.nan)
+    return _filled({name: number == place for place, name in enumerate(stage_names)})
+
+
+def crossed_with_sex(rows: pd.DataFrame, classes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Which rows `[n]` are in each sex and class, "female, class"; empty ones left out."""
+    pairs = itertools.product(SEXES, classes.items())
+    return _filled(
+        {f"{sex}, {name}": (rows["sex"] == sex).to_numpy() & of for sex, (name, of) in pairs}
+    )
+
+
+def _bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    years = rows["age_months"].to_numpy(float) / 12
+    return {
+        f"{first} to {last} years": (first <= years) & (years < last)
+        for first, last in itertools.pairwise(BANDS_YEARS)
+    }
+
+
+def _filled(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: chosen for name, chosen in found.items() if chosen.any()}
 
 
 def collect(results: list[dict], task: str) -> dict[tuple[str, str], dict[str, dict]]:
@@ -305,28 +294,24 @@ def collect(results: list[dict], task: str) -> dict[tuple[str, str], dict[str, d
     return scores
 
 
-def rank(scores: dict, model: str, metric: str) -> tuple[bool, float, str]:
-    """What the rows are sorted by."""
-    value = scores.get((model, CHOOSING_SPLIT), {}).get(metric, {}).get("value")
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    return model.startswith(TRIVIAL), float("inf") if value is None else sign * value, model
-
-
 def in_order_of_rank(scores: dict, metric: str) -> list[str]:
     """All models by their score on calibration, the best first; trivial ones last."""
-    return sorted({model for model, _ in scores}, key=lambda model: rank(scores, model, metric))
+
+    def rank(model: str) -> tuple[bool, float, str]:
+        value = _chosen_by(scores, model, metric)
+        sign = 1 if metric in LOWER_IS_BETTER else -1
+        return model.startswith(TRIVIAL), np.inf if value is None else sign * value, model
+
+    return sorted({model for model, _ in scores}, key=rank)
 
 
 def best_model(scores: dict, metric: str) -> str | None:
     """The model with the best score on calibration, or None where none was scored there."""
-    scored = {
-        place: by_metric
-        for place, by_metric in scores.items()
-        if place[1] == CHOOSING_SPLIT
-        and not place[0].startswith(TRIVIAL)
-        and by_metric.get(metric, {}).get("value") is not None
-    }
-    return next(iter(in_order_of_rank(scored, metric)), None)
+    first, *_ = in_order_of_rank(scores, metric) or [TRIVIAL]
+    scored = not first.startswith(TRIVIAL) and _chosen_by(scores, first, metric) is not None
+    return first if scored else None
 
 
-LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
+def _chosen_by(scores: dict, model: str, metric: str) -> float | None:
+    """The score on calibration that models are chosen by."""
+    return scores.get((model, CHOOSING_SPLIT), {}).get(metric, {}).get("value")

@@ -292,8 +292,7 @@ def best_cells(table: pd.DataFrame) -> int:
 
 
 def _score_known(values: np.ndarray) -> tuple[int, float, float, float]:
-    known = values[np.isfinite(values)]
-    return metrics.score_mean(known) if len(known) else (0, np.nan, np.nan, np.nan)
+    return metrics.score_enough(values[np.isfinite(values)], 1)
 
 
 def _greyed(images: np.ndarray) -> np.ndarray:

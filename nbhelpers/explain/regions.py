@@ -19,7 +19,7 @@ import pandas as pd
 from nbhelpers.images.geometry import affine_of, reduce_to, scaling, to_original, to_prepared
 from nbhelpers.images.hand import find_outline
 from nbhelpers.images.preparation import LOOKED_AT
-from nbhelpers.metrics import score_mean, score_share
+from nbhelpers.metrics import score_enough, score_mean, score_share
 from nbhelpers.workspace import InputError, log
 
 REGIONS = ("DIP", "PIP", "MCP", "Radius", "Ulna", "Wrist")
@@ -180,11 +180,9 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     for group, rows in table.astype({"region": order}).groupby(keys, observed=True, dropna=False):
         for metric in SCORES:
             values = rows[metric].dropna()
-            score, note = (len(values), np.nan, np.nan, np.nan), TOO_FEW
-            if len(values) >= FEWEST:
-                score = (score_share if metric == "hit" else score_mean)(values.to_numpy(float))
-                note = ""
-            told.append((*group, metric, *score, note))
+            of = score_share if metric == "hit" else score_mean
+            score = score_enough(values.to_numpy(float), FEWEST, of)
+            told.append((*group, metric, *score, "" if len(values) >= FEWEST else TOO_FEW))
     return pd.DataFrame(told, columns=keys + SUMMARY)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nbhelpers.explain.checks import Score
 from nbhelpers.explain.regions import FEWEST, TOO_FEW
-from nbhelpers.metrics import compare_errors, score_mean
+from nbhelpers.metrics import compare_errors, score_enough
 
 PLACES = MARKER, FIELD_EDGE, BACKGROUND = ("marker", "field edge", "background")
 ENERGY = ["place", "metric", "n", "value", "lower", "upper", "note"]
@@ -83,10 +83,8 @@ def place_energy(
         area = masks[has].mean(axis=(1, 2))
         shares = {"energy_share": energy, "area_share": area, "ratio": energy / area}
         for metric, values in shares.items():
-            score, note = (len(values), np.nan, np.nan, np.nan), TOO_FEW
-            if len(values) >= FEWEST:
-                score, note = score_mean(values), ""
-            told.append((place, metric, *score, note))
+            note = "" if len(values) >= FEWEST else TOO_FEW
+            told.append((place, metric, *score_enough(values, FEWEST), note))
     return pd.DataFrame(told, columns=ENERGY)
 
 

@@ -7,6 +7,7 @@ the original radiograph to points of the prepared picture.
 The geometry of every prepared case as a table: size, affine, whether a hand was found.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,41 +20,37 @@ from nbhelpers.workspace import atomic_path, find_run_file
 AFFINE = ("a", "b", "c", "d", "e", "f")  # the affine's first row, then its second
 
 
-def geometry_table(cases: pd.DataFrame, records: dict[int, dict]) -> pd.DataFrame:
+# What the geometry says of a radiograph that cannot be read, and so its columns.
+UNREAD = {
+    "original_width": 0,
+    "original_height": 0,
+    **dict.fromkeys(AFFINE, math.nan),
+    "found": False,
+    "image_sha256": None,
+    "unreadable": None,
+}
+TYPES = {
+    **dict.fromkeys(("original_width", "original_height"), "int32"),
+    **dict.fromkeys(AFFINE, "float64"),
+    **dict.fromkeys(("image_sha256", "unreadable"), "string"),
+    "found": "bool",
+}
+
+
+def geometry_table(cases: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
     """One row a case, in the order of `cases`.
 
-    records: by row, `width`, `height`, `affine` (6 numbers), `found`, `sha256` and `unreadable`
-    (null or the reason); an unreadable one has nothing else. Columns: case_id, original_width,
-    original_height (pixels), a..f, found, image_sha256, unreadable.
+    Columns: case_id, original_width and original_height (pixels), a..f (the affine), found
+    (whether a hand was), image_sha256, unreadable (null or the reason).
+
+    Args:
+        records: a case each, of these columns what is known; of an unreadable one the reason.
     """
-    rows = [records[row] for row in range(len(cases))]
-    affines = np.array([row.get("affine", [np.nan] * 6) for row in rows], float).reshape(-1, 6)
-    return pd.DataFrame(
-        {
-            "case_id": cases["case_id"].astype(str).to_numpy(),
-            "original_width": np.array([row.get("width", 0) for row in rows], np.int32),
-            "original_height": np.array([row.get("height", 0) for row in rows], np.int32),
-            **dict(zip(AFFINE, affines.T, strict=True)),
-            "found": np.array([row.get("found", False) for row in rows], bool),
-            "image_sha256": pd.array([row.get("sha256") for row in rows], dtype="string"),
-            "unreadable": pd.array([row.get("unreadable") for row in rows], dtype="string"),
-        }
-    )
-
-
-def records_of(geometry: pd.DataFrame) -> list[dict]:
-    """The records of a geometry table, so that `geometry` of them is the same table."""
-    return [
-        {
-            "width": row.original_width,
-            "height": row.original_height,
-            "affine": [getattr(row, column) for column in AFFINE],
-            "found": row.found,
-            "sha256": row.image_sha256,
-            "unreadable": None if pd.isna(row.unreadable) else row.unreadable,
-        }
-        for row in geometry.itertuples(index=False)
+    case_ids = cases["case_id"].astype(str)
+    rows = [
+        {"case_id": case} | UNREAD | record for case, record in zip(case_ids, records, strict=True)
     ]
+    return pd.DataFrame(rows).astype(TYPES)
 
 
 def affine_of(geometry: pd.DataFrame, row: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The outline of the hand on a small radiograph: the most hand-like of many thresholded shapes.
+"""Where the hand lies on a radiograph: its outline, its palm, where its fingers point, its reach.
 
-The collimated field: straight edges across a radiograph with nothing to see beyond them.
-
-Where the hand lies on a radiograph: its palm, where its fingers point, how far it reaches.
+The collimated field is sought first: straight edges with nothing to see beyond them. The hand is
+the most hand-like of many shapes cut at thresholds, in that field and in the whole frame; its
+direction is the one in which hands look most like its outline.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ LONGEST_GAP = 4  # pixels
 CROOKED = 1.0  # pixels that four in five places of an edge stay within
 CORNER = 5  # pixels between the end of an edge and the end of its line
 CORNER_LOOK = np.arange(3, 15)  # pixels from a corner along the other edge
-STEEPEST_EDGE = 15.0  # grey levels a pixel; what is steeper counts no more
+STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
 LEAST_SLOPE = 2.0  # grey levels a pixel
 ALIGNED = 0.85  # cosine between the slope and the normal of the line
 SHORTEST_LINE = 0.2  # of the frame's shorter side
@@ -58,14 +58,18 @@ def find_field(tones: np.ndarray) -> np.ndarray:
     return field
 
 
+def _slopes_of(tones: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slopes across and down, grey levels a pixel, and the steepness of both together."""
+    x = cv2.Scharr(tones, cv2.CV_32F, 1, 0, scale=1 / 32)
+    y = cv2.Scharr(tones, cv2.CV_32F, 0, 1, scale=1 / 32)
+    return x, y, np.minimum(cv2.magnitude(x, y), STEEPEST)
+
+
 class _Slopes:
     """Slopes of the tones, grey levels a pixel, and what counts as steep."""
 
     def __init__(self, tones: np.ndarray) -> None:
-        smooth = cv2.GaussianBlur(tones, (5, 5), 1.0)
-        self.x = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
-        self.y = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-        self.steepness = np.minimum(cv2.magnitude(self.x, self.y), STEEPEST_EDGE)
+        self.x, self.y, self.steepness = _slopes_of(cv2.GaussianBlur(tones, (5, 5), 1.0))
         self._details: dict[int, np.ndarray] = {}
         self.least = max(LEAST_SLOPE, 2 * float(np.median(self.steepness)))
 
@@ -78,7 +82,7 @@ class _Slopes:
         if key not in self._details:
             one = np.abs(self.x * np.cos(angle) + self.y * np.sin(angle))
             other = np.abs(self.y * np.cos(angle) - self.x * np.sin(angle))
-            self._details[key] = np.minimum(np.minimum(one, other), STEEPEST_EDGE)
+            self._details[key] = np.minimum(np.minimum(one, other), STEEPEST)
         return self._details[key]
 
     def across(self, x: np.ndarray, y: np.ndarray, normal: tuple[float, float]) -> np.ndarray:
@@ -119,14 +123,10 @@ class _Votes:
         votes[votes < cv2.dilate(votes, np.ones((3, 3), np.uint8))] = 0
         flat = votes.ravel()
         most = np.argpartition(-flat, LINES_LOOKED_AT)[:LINES_LOOKED_AT]
-        return [
-            (
-                line // self.offsets * np.pi / ANGLES,
-                (line % self.offsets - self.reach) * OFFSET_STEP,
-                int(flat[line]),
-            )
-            for line in most[np.argsort(-flat[most])].tolist()
-        ]
+        most = most[np.argsort(-flat[most])]
+        directions, offsets = divmod(most, self.offsets)
+        angles, offsets = directions * np.pi / ANGLES, (offsets - self.reach) * OFFSET_STEP
+        return list(zip(angles.tolist(), offsets.tolist(), map(int, flat[most]), strict=True))
 
 
 def _edge_length(field, normal, offset, votes: int, slopes: _Slopes) -> int:
@@ -177,10 +177,10 @@ def _straight(slope: np.ndarray, along: np.ndarray) -> bool:
 def _corner(x: float, y: float, normal: tuple[float, float], slopes: _Slopes) -> bool:
     """Whether an edge at right angles to the line leaves from a point of it, to either side."""
     along = (-normal[1], normal[0])
-    for side in (CORNER_LOOK, -CORNER_LOOK):
-        if slopes.across(x + side * normal[0], y + side * normal[1], along).any(0).mean() >= 0.9:
-            return True
-    return False
+    return any(
+        slopes.across(x + side * normal[0], y + side * normal[1], along).any(0).mean() >= 0.9
+        for side in (CORNER_LOOK, -CORNER_LOOK)
+    )
 
 
 def _cut(field: np.ndarray, distance: np.ndarray, detail: np.ndarray) -> np.ndarray:
@@ -214,7 +214,6 @@ GLARING = 190.0  # tone of surroundings that are brighter than most of the field
 NOISE = 0.05  # share of the brightest below which grey levels are mostly noise
 COMPLETE = 0.5  # power of the area that a score grows with, so that no finger is lost
 WEAKEST = 0.5  # weight of the weakest quarter of an outline against its mean
-STEEPEST = 15.0  # grey levels a pixel; what is steeper counts no more
 BACKGROUND_SIDE = 0.62  # of the field's side: wider than a palm
 
 
@@ -286,9 +285,7 @@ class _Best:
 
     def look(self, tones: np.ndarray, inside: np.ndarray) -> None:
         """Judge the bright shapes inside a field, with its background and without."""
-        slope_x = cv2.Scharr(tones, cv2.CV_32F, 1, 0, scale=1 / 32)
-        slope_y = cv2.Scharr(tones, cv2.CV_32F, 0, 1, scale=1 / 32)
-        self.steepness = np.minimum(cv2.magnitude(slope_x, slope_y), STEEPEST)
+        *_, self.steepness = _slopes_of(tones)
         self.inside, self.area = inside, cv2.countNonZero(inside)
         self._look_at_thresholds(_without_background(tones, inside), inside)
         if self.score < PLAIN_SCORE:

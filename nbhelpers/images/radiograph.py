@@ -75,18 +75,15 @@ def read_header(path: str | Path) -> tuple[int, int]:
         beginning = file.read(HEADER_BYTES)
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - TAIL_BYTES))
-        tail = file.read()
-        if not (beginning.startswith(PNG_START) and PNG_END in tail):
-            # A JPEG's size may stand behind metadata of any length, and its end needs all of it.
-            file.seek(0)
-            beginning = file.read()
-            size = check_header(beginning, path)
-            _check_end(beginning, path)
-            return size
-        with contextlib.suppress(InputError):
-            return check_header(beginning, path)
+        if beginning.startswith(PNG_START) and PNG_END in file.read():
+            with contextlib.suppress(InputError):
+                return check_header(beginning, path)
+        # The size may stand behind metadata of any length, and a JPEG's end needs all of it.
         file.seek(0)
-        return check_header(file.read(), path)
+        content = file.read()
+    size = check_header(content, path)
+    _check_end(content, path)
+    return size
 
 
 def _check_end(content: bytes, path: str | Path) -> None:
@@ -129,12 +126,8 @@ def decode(content: bytes, name: str | Path) -> np.ndarray:
     with contextlib.suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise InputError(_damaged(name))
+        raise InputError(f"{name} is damaged. Copy the radiograph again or remove its row.")
     return _to_grey(pixels)
-
-
-def _damaged(name: str | Path) -> str:
-    return f"{name} is damaged. Copy the radiograph again or remove its row."
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -2,26 +2,18 @@
 
 The backbone is built with `input_tensor=`, so that the network's graph is flat: features, Grad-CAM
 and the saved file reach every layer. Between the radiograph and the backbone stands one affine map,
-the layer `stem_range`, and `assert_stem_range` checks what leaves it.
-
-A flat backbone's layers: where they begin, where a stage ends, and the weights in them.
-
-Where pretrained weights lie: a given path, Keras' cache, a Kaggle data set, or the network.
-
-The files are those of keras.applications without the classifier, under the names that Keras gives
-them in its cache. A file of the same name that ends in `.weights.h5` (Keras' newer layout) counts
-too.
+the layer `stem_range`, and `assert_stem_range` checks what leaves it. A new family is one row of
+`FAMILIES`.
 """
 
 import contextlib
 import difflib
-import functools
 import io
 import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,68 +31,98 @@ IMAGENET = "imagenet"
 IMAGENET_IF_FOUND = "imagenet if found"
 DOWNLOAD_SIDE = 224  # MobileNet's files go by the side of the pictures; this is the usual one
 SILENCE_SECONDS = 20.0  # without a byte from the server; Keras' own downloads wait for ever
-DOWNLOAD_SECONDS = 1800.0  # that a run waits for another that downloads the same file
+# ImageNet's mean and SD by channel, red first, of values in [0, 1], as in keras.applications.
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# A hundred-odd steps an epoch: with Keras' 0.99 to 0.999 the moving statistics would lag behind.
+MOMENTUM = 0.9
+DOWN_SAMPLING = 1.5  # a side that shrinks by less is an unpadded convolution's
+
+Triple = tuple[float, float, float]
+# What each family's own `preprocess_input` makes of a grey level in [0, 255]: (scale, offset).
+AS_IT_IS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))  # these families normalise inside
+PLUS_MINUS_ONE = ((1 / 127.5,) * 3, (-1.0, -1.0, -1.0))
+BLUE_FIRST = ((1.0, 1.0, 1.0), (-103.939, -116.779, -123.68))
+STANDARD = (tuple(1 / (255 * s) for s in SD), tuple(-m / s for m, s in zip(MEAN, SD, strict=True)))
+
+EFFICIENTNETS_2 = ("B0", "B1", "B2", "B3", "S", "M", "L")
+CONVNEXTS = ("Tiny", "Small", "Base", "Large", "XLarge")
+MOBILENETS_3 = "weights_mobilenet_v3_{}_224_1.0_float_no_top_v2.h5"
 TF = "weights_tf_dim_ordering_tf_kernels"
-WEIGHT_FILES = (
-    {f"VGG{depth}": f"vgg{depth}_{TF}_notop.h5" for depth in (16, 19)}
-    | {f"EfficientNetB{size}": f"efficientnetb{size}_notop.h5" for size in range(8)}
-    | {
-        f"EfficientNetV2{size}": f"efficientnetv2-{size.lower()}_notop.h5"
-        for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
-    }
-    | {
-        f"ConvNeXt{size}": f"convnext_{size.lower()}_notop.h5"
-        for size in ("Tiny", "Small", "Base", "Large", "XLarge")
-    }
-    | {
-        "InceptionV3": f"inception_v3_{TF}_notop.h5",
-        "InceptionResNetV2": f"inception_resnet_v2_{TF}_notop.h5",
-        "Xception": f"xception_{TF}_notop.h5",
-    }
-    | {
-        f"ResNet{depth}{version}": f"resnet{depth}{version.lower()}_{TF}_notop.h5"
-        for version in ("", "V2")
-        for depth in (50, 101, 152)
-    }
-    | {f"DenseNet{depth}": f"densenet{depth}_{TF}_notop.h5" for depth in (121, 169, 201)}
-    | {
-        "MobileNet": "mobilenet_1_0_224_tf_no_top.h5",
-        "MobileNet0.75": "mobilenet_7_5_224_tf_no_top.h5",
-        "MobileNet0.5": "mobilenet_5_0_224_tf_no_top.h5",
-        "MobileNet0.25": "mobilenet_2_5_224_tf_no_top.h5",
-        "MobileNetV2": f"mobilenet_v2_{TF}_1.0_224_no_top.h5",
-        "MobileNetV3Small": "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
-        "MobileNetV3Large": "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
-    }
+# Names in keras.applications; files without the classifier, as in Keras' cache; what both differ by
+# within the family; range of grey levels; smallest side that Keras admits, pixels.
+FAMILIES = (
+    ("VGG{}", "vgg{}_{TF}_notop.h5", (16, 19), BLUE_FIRST, 32),
+    ("EfficientNetB{}", "efficientnetb{}_notop.h5", range(8), AS_IT_IS, 32),
+    ("EfficientNetV2{}", "efficientnetv2-{}_notop.h5", EFFICIENTNETS_2, AS_IT_IS, 32),
+    ("ConvNeXt{}", "convnext_{}_notop.h5", CONVNEXTS, AS_IT_IS, 32),
+    ("InceptionV{}", "inception_v{}_{TF}_notop.h5", (3,), PLUS_MINUS_ONE, 75),
+    ("InceptionResNetV{}", "inception_resnet_v{}_{TF}_notop.h5", (2,), PLUS_MINUS_ONE, 75),
+    ("Xception", "xception_{TF}_notop.h5", ("",), PLUS_MINUS_ONE, 71),
+    ("ResNet{}", "resnet{}_{TF}_notop.h5", (50, 101, 152), BLUE_FIRST, 32),
+    ("ResNet{}V2", "resnet{}v2_{TF}_notop.h5", (50, 101, 152), PLUS_MINUS_ONE, 32),
+    ("DenseNet{}", "densenet{}_{TF}_notop.h5", (121, 169, 201), STANDARD, 32),
+    ("MobileNet", "mobilenet_1_0_224_tf_no_top.h5", ("",), PLUS_MINUS_ONE, 32),
+    ("MobileNet0.75", "mobilenet_7_5_224_tf_no_top.h5", ("",), PLUS_MINUS_ONE, 32),
+    ("MobileNet0.5", "mobilenet_5_0_224_tf_no_top.h5", ("",), PLUS_MINUS_ONE, 32),
+    ("MobileNet0.25", "mobilenet_2_5_224_tf_no_top.h5", ("",), PLUS_MINUS_ONE, 32),
+    ("MobileNetV{}", "mobilenet_v{}_{TF}_1.0_224_no_top.h5", (2,), PLUS_MINUS_ONE, 32),
+    ("MobileNetV3{}", MOBILENETS_3, ("Small", "Large"), AS_IT_IS, 32),
 )
 
 
-def check_name(backbone: str) -> None:
-    """Raise InputError, with the nearest name, unless `backbone` is one of the known ones."""
-    if backbone in WEIGHT_FILES:
-        return
-    lower = {name.lower(): name for name in WEIGHT_FILES}
-    near = difflib.get_close_matches(backbone.lower(), lower, n=1, cutoff=0.0)
-    raise InputError(
-        f"backbone is {backbone!r}, which is not known. The nearest name is {lower[near[0]]!r}; "
-        f"all are: {', '.join(WEIGHT_FILES)}."
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone of keras.applications.
+
+    Attributes:
+        name: its name there, or MobileNet0.75, 0.5 or 0.25, by their width.
+        scale, offset: a grey level g in [0, 255] enters channel c as `scale[c] * g + offset[c]`.
+        smallest_side: of the pictures that the whole backbone takes, pixels.
+        weight_file: name of the file without the classifier, as Keras caches it.
+    """
+
+    name: str
+    scale: Triple
+    offset: Triple
+    smallest_side: int
+    weight_file: str
+
+    def build(self, **options) -> keras.Model:
+        """What its function of keras.applications gives."""
+        width = self.name.removeprefix("MobileNet")
+        if width.startswith("0."):
+            return keras.applications.MobileNet(alpha=float(width), **options)
+        return getattr(keras.applications, self.name)(**options)
+
+
+BACKBONES = {
+    name.format(member): Backbone(
+        name.format(member), *levels, side, file_name.format(str(member).lower(), TF=TF)
     )
+    for name, file_name, members, levels, side in FAMILIES
+    for member in members
+}
 
 
-def constructor(backbone: str) -> Callable[..., keras.Model]:
-    """The function of keras.applications that builds a backbone; MobileNets by their width."""
-    check_name(backbone)
-    width = backbone.removeprefix("MobileNet")
-    if width.startswith("0."):
-        return functools.partial(keras.applications.MobileNet, alpha=float(width))
-    return getattr(keras.applications, backbone)
+def find(backbone: str) -> Backbone:
+    """The row of a backbone; raises InputError with the nearest name."""
+    if backbone not in BACKBONES:
+        lower = {name.lower(): name for name in BACKBONES}
+        near = difflib.get_close_matches(backbone.lower(), lower, n=1, cutoff=0.0)
+        raise InputError(
+            f"backbone is {backbone!r}, which is not known. The nearest name is "
+            f"{lower[near[0]]!r}; all are: {', '.join(BACKBONES)}."
+        )
+    return BACKBONES[backbone]
 
 
 def find_weights(backbone: str, weights: str) -> Path | None:
     """The file that holds a backbone's weights, or None for random weights.
 
+    A file of Keras' name that ends in `.weights.h5` (its newer layout) counts too.
+
     Args:
-        backbone: a name of `WEIGHT_FILES`.
+        backbone: a name of `BACKBONES`.
         weights: `none`; `imagenet`: the file in Keras' cache (`$KERAS_HOME/models`), else
             attached on Kaggle, else downloaded by Keras; `imagenet if found`: the same without
             a download, and None where there is no file; anything else is the path of a file.
@@ -109,7 +131,7 @@ def find_weights(backbone: str, weights: str) -> Path | None:
         InputError: the backbone is unknown, the path is no file, or there is no way to get the
             weights; the message says how to get them.
     """
-    check_name(backbone)
+    row = find(backbone)
     if weights == NO_WEIGHTS:
         return None
     if weights not in (IMAGENET, IMAGENET_IF_FOUND):
@@ -120,16 +142,8 @@ def find_weights(backbone: str, weights: str) -> Path | None:
                 f"{IMAGENET_IF_FOUND}, {NO_WEIGHTS} or the path of a file for {backbone}."
             )
         return path.resolve()
-    # Keras writes a download under its final name from the first byte on: another run must not
-    # take half a file for a whole one.
-    file_name = WEIGHT_FILES[backbone]
-    lock = Path(tempfile.gettempdir()) / f"nbhelpers-{os.getuid()}-{file_name}.lock"
-    busy = f"Process {{process}} has been downloading {file_name} for long. End it, or wait."
-    with workspace.hold(lock, busy, wait=DOWNLOAD_SECONDS):
-        found = next(_copies(file_name), None)
-        if found is None and weights == IMAGENET:
-            found = _download(backbone)
-    return found
+    found = next(_copies(row.weight_file), None)
+    return _download(row) if found is None and weights == IMAGENET else found
 
 
 def weights_label(weights_path: Path | None, weights: str, frozen: bool) -> str:
@@ -161,41 +175,25 @@ def _copies(file_name: str) -> Iterator[Path]:
         yield from workspace.find_attached(name)
 
 
-def _download(backbone: str) -> Path:
-    file_name = WEIGHT_FILES[backbone]
-    workspace.log(f"downloading {file_name}")
-    shape = (DOWNLOAD_SIDE, DOWNLOAD_SIDE, 3)
+def _download(row: Backbone) -> Path:
+    workspace.log(f"downloading {row.weight_file}")
+    limit, shape = socket.getdefaulttimeout(), (DOWNLOAD_SIDE, DOWNLOAD_SIDE, 3)
+    socket.setdefaulttimeout(SILENCE_SECONDS)
     try:
         # Keras' progress bar would fill the page of a run with thousands of lines.
-        with _silence_limit(SILENCE_SECONDS), contextlib.redirect_stdout(io.StringIO()):
-            constructor(backbone)(weights="imagenet", include_top=False, input_shape=shape)
-        return next(_copies(file_name))
+        with contextlib.redirect_stdout(io.StringIO()):
+            row.build(weights="imagenet", include_top=False, input_shape=shape)
+        return next(_copies(row.weight_file))
     except Exception as error:  # Keras raises a bare Exception where there is no network
         reason = str(error) or type(error).__name__
         raise InputError(
-            f"weights is {IMAGENET!r}, but {file_name} for {backbone} is not here and cannot be "
-            f"downloaded ({reason}). Attach a Kaggle data set that holds {file_name}, or put the "
-            f"file at {_cache_folders()[0] / file_name}, or give its path as weights, or run "
-            "`make report ... WEIGHTS=none` for random weights."
+            f"weights is {IMAGENET!r}, but {row.weight_file} for {row.name} is not here and cannot "
+            f"be downloaded ({reason}). Attach a Kaggle data set that holds {row.weight_file}, or "
+            f"put the file at {_cache_folders()[0] / row.weight_file}, or give its path as "
+            "weights, or run `make report ... WEIGHTS=none` for random weights."
         ) from error
-
-
-@contextlib.contextmanager
-def _silence_limit(seconds: float) -> Iterator[None]:
-    """Let connections made in the block fail after so many seconds without an answer."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
     finally:
-        socket.setdefaulttimeout(before)
-
-
-# ImageNet's mean and SD by channel, red first, of values in [0, 1], as in keras.applications.
-MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# A hundred-odd steps an epoch: with Keras' 0.99 to 0.999 the moving statistics would lag behind.
-MOMENTUM = 0.9
-DOWN_SAMPLING = 1.5  # a side that shrinks by less is an unpadded convolution's
+        socket.setdefaulttimeout(limit)
 
 
 def of_network(network: keras.Model) -> list[layers.Layer]:
@@ -272,12 +270,12 @@ def fill(chain: list[layers.Layer], plain: keras.Model | None) -> None:
             layer.finalize_state()  # the layer works with copies of its weights
 
 
-def load(build: Callable[..., keras.Model], path: Path, backbone: str) -> keras.Model:
+def load(row: Backbone, path: Path) -> keras.Model:
     """A backbone without classifier, filled from a file in either of Keras' layouts.
 
     Raises InputError when the file is damaged or holds another network's weights.
     """
-    plain = build(include_top=False, weights=None, input_shape=(224, 224, 3))
+    plain = row.build(include_top=False, weights=None, input_shape=(224, 224, 3))
     try:
         with h5py.File(path) as file:
             legacy = "layer_names" in file.attrs or "model_weights" in file
@@ -291,70 +289,12 @@ def load(build: Callable[..., keras.Model], path: Path, backbone: str) -> keras.
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path} is damaged or does not hold weights of {backbone} without its classifier "
+            f"{path} is damaged or does not hold weights of {row.name} without its classifier "
             f"({reason}). Fetch it again, or name another file."
         ) from error
     if not all(np.isfinite(weight).all() for weight in plain.get_weights()):
-        raise InputError(f"{path} is damaged: weights of {backbone} that are no numbers.")
+        raise InputError(f"{path} is damaged: weights of {row.name} that are no numbers.")
     return plain
-
-
-Triple = tuple[float, float, float]
-# What each family's own `preprocess_input` makes of a grey level in [0, 255]: (scale, offset).
-AS_IT_IS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))  # these families normalise inside
-PLUS_MINUS_ONE = ((1 / 127.5,) * 3, (-1.0, -1.0, -1.0))
-BLUE_FIRST = ((1.0, 1.0, 1.0), (-103.939, -116.779, -123.68))
-STANDARD = (tuple(1 / (255 * s) for s in SD), tuple(-m / s for m, s in zip(MEAN, SD, strict=True)))
-# Beginnings of names with their range and the smallest side that Keras admits, pixels; the first
-# that fits counts.
-FAMILIES = (
-    ("VGG", BLUE_FIRST, 32),
-    ("EfficientNet", AS_IT_IS, 32),
-    ("ConvNeXt", AS_IT_IS, 32),
-    ("Inception", PLUS_MINUS_ONE, 75),
-    ("Xception", PLUS_MINUS_ONE, 71),
-    ("DenseNet", STANDARD, 32),
-    ("MobileNetV3", AS_IT_IS, 32),
-    ("MobileNet", PLUS_MINUS_ONE, 32),
-    ("ResNet50V2", PLUS_MINUS_ONE, 32),
-    ("ResNet101V2", PLUS_MINUS_ONE, 32),
-    ("ResNet152V2", PLUS_MINUS_ONE, 32),
-    ("ResNet", BLUE_FIRST, 32),
-)
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A backbone of keras.applications.
-
-    Attributes:
-        build: its constructor.
-        scale, offset: a grey level g in [0, 255] enters channel c as `scale[c] * g + offset[c]`.
-        weight_file: name of the file without the classifier, as Keras caches it.
-        smallest_side: of the pictures that the whole backbone takes, pixels.
-    """
-
-    name: str
-    build: Callable[..., keras.Model]
-    scale: Triple
-    offset: Triple
-    weight_file: str
-    smallest_side: int
-
-
-def _row(name: str) -> Backbone:
-    (scale, offset), side = next(row[1:] for row in FAMILIES if name.startswith(row[0]))
-    file_name = WEIGHT_FILES[name]
-    return Backbone(name, constructor(name), scale, offset, file_name, side)
-
-
-BACKBONES = {name: _row(name) for name in WEIGHT_FILES}
-
-
-def find(backbone: str) -> Backbone:
-    """The row of a backbone; raises InputError with the nearest name."""
-    check_name(backbone)
-    return BACKBONES[backbone]
 
 
 def transfer_network(
@@ -398,7 +338,7 @@ def transfer_network(
         if image_size < row.smallest_side:
             raise InputError(_too_small(row, image_size)) from error
         raise
-    plain = load(row.build, weights_path, backbone) if weights_path else None
+    plain = load(row, weights_path) if weights_path else None
     fill(after_stem(whole.layers), plain)
     maps = end_of_stage(whole, stages) if stages else whole.output
     features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
@@ -449,16 +389,10 @@ def freeze(network: keras.Model) -> None:
         layer.trainable = False
 
 
-def unfreeze(network: keras.Model, batch_norm: bool) -> None:
-    """Train the backbone too; compile afterwards.
-
-    Args:
-        batch_norm: False leaves BatchNormalization frozen, in inference mode (see `freeze`), as
-            Keras' guide to transfer learning advises for fine-tuning; True trains it, which a
-            backbone of random weights needs.
-    """
+def unfreeze(network: keras.Model) -> None:
+    """Train the backbone too; compile afterwards."""
     for layer in of_network(network):
-        layer.trainable = batch_norm or not isinstance(layer, layers.BatchNormalization)
+        layer.trainable = True
 
 
 def _too_small(row: Backbone, image_size: int) -> str:

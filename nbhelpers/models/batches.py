@@ -1,22 +1,23 @@
-"""What networks are trained on: pictures, sex and target, by split and by fold.
+"""What networks are trained on: pictures, sex and target, by split and by fold, in batches.
 
-Batches that stream from the memory-mapped store.
-
-Batches that several devices can share evenly.
+Batches stream from the memory-mapped store; their order follows from seed and epoch, so that a
+training that was killed goes on with the same ones.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+from sklearn.utils.class_weight import compute_sample_weight
 
 from nbhelpers.data import splits
 from nbhelpers.images.preparation import preparation_hash
 from nbhelpers.models import devices
 from nbhelpers.workspace import InputError
+
+EVALUATION_BATCH = 128
 
 
 class Batches(keras.utils.PyDataset):
@@ -27,8 +28,9 @@ class Batches(keras.utils.PyDataset):
         rows: row numbers to feed.
         sex: float `[case]`, 0 female, 1 male, NaN unknown (fed as `unknown_sex`).
         target: `[case]`, months or stage number; None for prediction.
-        order: None keeps the rows' order; (seed, epoch) fixes a shuffled one.
+        seed: of the order, with the epoch; None keeps the rows' order.
         weights: float `[case]`, how much each case counts in the loss; None: all the same.
+        drop_short: leave a last batch out that falls short.
     """
 
     def __init__(
@@ -38,23 +40,38 @@ class Batches(keras.utils.PyDataset):
         sex,
         target,
         batch_size: int,
-        order: tuple[int, int] | None = None,
+        *,
+        seed: int | None = None,
         unknown_sex: float = 0.5,
         weights: np.ndarray | None = None,
+        drop_short: bool = False,
     ):
         super().__init__(workers=1)
-        shuffled = np.random.default_rng(order).permutation(rows) if order is not None else rows
-        self.rows = np.asarray(shuffled)
-        self.images, self.target, self.batch_size = images, target, batch_size
+        self.in_order = np.asarray(rows)
+        self.images, self.target, self.batch_size, self.seed = images, target, batch_size, seed
         self.sex = np.nan_to_num(np.asarray(sex, np.float32), nan=unknown_sex)
         self.weights = None if weights is None else np.asarray(weights, np.float32)
+        self.drop_short = drop_short
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Put the rows into the order of an epoch, numbered from 0."""
+        self.rows = self.in_order
+        if self.seed is not None:
+            self.rows = np.random.default_rng((self.seed, epoch)).permutation(self.in_order)
+
+    def pictures(self, places: slice) -> np.ndarray:
+        """What the network is shown of the rows at these places."""
+        return self.images[self.rows[places]][..., None]
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        whole, short = divmod(len(self.rows), self.batch_size)
+        return whole + (short > 0 and not self.drop_short)
 
     def __getitem__(self, number: int):
-        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
-        inputs = (self.images[rows][..., None], self.sex[rows][:, None])
+        places = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        rows = self.rows[places]
+        inputs = (self.pictures(places), self.sex[rows][:, None])
         if self.target is None:
             return (inputs,)
         if self.weights is None:
@@ -62,68 +79,12 @@ class Batches(keras.utils.PyDataset):
         return (inputs, self.target[rows][:, None], self.weights[rows])
 
 
-def class_weights(stages: np.ndarray) -> np.ndarray:
-    """Weights of cases by stage, inverse to the stage's frequency, with mean 1: `[case]`."""
-    _, place, counts = np.unique(stages, return_inverse=True, return_counts=True)
-    return len(stages) / (len(counts) * counts[place])
-
-
-def whole_batches(batches: Batches, *, training: bool) -> keras.utils.PyDataset:
-    """Batches that the devices of `devices.several_devices` can share evenly.
-
-    A device left without a case fails, and cases of a smaller share weigh more. So a batch that
-    falls short is filled up with its own first cases at weight 0, seen by nothing but BatchNorm. On
-    one device, and where nothing falls short, `batches` comes back. For `fit` and `evaluate`;
-    metrics other than the loss count the fillers unless they are weighted
-    (`compile(weighted_metrics=...)`).
-
-    Args:
-        batches: with targets.
-        training: True: every step's loss is the mean over its real cases, as on one device (the
-            epoch's mean then counts a filled batch a little too much). False: the loss that
-            `evaluate` returns is the mean over all real cases, as on one device.
-    """
-    shares = devices.sharing_devices()
-    starts = range(0, len(batches.rows), batches.batch_size)
-    sizes = [min(batches.batch_size, len(batches.rows) - start) for start in starts]
-    if all(size % shares == 0 for size in sizes):
-        return batches
-    return _FilledBatches(batches, sizes, [-(-size // shares) * shares for size in sizes], training)
-
-
-class _FilledBatches(keras.utils.PyDataset):
-    """Batches of `sizes` cases, each filled to one of `filled_sizes`, always with weights."""
-
-    def __init__(self, batches, sizes, filled_sizes, training):
-        super().__init__(workers=1)
-        self.batches, self.sizes, self.filled_sizes = batches, sizes, filled_sizes
-        self.training = training
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, number: int):
-        size, filled_size = self.sizes[number], self.filled_sizes[number]
-        inputs, target, *weights = self.batches[number]
-        # Keras divides a sum of losses by the number of cases, fillers among them.
-        all_filled = sum(self.filled_sizes) / sum(self.sizes)
-        share = filled_size / size if self.training else all_filled
-        places = np.arange(filled_size)
-        cases, weight = places % size, np.where(places < size, share, 0.0)
-        if weights:
-            weight = weight * weights[0][cases]
-        return tuple(part[cases] for part in inputs), target[cases], weight.astype(np.float32)
-
-
-EVALUATION_BATCH = 128
-
-
 @dataclass(frozen=True)
 class Material:
     """What networks are trained on.
 
     Attributes:
-        images: uint8 `[case, height, width]`, memory-mapped.
+        images: uint8 `[case, height, width]`, memory-mapped; or what `FeatureBatches` take.
         sex: `[case]`, 0 female, 1 male, NaN unknown.
         target: `[case]`, months or stage number.
         train, tuning: row numbers; tuning chooses the epoch and stops the training.
@@ -158,7 +119,7 @@ def material(table: pd.DataFrame, images: np.ndarray, task: str, loss: str = "")
     weights = None
     if loss == "balanced cross-entropy":
         weights = np.ones(len(table))
-        weights[rows["train"]] = class_weights(target[rows["train"]])
+        weights[rows["train"]] = compute_sample_weight("balanced", target[rows["train"]])
     return Material(
         images,
         splits.sex_codes(table["sex"]),
@@ -184,16 +145,43 @@ def card(folder: Path, table: pd.DataFrame, material: Material, view: str, task:
     }
 
 
-def training_batches(material: Material, batch_size: int, seed: int) -> Callable[[int], Batches]:
-    """The training batches of an epoch, their order fixed by seed and epoch."""
-    return lambda epoch: _batches(
-        material, material.train, batch_size, order=(seed, epoch), weights=material.weights
+def training_batches(
+    material: Material, batch_size: int, seed: int, kind: type[Batches] = Batches
+) -> Batches:
+    """The training split in an order that follows from seed and epoch, as batches of a kind.
+
+    Where several devices share a batch, TensorFlow wants even shares: the batch size is rounded
+    down to a multiple of their number, and a last batch that falls short is dropped.
+    """
+    shares = devices.sharing_devices()
+    return kind(
+        material.images,
+        material.train,
+        material.sex,
+        material.target,
+        max(1, batch_size // shares) * shares,
+        seed=seed,
+        unknown_sex=material.unknown_sex,
+        weights=material.weights,
+        drop_short=shares > 1,
     )
 
 
-def tuning_batches(material: Material) -> Batches:
-    """The tuning split in its own order."""
-    return _batches(material, material.tuning, EVALUATION_BATCH)
+def tuning_batches(material: Material, kind: type[Batches] = Batches) -> Batches:
+    """The tuning split in its own order, as batches of a kind.
+
+    Of several devices each gets an even share: up to as many cases as there are devices are left
+    out.
+    """
+    shares = devices.sharing_devices()
+    return kind(
+        material.images,
+        material.tuning[: len(material.tuning) // shares * shares],
+        material.sex,
+        material.target,
+        EVALUATION_BATCH // shares * shares,
+        unknown_sex=material.unknown_sex,
+    )
 
 
 def share_of_train(material: Material, share: float, seed: int) -> Material:
@@ -214,23 +202,20 @@ def fold_materials(table: pd.DataFrame, material: Material) -> list[Material]:
     ]
 
 
-def out_of_fold(table: pd.DataFrame, predicted: list[np.ndarray]) -> np.ndarray:
-    """Predictions of all cases by members trained one a fold.
-
-    A case of `train` is predicted by the one member that did not see it, any other case by the
-    mean of all.
+def out_of_fold(
+    unseen: list[np.ndarray], predicted: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions by members that were trained one a fold: the mean of those that may judge.
 
     Args:
-        predicted: of each fold's member, all cases, in the order of the folds.
+        unseen: of each member, the row numbers of the cases that it was not trained on.
+        predicted: of each member, what it says of these.
+
+    Returns:
+        The row numbers of all cases that some member did not see, and their predictions.
     """
-    together = np.mean(predicted, axis=0)
-    folds = table["fold"].to_numpy(float, na_value=np.nan)
-    for fold, of_member in enumerate(predicted):
-        together[folds == fold] = of_member[folds == fold]
-    return together
-
-
-def _batches(material: Material, rows: np.ndarray, batch_size: int, **options) -> Batches:
-    columns = (material.sex, material.target)
-    options["unknown_sex"] = material.unknown_sex
-    return Batches(material.images, rows, *columns, batch_size, **options)
+    rows = np.unique(np.concatenate(unseen))
+    each = np.full((len(unseen), len(rows), *predicted[0].shape[1:]), np.nan)
+    for member, seen, said in zip(each, unseen, predicted, strict=True):
+        member[np.searchsorted(rows, seen)] = said
+    return rows, np.nanmean(each, axis=0)

@@ -2,17 +2,11 @@
 
 Every figure that an ensemble is judged by on these rows is cross-fitted: a case is predicted by an
 ensemble fitted on the other folds, so that one with many coefficients gains nothing by them. The
-test split is not read here.
-
-What an ensemble is: how the predictions of its members become one, as plain numbers in JSON.
-
-The ways to fit an ensemble: what is least, over which weights. Months and stage numbers in.
-
-What the members of an ensemble say, case by case: where it is fitted, and of every case.
+test split is not read here. A fitted ensemble is plain numbers, kept as JSON.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +23,14 @@ from nbhelpers.data.cases import load_cases
 from nbhelpers.workspace import InputError
 
 SMALLEST = 10  # cases that an ensemble is fitted on
+SMALLEST_PROBABILITY = 1e-4  # a logarithm of less would let one member rule out a stage alone
+PENALTIES = np.logspace(-2, 4, 13)  # that ridge chooses from, by leave-one-out
+NEVER = -100.0  # the score of a stage that no case has
+FOLDS, SEED = 5, 0  # of cross-fitting
+KINDS = {
+    "age": ("equal", "weighted", "linear", "ridge", "ridge_sex"),
+    "stage": ("equal", "weighted", "logistic"),
+}
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,15 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
 def said_of_all(
     run_folder: Path, members: tuple[str, ...], task: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Every case that all members predict, a row each of `case_id, split, fold, sex` and no label;
-    and what they say of it: months `[n, members]` or probabilities `[n, members, 5]`."""
+    """What all members say of the cases that none of them was trained on.
+
+    Returns:
+        The cases, a row each of `case_id, split, fold, sex` and no label; and months
+        `[n, members]` or probabilities `[n, members, 5]`.
+    """
     tables = [predictions.said_rows(run_folder, member, task) for member in members]
+    # Older tables have rows of train that a member was trained on.
+    tables = [table[(table["split"] != "train") | table["fold"].notna()] for table in tables]
     shared = set.intersection(*(set(table["case_id"]) for table in tables))
     first = tables[0][tables[0]["case_id"].isin(shared)]
     said = _stacked(tables, pd.Index(first["case_id"]), task)
@@ -147,13 +155,6 @@ def _require_same_calibration(tables: dict[str, pd.DataFrame], task: str) -> Non
             )
 
 
-SMALLEST_PROBABILITY = 1e-4  # a logarithm of less would let one member rule out a stage alone
-KINDS = {
-    "age": ("equal", "weighted", "linear", "ridge", "ridge_sex"),
-    "stage": ("equal", "weighted", "logistic"),
-}
-
-
 @dataclass(frozen=True)
 class Combination:
     """How the predictions of members become one.
@@ -175,9 +176,9 @@ class Combination:
     kind: str
     task: str
     members: tuple[str, ...]
-    weights: tuple[tuple[float, ...], ...]
-    intercept: tuple[float, ...]
-    sex: tuple[float, ...]
+    weights: list[list[float]]
+    intercept: list[float]
+    sex: list[float]
     male_share: float
 
 
@@ -207,56 +208,22 @@ def log_probabilities(predicted: np.ndarray) -> np.ndarray:
 
 def equal(task: str, members: tuple[str, ...], male_share: float) -> Combination:
     """The plain mean of the members."""
-    weights = (tuple(1 / len(members) for _ in members),)
-    return Combination("equal", task, tuple(members), weights, (0.0,), (0.0,), male_share)
-
-
-def as_json(combination: Combination) -> dict:
-    """Plain values; `from_json` reads them."""
-    return asdict(combination)
+    weights = [[1 / len(members) for _ in members]]
+    return Combination("equal", task, tuple(members), weights, [0.0], [0.0], male_share)
 
 
 def from_json(content: dict, where: str) -> Combination:
-    """A combination out of its JSON; raises InputError naming `where` for anything else."""
+    """A combination out of its values; raises InputError naming `where` where they lack one."""
     try:
-        made = Combination(
-            kind=content["kind"],
-            task=content["task"],
-            members=tuple(content["members"]),
-            weights=tuple(tuple(float(w) for w in row) for row in content["weights"]),
-            intercept=tuple(float(value) for value in content["intercept"]),
-            sex=tuple(float(value) for value in content["sex"]),
-            male_share=float(content["male_share"]),
-        )
-        each = len(made.members) * (5 if made.kind == "logistic" else 1)
-        rows = 5 if made.kind == "logistic" else 1
-        fits = made.kind in KINDS[made.task] and np.shape(made.weights) == (rows, each)
-        fits = fits and len(made.intercept) == len(made.sex) == rows and each > 0
-        fits = fits and np.isfinite([*np.ravel(made.weights), *made.intercept, *made.sex]).all()
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(_no_ensemble(where)) from error
-    if not fits:
-        raise InputError(_no_ensemble(where))
-    return made
+        made = Combination(**{field.name: content[field.name] for field in fields(Combination)})
+    except KeyError as error:
+        raise InputError(
+            f"{where} is no ensemble of this suite. Run the notebook that makes it again."
+        ) from error
+    return replace(made, members=tuple(made.members))
 
 
-def _no_ensemble(where: str) -> str:
-    return f"{where} is no ensemble of this suite. Run the notebook that makes it again."
-
-
-PENALTIES = np.logspace(-2, 4, 13)  # that ridge chooses from, by leave-one-out
-NEVER = -100.0  # the score of a stage that no case has
-
-
-def fit_meta_model(
-    kind: str,
-    task: str,
-    members: tuple[str, ...],
-    predicted: np.ndarray,
-    truth: np.ndarray,
-    sex: np.ndarray,
-    male_share: float,
-) -> Combination:
+def fit(kind: str, known: Known, male_share: float) -> Combination:
     """An ensemble of a kind of `KINDS`.
 
     `weighted` has non-negative weights that sum to one and the least mean absolute error, a linear
@@ -265,25 +232,23 @@ def fit_meta_model(
     their probabilities (stacking: Wolpert, Neural Networks 1992;5:241-259).
 
     Args:
-        predicted: months `[n, members]` or probabilities `[n, members, 5]`.
-        truth: months or stage numbers `[n]`.
-        sex: `[n]`, 0 female, 1 male, NaN unknown.
         male_share: of the training cases, for those of unknown sex.
 
     Raises:
         InputError: the task has no such kind.
     """
-    if kind not in KINDS[task]:
-        raise InputError(f"ensemble {kind!r}: write one of {', '.join(KINDS[task])}.")
-    plain = equal(task, members, male_share)
+    if kind not in KINDS[known.task]:
+        raise InputError(f"ensemble {kind!r}: write one of {', '.join(KINDS[known.task])}.")
+    plain = equal(known.task, known.members, male_share)
     if kind == "equal":
         return plain
     if kind == "weighted":
-        weights = (least_error if task == "age" else least_cross_entropy)(predicted, truth)
-        return replace(plain, kind=kind, weights=(tuple(map(float, weights)),))
+        least = least_error if known.task == "age" else least_cross_entropy
+        weights = least(known.predicted, known.truth)
+        return replace(plain, kind=kind, weights=[weights.tolist()])
     if kind == "logistic":
-        return _logistic(predicted, truth, plain)
-    return _regression(kind, predicted, truth, sex, plain)
+        return _logistic(known.predicted, known.truth, plain)
+    return _regression(kind, known, plain)
 
 
 def least_error(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -329,10 +294,10 @@ def _on_simplex(weights: np.ndarray) -> np.ndarray:
     return positive / positive.sum()
 
 
-def _regression(kind, predicted, truth, sex, plain: Combination) -> Combination:
-    columns = predicted
+def _regression(kind: str, known: Known, plain: Combination) -> Combination:
+    columns, truth = known.predicted, known.truth
     if kind == "ridge_sex":
-        columns = np.column_stack([columns, np.nan_to_num(sex, nan=plain.male_share)])
+        columns = np.column_stack([columns, np.nan_to_num(known.sex, nan=plain.male_share)])
     if kind == "linear":
         fitted = LinearRegression().fit(columns, truth)
         slopes, intercept = fitted.coef_, fitted.intercept_
@@ -346,13 +311,13 @@ def _regression(kind, predicted, truth, sex, plain: Combination) -> Combination:
     return replace(
         plain,
         kind=kind,
-        weights=(tuple(map(float, slopes[:members])),),
-        intercept=(float(intercept),),
-        sex=(float(slopes[members]) if kind == "ridge_sex" else 0.0,),
+        weights=[slopes[:members].tolist()],
+        intercept=[float(intercept)],
+        sex=slopes[members:].tolist() or [0.0],
     )
 
 
-def _logistic(predicted, truth, plain: Combination) -> Combination:
+def _logistic(predicted: np.ndarray, truth: np.ndarray, plain: Combination) -> Combination:
     columns, stages = log_probabilities(predicted), np.unique(truth).astype(int)
     weights, intercept = np.zeros((5, columns.shape[1])), np.full(5, NEVER)
     intercept[stages] = 0.0
@@ -363,20 +328,9 @@ def _logistic(predicted, truth, plain: Combination) -> Combination:
     return replace(
         plain,
         kind="logistic",
-        weights=tuple(tuple(map(float, row)) for row in weights),
-        intercept=tuple(map(float, intercept)),
-        sex=(0.0,) * 5,
-    )
-
-
-FOLDS = 5
-SEED = 0
-
-
-def fit(kind: str, known: Known, male_share: float) -> Combination:
-    """The ensemble of a kind (see `fit`) on all rows known."""
-    return fit_meta_model(
-        kind, known.task, known.members, known.predicted, known.truth, known.sex, male_share
+        weights=weights.tolist(),
+        intercept=intercept.tolist(),
+        sex=[0.0] * 5,
     )
 
 
@@ -412,8 +366,6 @@ def predict_all(
     predicted = combine(made, said, splits.sex_codes(cases["sex"]))
     at = pd.Index(cases["case_id"]).get_indexer(known.cases["case_id"])
     predicted[at] = cross_fitted(kind, known, male_share)
-    if known.calibration.all():
-        cases["fold"] = pd.NA
     return made, cases, predicted
 
 

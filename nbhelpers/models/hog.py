@@ -18,10 +18,10 @@ import numpy as np
 import xgboost
 
 from nbhelpers import workspace
+from nbhelpers.data.stages import STAGES
 
 NEIGHBOURHOOD = 3  # cells a side over which a cell is normalised
 FAINT = 0.02  # gradient energy below which a cell counts as empty
-STAGES = 5
 LINES = 20  # lines that tell of growing trees
 CARD = "nbhelpers"  # the attribute of the saved model that carries its settings
 

@@ -4,12 +4,10 @@ A network takes uint8 radiographs `[n, height, width, 1]` and sex `[n, 1]` (0 fe
 Scaling, augmentation and the target's mean and spread are layers inside it, so that the saved file
 alone gives months, or five stage probabilities.
 
-Light random changes of a radiograph in training, as one layer with one warp.
-
-Flip, rotation, shift and scale are one affine map, so a picture is interpolated once: Keras' own
-layers warp three times, and on a processor that alone costs a third of a small network's step.
-The amounts are those of the best documented ablation on these radiographs; stronger ones gave
-nothing there.
+The augmentation is one layer with one warp: flip, rotation, shift and scale are one affine map, so
+a picture is interpolated once; Keras' own layers warp three times, and on a processor that alone
+costs a third of a small network's step. Its amounts are those of the best documented ablation on
+these radiographs; stronger ones gave nothing there.
 """
 
 from collections.abc import Sequence
@@ -17,6 +15,8 @@ from collections.abc import Sequence
 import keras
 import pandas as pd
 from keras import layers, ops
+
+from nbhelpers.data.stages import STAGES
 
 ROTATION_DEGREES = 7.0
 SHIFT_SHARE = 0.03  # of the picture's side
@@ -91,7 +91,6 @@ def _shade(pictures, draws):
     return ops.clip(signal, 0.0, 1.0) * 2 - 1
 
 
-N_STAGES = 5
 SEX_UNITS = 32  # as in the winning entry of the 2017 challenge (16 Bit)
 
 
@@ -183,7 +182,7 @@ def age_head(features, mean_months: float, spread_months: float):
 
 def stage_head(features):
     """Probabilities of the five stages; the layer `logits` stands before the softmax."""
-    logits = layers.Dense(N_STAGES, dtype="float32", name="logits")(features)
+    logits = layers.Dense(STAGES, dtype="float32", name="logits")(features)
     return layers.Softmax(dtype="float32", name="stage_probabilities")(logits)
 
 
@@ -246,18 +245,6 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
         if not isinstance(layer, left_out)
     ]
     return pd.DataFrame(rows).set_index("layer")
-
-
-def settings_of(layer: layers.Layer, left_out: Sequence[str] = ("name",)) -> object:
-    """A layer's settings for a hash, without names: Keras numbers them through, so they change by
-    the cell."""
-
-    def without(config: object) -> object:
-        if isinstance(config, dict):
-            return {key: without(value) for key, value in config.items() if key not in left_out}
-        return [without(value) for value in config] if isinstance(config, list | tuple) else config
-
-    return without(layer.get_config())
 
 
 def _convolution(x, width: int, name: str):

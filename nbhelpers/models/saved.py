@@ -1,6 +1,7 @@
 """Saved models: written whole, read in safe mode, asked for months or stage probabilities.
 
-Which prepared pictures saved models take, and whether this version can still prepare them.
+A model's file tells which prepared pictures it takes, so that ones that this version of the suite
+would prepare otherwise are refused.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -21,6 +23,7 @@ from nbhelpers.models.ensembles import Combination
 from nbhelpers.workspace import InputError, find_run_file, log, read_json, write_json
 
 BATCH_SIZE = 128
+LONG = 20  # batches, from which on predicting tells how far it is
 SUFFIXES = (".keras", ".ubj", ".json")
 
 
@@ -39,7 +42,11 @@ def load(path: Path) -> keras.Model:
 
 
 def predict(
-    model: keras.Model, images: np.ndarray, sex: np.ndarray, flip: bool = True
+    model: keras.Model,
+    images: np.ndarray,
+    sex: np.ndarray,
+    rows: np.ndarray | None = None,
+    flip: bool = True,
 ) -> np.ndarray:
     """Months `[n]` or stage probabilities `[n, 5]` of prepared radiographs.
 
@@ -47,28 +54,34 @@ def predict(
     which the model's card carries.
 
     Args:
-        images: uint8 `[n, height, width]`.
-        sex: `[n]`, 0 female, 1 male, NaN unknown.
+        images: uint8 `[case, height, width]`.
+        sex: `[case]`, 0 female, 1 male, NaN unknown.
+        rows: row numbers `[n]` to predict; None: all.
         flip: average the radiograph and its mirror image.
     """
+    rows = np.arange(len(images)) if rows is None else rows
     sex = np.asarray(sex, np.float32)
-    known = _predict_views(model, images, np.nan_to_num(sex, nan=0.0), flip)
-    unknown = np.flatnonzero(np.isnan(sex))
+    known = _predict_rows(model, images, np.nan_to_num(sex, nan=0.0), rows, flip)
+    unknown = np.flatnonzero(np.isnan(sex[rows]))
     if len(unknown):
         share = networks.model_facts(model)["male_share"]
-        as_male = _predict_views(model, images[unknown], np.ones(len(unknown)), flip)
+        as_male = _predict_rows(model, images, np.ones(len(sex)), rows[unknown], flip)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
 
 
-def _predict_views(model, images, sex, flip: bool) -> np.ndarray:
-    views = (images, images[:, :, ::-1]) if flip else (images,)
-    rows = np.arange(len(images))
-    total = 0.0
-    for view in views:
-        batches = Batches(view, rows, sex, None, BATCH_SIZE)
-        total = total + model.predict(batches, verbose=0).astype(np.float64)
-    return total / len(views)
+def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
+    batches = Batches(images, rows, sex, None, BATCH_SIZE)
+    shown = range(len(batches))
+    if len(shown) >= LONG:
+        shown = workspace.progress(shown, len(shown), f"predictions, batches of {BATCH_SIZE}")
+    said = []
+    for number in shown:
+        ((pictures, codes),) = batches[number]
+        views = (pictures, pictures[:, :, ::-1]) if flip else (pictures,)
+        each = [model.predict_on_batch([view, codes]).astype(np.float64) for view in views]
+        said.append(sum(each) / len(views))
+    return np.concatenate(said)
 
 
 def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Path:
@@ -87,7 +100,7 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Pat
                 f"{member} wants pictures of preparation {preparation}, {first} of "
                 f"{preparations[first]}: an ensemble gives all its members the same. Leave one out."
             )
-    content = ensembles.as_json(combination) | {
+    content = asdict(combination) | {
         "preparation": preparations[first],
         "files": {path.name: _sha256(path) for path in paths.values()},
     }

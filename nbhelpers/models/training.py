@@ -1,18 +1,9 @@
-"""One network from the first step to the model that is saved: devices, precision, phases, resume.
+"""Training with Keras's own `fit`, from the memory-mapped store; a killed training goes on.
 
-A frozen backbone's head is trained on features computed once. A pretrained backbone that is to be
-fine-tuned gets its head trained so first, since a random head's large gradients would wreck what
-the backbone knows (Keras' guide to transfer learning); then everything is trained.
-
-How a network is trained: schedule, loss, optimiser.
-
-Training on batches that stream from the memory-mapped store; a killed training goes on.
-
-The one file that a training goes on from: written after every epoch, atomically.
-
-It holds all variables of the model (seed states of augmentation and dropout among them), those of
-the optimiser (averaged weights among them), the weights of the best epoch and the history, from
-which the counters of early stopping follow. The order of the batches follows from seed and epoch.
+One file, written after every epoch, atomically, is what a training goes on from. It holds all
+variables of the model (seed states of augmentation and dropout among them), those of the optimiser
+(averaged weights among them), the weights of the best epoch and the history, from which the
+counters of early stopping follow. The order of the batches follows from seed and epoch.
 """
 
 import json
@@ -28,57 +19,9 @@ import pandas as pd
 
 from nbhelpers import workspace
 from nbhelpers.models import backbones, devices, features, networks, sam
-from nbhelpers.models.batches import (
-    EVALUATION_BATCH,
-    Batches,
-    Material,
-    training_batches,
-    tuning_batches,
-    whole_batches,
-)
+from nbhelpers.models.batches import Batches, Material, training_batches, tuning_batches
 from nbhelpers.workspace import InputError
 
-
-def keep(model: keras.Model, history: list[dict], best: list, path: Path, key: str) -> None:
-    """Write the state after an epoch; `best` are the weights of the best epoch."""
-    values = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
-    arrays = {f"variable_{i}": value for i, value in enumerate(values)}
-    arrays |= {f"best_{i}": weight for i, weight in enumerate(best)}
-    arrays["told"] = np.array(json.dumps({"key": key, "history": history, "best": len(best)}))
-    with workspace.atomic_path(path) as temporary:
-        np.savez(temporary, **arrays)
-
-
-def restore(model: keras.Model, path: Path, key: str) -> tuple[list[dict], list[np.ndarray]]:
-    """Put a compiled model into the state of `path`; returns the history and the best weights.
-
-    Both are empty, and the model is untouched, where there is no file, or one of another training
-    (`key`), or a damaged one.
-    """
-    if not path.exists():
-        return [], []
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            told = json.loads(str(kept["told"]))
-            if told["key"] != key:
-                workspace.log(f"{path.name} is of another training; starting anew")
-                return [], []
-            values = [kept[f"variable_{number}"] for number in range(len(_variables(model)))]
-            best = [kept[f"best_{number}"] for number in range(told["best"])]
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        workspace.log(f"{path.name} cannot be read ({error}); starting anew")
-        return [], []
-    for variable, value in zip(_variables(model), values, strict=True):
-        variable.assign(value)
-    workspace.log(f"going on after epoch {len(told['history'])}")
-    return told["history"], best
-
-
-def _variables(model: keras.Model) -> list:
-    return [*model.variables, *model.optimizer.variables]
-
-
-OPTIMISERS = ("adamw", "adam", "sam")
 LOSSES = {"age": ("l1", "huber"), "stage": ("cross-entropy", "balanced cross-entropy")}
 HUBER_MONTHS = 12.0  # errors below count squared: a year, to which most labels are rounded
 
@@ -117,22 +60,35 @@ class Schedule:
 
 
 def check_schedule(schedule: Schedule, task: str) -> None:
-    """Raise InputError for a loss that is not of the task, an unknown optimiser, or no training."""
-    for name in ("epochs", "batch_size", "learning_rate"):
-        if not getattr(schedule, name) > 0:
-            raise InputError(f"{name} is {getattr(schedule, name)}; write more than 0.")
+    """Raise InputError for a loss that is not of the task."""
     if schedule.loss not in ("", *LOSSES[task]):
         allowed = " or ".join(LOSSES[task])
         raise InputError(f"loss {schedule.loss!r}: write {allowed} for task {task}.")
-    if schedule.optimiser not in OPTIMISERS:
-        raise InputError(f"optimiser {schedule.optimiser!r}: write {', '.join(OPTIMISERS)}.")
+
+
+class OncePerStep(keras.optimizers.schedules.CosineDecay):
+    """Keras's warm-up and cosine decay, worked out once a step.
+
+    On TensorFlow Keras's weight decay asks for the rate anew for every variable: of EfficientNet's
+    it made most of the time that building the graph takes, and four tenths of a step on a CPU.
+    """
+
+    def __call__(self, step):
+        import tensorflow as tf
+
+        if tf.executing_eagerly():
+            return super().__call__(step)
+        graph = tf.compat.v1.get_default_graph()
+        if not hasattr(graph, "rate_of_step"):
+            graph.rate_of_step = super().__call__(step)
+        return graph.rate_of_step
 
 
 def compile_model(model: keras.Model, task: str, schedule: Schedule, steps: int) -> None:
     """Give a model its loss and optimiser, with warm-up and cosine decay over `steps`."""
     check_schedule(schedule, task)
     warmup = max(1, round(schedule.warmup_share * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
+    rate = OncePerStep(
         0.0,
         max(1, steps - warmup),
         warmup_target=schedule.learning_rate,
@@ -159,24 +115,121 @@ def _optimiser(schedule: Schedule, rate) -> keras.optimizers.Optimizer:
     return keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, **averaging)
 
 
+class Averages(keras.callbacks.SwapEMAWeights):
+    """Puts the averaged weights in place of the weights for evaluation and for what is kept.
+
+    Keras swaps the two on TensorFlow by adding and subtracting, which rounds: a training that was
+    gone on with would end with other bits. Here they change places.
+    """
+
+    def __init__(self):
+        super().__init__(swap_on_epoch=True)
+
+    _tf_swap_variables = keras.callbacks.SwapEMAWeights._backend_swap_variables
+
+
+class Progress(keras.callbacks.Callback):
+    """The course of a training: order of the batches, best epoch, early stopping, and its file.
+
+    Stands after `Averages`, so that the weights it keeps are those that were judged.
+
+    Attributes:
+        history: a row an epoch.
+        best: the weights of the epoch with the best tuning loss.
+    """
+
+    def __init__(self, batches: Batches, schedule: Schedule, path: Path | None, key: str):
+        super().__init__()
+        self.batches, self.schedule, self.path, self.key = batches, schedule, path, key
+        self.history: list[dict] = []
+        self.best: list[np.ndarray] = []
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the tuning loss has not become better for as many epochs as there is patience."""
+        losses = [row["tuning_loss"] for row in self.history]
+        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.schedule.patience
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Keep what is behind (not earlier: now the plain weights are in place) and begin anew."""
+        self.keep()
+        self.batches.begin(epoch)
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add an epoch to the history, and its weights if it is the best."""
+        losses = {"train_loss": float(logs["loss"]), "tuning_loss": float(logs["val_loss"])}
+        seconds = time.monotonic() - self.started
+        if not self.history or losses["tuning_loss"] < min(
+            row["tuning_loss"] for row in self.history
+        ):
+            self.best = self.model.get_weights()
+        self.history.append({"epoch": epoch + 1, **losses, "seconds": seconds})
+        workspace.log(
+            f"epoch {epoch + 1:3d} of {self.schedule.epochs}: training loss "
+            f"{losses['train_loss']:.3f}, tuning loss {losses['tuning_loss']:.3f}, {seconds:.0f} s"
+        )
+        self.model.stop_training = self.stalled
+
+    def on_train_end(self, logs=None):
+        """Keep that the training has ended."""
+        self.keep()
+
+    def keep(self) -> None:
+        """Write all that the training goes on from, where it has a file."""
+        if self.path is None or not self.history:
+            return
+        values = [keras.ops.convert_to_numpy(variable) for variable in _variables(self.model)]
+        arrays = {f"variable_{i}": value for i, value in enumerate(values)}
+        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best)}
+        told = {"key": self.key, "history": self.history, "best": len(self.best)}
+        with workspace.atomic_path(self.path) as temporary:
+            np.savez(temporary, told=np.array(json.dumps(told)), **arrays)
+
+    def restore(self, model: keras.Model) -> None:
+        """Go on from the file; from the first epoch where it is missing, damaged or another's."""
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            with np.load(self.path, allow_pickle=False) as kept:
+                told = json.loads(str(kept["told"]))
+                if told["key"] != self.key:
+                    workspace.log(f"{self.path.name} is of another training; starting anew")
+                    return
+                values = [kept[f"variable_{number}"] for number in range(len(_variables(model)))]
+                best = [kept[f"best_{number}"] for number in range(told["best"])]
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            workspace.log(f"{self.path.name} cannot be read ({error}); starting anew")
+            return
+        for variable, value in zip(_variables(model), values, strict=True):
+            variable.assign(value)
+        self.history, self.best = told["history"], best
+        workspace.log(f"going on after epoch {len(self.history)}")
+
+
+def _variables(model: keras.Model) -> list:
+    return [*model.variables, *model.optimizer.variables]
+
+
 def fit(
     network: keras.Model,
     task: str,
-    batches: Callable[[int], Batches],
+    batches: Batches,
     tuning: Batches,
     schedule: Schedule,
-    state_path: Path,
-    key: str,
+    state_path: Path | None = None,
+    key: str = "",
+    first_epoch: int = 0,
 ) -> pd.DataFrame:
     """Train, keep the weights of the best tuning loss, and go on after a kill.
 
-    The state of the training is in one file (see below), used again only under the same
-    `key`; it stays until the caller has saved the model and removes it.
-
     Args:
-        batches: gives the training batches of an epoch, numbered from 0.
         tuning: the tuning split; its loss chooses the epoch.
+        state_path: the file that a killed training goes on from, used again only under the same
+            `key`; it stays until the caller has saved the model and removes it. None: a killed
+            training starts again.
         key: hash of whatever the training depends on.
+        first_epoch: of `schedule.epochs`, where earlier ones have been trained elsewhere.
 
     Returns:
         One row an epoch: epoch, train_loss, tuning_loss, seconds.
@@ -184,65 +237,24 @@ def fit(
     model = network
     if schedule.optimiser == "sam":
         model = sam.SharpnessAware(network, schedule.sam_rho)
-    compile_model(model, task, schedule, schedule.epochs * len(batches(0)))
+    epochs = schedule.epochs - first_epoch
+    compile_model(model, task, schedule, epochs * len(batches))
     model.optimizer.build(model.trainable_variables)
-    history, best = restore(model, state_path, key)
-    while len(history) < schedule.epochs and not _stalled(history, schedule.patience):
-        row, weights = _epoch(model, batches(len(history)), tuning, len(history) + 1)
-        if not history or row["tuning_loss"] < min(past["tuning_loss"] for past in history):
-            best = weights
-        history.append(row)
-        keep(model, history, best, state_path, key)
-        workspace.log(
-            f"epoch {row['epoch']:3d} of {schedule.epochs}: training loss {row['train_loss']:.3f}, "
-            f"tuning loss {row['tuning_loss']:.3f}, {row['seconds']:.0f} s"
+    progress = Progress(batches, schedule, state_path, key)
+    progress.restore(model)
+    done = first_epoch + len(progress.history)
+    if done < schedule.epochs and not progress.stalled:
+        model.fit(
+            batches,
+            validation_data=tuning,
+            initial_epoch=done,
+            epochs=schedule.epochs,
+            shuffle=False,
+            callbacks=[Averages(), progress] if schedule.averaging else [progress],
+            verbose=int(workspace.interactive()),
         )
-    network.set_weights(best)
-    return pd.DataFrame(history)
-
-
-def training_key(facts: dict, schedule: Schedule, rows: np.ndarray, network: keras.Model) -> str:
-    """A hash of what a training depends on: data, network, schedule and backend."""
-    return workspace.hash_of(
-        {
-            "facts": facts,
-            "schedule": asdict(schedule),
-            "rows": workspace.hash_of(np.asarray(rows).tolist()),
-            "network": [networks.settings_of(layer) for layer in network.layers],
-            "backend": keras.backend.backend(),
-        }
-    )
-
-
-def _epoch(model, batches: Batches, tuning: Batches, number: int) -> tuple[dict, list]:
-    """One pass: its row of the history, and the weights (averaged where asked) it was judged by."""
-    started = time.monotonic()
-    trained = []
-    after_last_step = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: trained.extend(
-            keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables
-        )
-    )
-    fitted = model.fit(
-        batches,
-        verbose=int(workspace.interactive()),
-        shuffle=False,
-        callbacks=[after_last_step],
-    )
-    # With averaging, Keras has now put the averages in place of the weights: these are judged.
-    tuning_loss = float(model.evaluate(tuning, verbose=0))
-    weights = model.get_weights()
-    for variable, value in zip(model.trainable_variables, trained, strict=True):
-        variable.assign(value)
-    train_loss = float(fitted.history["loss"][0])
-    seconds = time.monotonic() - started
-    row = {"epoch": number, "train_loss": train_loss, "tuning_loss": tuning_loss}
-    return {**row, "seconds": seconds}, weights
-
-
-def _stalled(history: list[dict], patience: int) -> bool:
-    losses = [row["tuning_loss"] for row in history]
-    return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
+    network.set_weights(progress.best)
+    return pd.DataFrame(progress.history)
 
 
 HEAD_EPOCHS = 15  # of the head before fine-tuning: on cached features they cost seconds
@@ -256,43 +268,24 @@ def fit_network(
     material: Material,
     schedule: Schedule,
     state_path: Path,
+    *,
+    frozen: bool = False,
+    pretrained: bool = False,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train all of a network on every device there is.
+    """Train a network on every device there is: all of it, its head alone, or one after the other.
 
     Args:
         build: gives the uncompiled network, the same at every call.
         state_path: file that a killed training goes on from; the caller removes it once the model
-            is saved.
+            is saved (see `forget`).
+        frozen: leave the backbone of a network of `backbones.transfer_network` as it is.
+        pretrained: the backbone's weights were read from a file: unless it stays as it is, the head
+            is trained first. Random ones are trained from the first step: a head on them has
+            nothing to learn from.
 
     Returns:
-        The network in float32 with the weights of its best epoch, and the history.
-    """
-    with devices.several_devices():
-        network = build()
-        history = _fit_all(network, task, material, schedule, state_path)
-    return devices.float32_twin(build, network), history
-
-
-def fit_transfer(
-    build: Callable[[], keras.Model],
-    task: str,
-    material: Material,
-    schedule: Schedule,
-    state_path: Path,
-    *,
-    frozen: bool,
-    pretrained: bool,
-) -> tuple[keras.Model, pd.DataFrame]:
-    """Train a network on a backbone: its head alone, or its head and then everything.
-
-    Args:
-        build: as for `fit_network`; gives a network of `backbones.transfer_network`.
-        frozen: leave the backbone as it is.
-        pretrained: the backbone's weights were read from a file. Random ones that are not frozen
-            are trained from the first step: a head on them has nothing to learn from.
-
-    Returns:
-        As `fit_network`; the history is that of the last phase.
+        The network in float32 with the weights of its best epoch, and the history, that of the last
+        phase.
     """
     with devices.several_devices():
         network = build()
@@ -301,9 +294,14 @@ def fit_transfer(
             head_schedule = schedule if frozen else head_first(schedule)
             views = features.FEATURE_VIEWS if frozen else 1
             history = _fit_head(network, task, material, head_schedule, state_path, views)
+        if pretrained and not frozen:
+            backbones.unfreeze(network)
         if not frozen:
-            backbones.unfreeze(network, batch_norm=True)
-            history = _fit_all(network, task, material, schedule, state_path)
+            devices.synchronise(network)
+            fed = training_batches(material, schedule.batch_size, schedule.seed)
+            key = training_key(network, schedule, material.train)
+            tuning = tuning_batches(material)
+            history = fit(network, task, fed, tuning, schedule, state_path, key)
     return devices.float32_twin(build, network), history
 
 
@@ -321,70 +319,45 @@ def forget(state_path: Path) -> None:
     """Remove what a killed training would have gone on from, once the model is saved."""
     for path in (state_path, head_state(state_path)):
         path.unlink(missing_ok=True)
-    features.forget(*_features_of(state_path))
 
 
 def _fit_head(network, task, material, schedule, state_path, views: int) -> pd.DataFrame:
     """Train the head of a network whose backbone is frozen, on features computed once."""
-    folder, name = _features_of(state_path)
     rows = np.concatenate([material.train, material.tuning])
-    known = features.compute(
-        network,
-        material.images,
-        rows,
-        material.train,
-        folder,
-        name,
-        views=views,
-        seed=schedule.seed,
+    known = replace(
+        material,
+        images=features.compute(
+            network, material.images, rows, material.train, views=views, seed=schedule.seed
+        ),
     )
-    columns = (material.sex, material.target)
-
-    def of_epoch(epoch: int):
-        of_train = features.FeatureBatches(
-            known,
-            material.train,
-            *columns,
-            schedule.batch_size,
-            order=(schedule.seed, epoch),
-            unknown_sex=material.unknown_sex,
-            weights=material.weights,
-        )
-        return whole_batches(of_train, training=True)
-
-    tuning = features.FeatureBatches(
-        known,
-        material.tuning,
-        *columns,
-        EVALUATION_BATCH,
-        unknown_sex=material.unknown_sex,
-    )
-    key = workspace.hash_of([known.key, _key(network, material, schedule)])
-    head = features.head_network(network)
-    tuning = whole_batches(tuning, training=False)
-    return fit(head, task, of_epoch, tuning, schedule, head_state(state_path), key)
-
-
-def _fit_all(network, task, material, schedule, state_path) -> pd.DataFrame:
-    devices.synchronise(network)
-    ordered = training_batches(material, schedule.batch_size, schedule.seed)
+    kind = features.FeatureBatches
     return fit(
-        network,
+        features.head_network(network),
         task,
-        lambda epoch: whole_batches(ordered(epoch), training=True),
-        whole_batches(tuning_batches(material), training=False),
+        training_batches(known, schedule.batch_size, schedule.seed, kind),
+        tuning_batches(known, kind),
         schedule,
-        state_path,
-        _key(network, material, schedule),
+        head_state(state_path),
+        training_key(network, schedule, material.train),
     )
 
 
-def _features_of(state_path: Path) -> tuple[Path, str]:
-    """Folder and name of the features of the model that is trained."""
-    name = state_path.name.removeprefix(".").removesuffix(".training.npz")
-    return state_path.parent.parent / "features", name
+def training_key(network: keras.Model, schedule: Schedule, rows: np.ndarray) -> str:
+    """A hash of what a training depends on: data, network and schedule."""
+    return workspace.hash_of(
+        {
+            "facts": networks.model_facts(network),
+            "schedule": asdict(schedule),
+            "rows": np.asarray(rows).tolist(),
+            "network": [_without_names(layer.get_config()) for layer in network.layers],
+        }
+    )
 
 
-def _key(network, material, schedule) -> str:
-    facts = networks.model_facts(network)
-    return training_key(facts, schedule, material.train, network)
+def _without_names(config: object) -> object:
+    """A layer's settings; Keras numbers the names through, so they change by the cell."""
+    if isinstance(config, dict):
+        return {key: _without_names(value) for key, value in config.items() if key != "name"}
+    return (
+        [_without_names(value) for value in config] if isinstance(config, list | tuple) else config
+    )

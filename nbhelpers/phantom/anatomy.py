@@ -4,11 +4,9 @@ Ages are months of bone age. Medians of onset: Garn 1967 and Greulich and Pyle, 
 this project; the curves between onset, capping and fusion are chosen so that the drawings look
 right.
 
-The grown hand that every drawing is scaled from: lengths, widths and places in mm.
-
-Measured on radiographs and scaled to a hand of 188 mm. x to the thumb, y up, the middle of the
-capitate at the origin. Widths are halves. Shapes and poses of a child are made from these in
-`hand`.
+The grown hand that every drawing is scaled from was measured on radiographs and scaled to 188 mm:
+lengths, widths (halves) and places in mm, x to the thumb, y up, the capitate's middle at the
+origin. `hand` makes a child's shapes and poses from it.
 """
 
 import math
@@ -57,24 +55,8 @@ WRIST_PIVOT = (-5.0, -14.0)
 # Middle of the end of the shaft, half its width, height of the epiphysis, the share by which its
 # thumb side is higher, how far to the thumb it begins, thickness over width, degrees of lean.
 FOREARM = {
-    "radius": {
-        "end": (2.0, -34.5),
-        "width": 14.0,
-        "plate": 9.0,
-        "wedge": 0.32,
-        "offset": 0.3,
-        "depth": 0.62,
-        "lean": -1.0,
-    },
-    "ulna": {
-        "end": (-21.5, -36.0),
-        "width": 6.6,
-        "plate": 7.0,
-        "wedge": -0.3,
-        "offset": 0.0,
-        "depth": 0.85,
-        "lean": 1.5,
-    },
+    "radius": ((2.0, -34.5), 14.0, 9.0, 0.32, 0.3, 0.62, -1.0),
+    "ulna": ((-21.5, -36.0), 6.6, 7.0, -0.3, 0.0, 0.85, 1.5),
 }
 FOREARM_LENGTH = 190.0
 

@@ -1,17 +1,11 @@
 """Synthetic radiographs of left hands with known age, sex and regions, as an RSNA folder.
 
-One synthetic radiograph: a child, a pose, a frame and an exposure put together.
-
-Who is on the synthetic radiographs: sex, true bone age, and the label that a reader gives.
+`draw_case` says who is on a radiograph: sex, true bone age, and the label that a reader gives.
+`draw_radiograph` puts one together: a child, a pose, a frame and an exposure. `write_radiographs`
+draws a folder of them, laid out as Kaggle's RSNA set.
 """
 
-import concurrent.futures
-import functools
 import math
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,25 +22,7 @@ from nbhelpers.phantom.hand import build_hand, draw_pose, soft_capsules, soft_th
 FIRST_ID = 1001
 # As in the RSNA training set: share of boys, quantiles of bone age in months.
 BOYS = 0.542
-AGE_SHARES = (
-    0,
-    0.002,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    0.95,
-    0.99,
-    1,
-)
+AGE_SHARES = (0, 0.002, 0.01, 0.025, 0.05, *(n / 10 for n in range(1, 10)), 0.95, 0.99, 1)
 AGE_QUANTILES = {
     "male": (1, 14, 25, 38, 53, 71, 97, 120, 135, 147, 154, 160, 167, 180, 194, 214, 228),
     "female": (3, 13, 24, 34, 49, 67, 85, 97, 109, 121, 131, 140, 150, 163, 176, 195, 216),
@@ -128,7 +104,6 @@ def draw_radiograph(
 
 VERSION = 4  # raise it when the same settings give other pixels or tables
 SETTINGS_FILE = "phantom.json"
-UNFINISHED_FILE = "phantom.unfinished.json"
 IMAGES = Path("boneage-training-dataset") / "boneage-training-dataset"
 REGIONS = Path("regions")
 TABLE = "boneage-training-dataset.csv"
@@ -147,14 +122,12 @@ def regions_beside(cases: pd.DataFrame) -> str:
     return str(folder) if folder and folder.is_dir() else ""
 
 
-def write_radiographs(
-    folder: Path, n: int, size: int = 320, seed: int = 0, workers: int | None = None
-) -> Path:
+def write_radiographs(folder: Path, n: int, size: int = 320, seed: int = 0) -> Path:
     """Write `n` radiographs in the layout of Kaggle's RSNA set, with regions and truth beside them.
 
-    Case i is the same whatever `n` and `workers` are. A folder that is complete is left as it is;
-    one that a stopped run left is completed. Returns `folder`. Raises InputError when the folder
-    holds something else.
+    Case i is the same whatever `n` is. A folder that is complete is left as it is; one that a
+    stopped run left is drawn again. Returns `folder`. Raises InputError when the folder holds
+    something else.
     """
     folder = Path(folder)
     settings = {"version": VERSION, "n": n, "size": size, "seed": seed}
@@ -162,89 +135,40 @@ def write_radiographs(
         raise workspace.InputError(
             f"size {size}, n {n}: synthetic radiographs need {SMALLEST} pixels and 1 case or more."
         )
-    if _is_complete(folder, settings):
-        return folder
-    workspace.write_json(folder / UNFINISHED_FILE, settings)
+    # Hidden names are temporary files of a run that was stopped.
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        known = folder / SETTINGS_FILE
+        if not known.exists() or workspace.read_json(known) != settings:
+            raise workspace.InputError(
+                f"{folder} holds something else than the synthetic radiographs asked for. "
+                "Delete it or name another folder."
+            )
+        if (folder / TABLE).exists():
+            return folder
+    workspace.write_json(folder / SETTINGS_FILE, settings)
     with workspace.explained_errors(folder):
         for name in (IMAGES, REGIONS):
             (folder / name).mkdir(parents=True, exist_ok=True)
     cases = [draw_case(seed, number) for number in range(n)]
-    missing = [case for case in cases if not _image_path(folder, case).exists()]
-    if missing:
-        _write_all(folder, missing, size, workers)
+    drawn = workspace.parallel(_write_one, cases, folder, size)
+    for _ in workspace.progress(drawn, n, "radiographs drawn"):
+        pass
     _write_tables(folder, cases)
-    workspace.write_json(folder / SETTINGS_FILE, settings)
-    (folder / UNFINISHED_FILE).unlink(missing_ok=True)
     return folder
 
 
-def _is_complete(folder: Path, settings: dict) -> bool:
-    """True when the folder holds just these radiographs; raises InputError when it holds others."""
-    # Hidden names are temporary files of a run that was stopped.
-    if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
-        return False
-    for name in (SETTINGS_FILE, UNFINISHED_FILE):
-        if (folder / name).exists():
-            if workspace.read_json(folder / name) != settings:
-                break
-            return name == SETTINGS_FILE
-    raise workspace.InputError(
-        f"{folder} holds something else than the synthetic radiographs asked for. "
-        "Delete it or name another folder."
-    )
-
-
-def _image_path(folder: Path, case: dict) -> Path:
-    return folder / IMAGES / f"{case['id']}.png"
-
-
-def _write_all(folder: Path, cases: list[dict], size: int, workers: int | None) -> None:
-    workers = min(workers or workspace.cores(), len(cases))
-    write = functools.partial(_write_one, folder, size)
-    if workers == 1:
-        _show(map(write, cases), len(cases))
-        return
-    # Fresh processes: a fork would be unsafe beside TensorFlow's threads and in a kernel.
-    fresh = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, fresh, _start_worker) as pool:
-        _show(pool.map(write, cases, chunksize=8), len(cases))
-
-
-def _show(done: Iterator, total: int) -> None:
-    for _ in workspace.progress(done, total, "radiographs drawn"):
-        pass
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the workers are as many as the cores
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed outright cannot stop its workers, so they watch it."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _write_one(folder: Path, size: int, case: dict) -> None:
-    """Draw one case. The image comes last: where it exists, the regions do."""
+def _write_one(case: dict, folder: Path, size: int) -> None:
     drawn = draw_radiograph(case["sex"], case["true_age_months"], case["drawing"], size)
-    path = _image_path(folder, case)
-    encoded = cv2.imencode(".png", drawn.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
-    xml = voc_xml(path.name, drawn.pixels.shape, drawn.boxes).encode()
-    _replace(folder / REGIONS / f"{case['id']}.xml", xml)
-    _replace(path, encoded)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write through a temporary name. No fsync for thousands of files: they can be drawn again."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    path = folder / IMAGES / f"{case['id']}.png"
+    xml = voc_xml(path.name, drawn.pixels.shape, drawn.boxes)
+    encoded = cv2.imencode(".png", drawn.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
     with workspace.explained_errors(path):
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        (folder / REGIONS / f"{case['id']}.xml").write_text(xml)
+        path.write_bytes(encoded.tobytes())
 
 
 def _write_tables(folder: Path, cases: list[dict]) -> None:
+    """Write the truth, then the table: where that is, the folder is complete."""
     table = pd.DataFrame(cases)
     public = pd.DataFrame(
         {"id": table["id"], "boneage": table["label_months"], "male": table["sex"] == "male"}

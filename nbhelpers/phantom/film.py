@@ -1,14 +1,11 @@
-"""From attenuation to film: Beer-Lambert, scatter, noise, blur, collimation, grey levels.
+"""From a hand to film: the frame it lies in, the exposure, and the boxes around its regions.
 
-Where the hand lies in the frame: the frame, magnification, tilt, collimated field, marker.
+Beer-Lambert, scatter, noise, blur, collimation and grey levels. Frame, field, marker and exposure
+are drawn without a look at the child's age, so that pixels do not give size or age away.
 
-All of it is drawn without a look at the child's age, so that pixels do not give size or age away.
-
-Boxes around the regions that a reader looks at, as Pascal VOC XML.
-
-Classes, joints and sizes follow the boxes of Koitka et al. (PLOS ONE 2018) on RSNA radiographs:
-four DIP (fingers 2 to 5), five PIP (the thumb's one joint with them), five MCP, Radius, Ulna,
-Wrist.
+Boxes follow those of Koitka et al. (PLOS ONE 2018) on RSNA radiographs, in classes, joints and
+sizes: four DIP (fingers 2 to 5), five PIP (the thumb's one joint with them), five MCP, Radius,
+Ulna, Wrist. They are written as Pascal VOC XML.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -30,7 +27,6 @@ BOX_SIZES = {
     "Ulna": (0.146, 0.145),
     "Wrist": (0.459, 0.304),
 }
-BOXES_IN_A_HAND = 17
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,8 @@ def draw_frame(rng: np.random.Generator, hand: Hand, size: int) -> Frame:
         share *= float(rng.uniform(0.6, 0.9))
     places = rng.beta(2.5, 2.5, 2)
     reach = float(np.linalg.norm(np.subtract(hand.joints["DIP3"], hand.joints["Wrist"])))
-    low, high = _extent(hand, View(1.0, turn, (0.0, 0.0)))
+    seen = _outline(hand, View(1.0, turn, (0.0, 0.0)))
+    low, high = seen.min(0), seen.max(0)
     room = np.array([width, height]) - 2 * MARGIN - 2
     scale = min(share * height / reach, *(0.98 * room / (high - low)))
     low, high = low * scale, high * scale
@@ -156,11 +153,6 @@ def _outline(hand: Hand, view: View) -> np.ndarray:
     tips = view.to_pixels(np.array([ray[1] for name, ray in hand.rays.items() if name[:2] == "DP"]))
     beyond = 9.0 * hand.scale * view.pixels_per_mm
     return np.concatenate([corners, tips - beyond, tips + beyond])
-
-
-def _extent(hand: Hand, view: View) -> tuple[np.ndarray, np.ndarray]:
-    points = _outline(hand, view)
-    return points.min(0), points.max(0)
 
 
 def _draw_field(

@@ -1,10 +1,7 @@
-"""The bones of one child's left hand in one pose: shafts, epiphyses, then the wrist.
+"""One child's left hand in one pose: shafts, epiphyses, carpals, forearm and soft tissue.
 
-How a hand lies, and the hand as a collection of parts that `hand` and `film` fill and draw.
-
-Carpals, sesamoid, radius and ulna of one child's hand.
-
-Skin, fat and muscle: one smooth body around the bones, with webs between the fingers.
+A `Hand` is the collection of parts, in mm, that `film` draws; the soft tissue is one smooth body
+around the bones, with webs between the fingers.
 """
 
 from dataclasses import dataclass, field
@@ -46,16 +43,14 @@ class Hand:
 def draw_pose(rng: np.random.Generator) -> Pose:
     """A pose as a radiographer gets it: mostly flat with fingers a little apart."""
     names = [name for name in EPIPHYSES if name[:2] in anatomy.LENGTHS]
-    bends = {
-        name: float(turn) for name, turn in zip(names, rng.normal(0, 1.8, len(names)), strict=True)
-    }
-    factors = np.exp(rng.normal(0, 0.022, len(names)))
+    bends = rng.normal(0, 1.8, len(names)).tolist()
+    factors = np.exp(rng.normal(0, 0.022, len(names))).tolist()
     return Pose(
         spread=float(1.15 * rng.beta(2.6, 1.8)),
         thumb=float(np.clip(rng.normal(0, 6), -12, 12)),
         forearm=float(np.clip(rng.normal(0, 6), -16, 16)),
-        bends=bends,
-        lengths={name: float(factor) for name, factor in zip(names, factors, strict=True)},
+        bends=dict(zip(names, bends, strict=True)),
+        lengths=dict(zip(names, factors, strict=True)),
         stoutness=float(np.exp(np.clip(rng.normal(0, 0.07), -0.16, 0.16))),
         cortex=float(np.exp(np.clip(rng.normal(0, 0.15), -0.35, 0.35))),
         flesh=float(np.exp(np.clip(rng.normal(0, 0.12), -0.25, 0.25))),
@@ -64,14 +59,10 @@ def draw_pose(rng: np.random.Generator) -> Pose:
 
 def turn_at_wrist(point: tuple[float, float], turn: float) -> np.ndarray:
     """A point of the grown forearm (y up) turned about the wrist, with y down."""
-    x, y = point[0] - anatomy.WRIST_PIVOT[0], -(point[1] - anatomy.WRIST_PIVOT[1])
+    pivot_x, pivot_y = anatomy.WRIST_PIVOT
+    x, y = point[0] - pivot_x, -(point[1] - pivot_y)
     cosine, sine = np.cos(turn), np.sin(turn)
-    return np.array(
-        [
-            cosine * x - sine * y + anatomy.WRIST_PIVOT[0],
-            sine * x + cosine * y - anatomy.WRIST_PIVOT[1],
-        ]
-    )
+    return np.array([cosine * x - sine * y + pivot_x, sine * x + cosine * y - pivot_y])
 
 
 SOFT_TISSUE = 0.0225  # attenuation per mm at about 55 kV
@@ -110,18 +101,10 @@ def soft_capsules(hand: Hand, child: Child, pose: Pose) -> list[Capsule]:
         add(start, end, [wide_palm * width for width in widths], (16.5, 13.5))
     # The ball of the thumb, the first web and the little finger's ball.
     thumb, index, little = rays["MC1"], rays["MC2"], rays["MC5"]
-    add(
-        thumb[0] * 0.7 + thumb[1] * 0.3,
-        0.45 * index[0] + 0.55 * index[1],
-        (13.0, 9.5),
-        (17.0, 12.0),
-    )
-    for near, far, width in (
-        (0.3, 0.5, 11.0),
-        (0.5, 0.6, 11.0),
-        (0.68, 0.7, 10.0),
-        (0.86, 0.79, 8.0),
-    ):
+    ball = thumb[0] * 0.7 + thumb[1] * 0.3
+    add(ball, 0.45 * index[0] + 0.55 * index[1], (13.0, 9.5), (17.0, 12.0))
+    web = ((0.3, 0.5, 11.0), (0.5, 0.6, 11.0), (0.68, 0.7, 10.0), (0.86, 0.79, 8.0))
+    for near, far, width in web:
         first = thumb[0] + near * (thumb[1] - thumb[0])
         add(first, index[0] + far * (index[1] - index[0]), (width, width), (11.0, 9.0))
     wrist = np.array([-2.0, 0.0]) * scale
@@ -164,11 +147,10 @@ def soft_thickness(
         depth_sum += weight * (np.float32(sizes[2]) + np.float32(sizes[3] - sizes[2]) * part)
     inside = np.log(np.maximum(weight_sum, 1e-30)) / softness
     weight_sum = np.maximum(weight_sum, np.float32(1e-30))
-    fields = [
+    inside, radius, depth = (
         cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
         for field in (inside, radius_sum / weight_sum, depth_sum / weight_sum)
-    ]
-    inside, radius, depth = fields
+    )
     near = np.clip(inside / np.maximum(0.8 * radius, 1e-3), 0.0, 1.0)
     return 2.0 * depth * np.sqrt(1.0 - (1.0 - near) ** 2)
 
@@ -214,17 +196,17 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
     """Radius and ulna with their distal epiphyses; the shafts leave the frame."""
     scale, turn = hand.scale, np.radians(pose.forearm)
     hand.forearm_turn = turn
-    for name, bone in anatomy.FOREARM.items():
-        end = turn_at_wrist(bone["end"], turn) * scale
-        lean = turn + np.radians(bone["lean"])
+    for name, (end, width, plate, wedge, offset, depth, lean) in anatomy.FOREARM.items():
+        end = turn_at_wrist(end, turn) * scale
+        lean = turn + np.radians(lean)
         along = np.array([np.sin(lean), -np.cos(lean)])
-        hand.joints[name.capitalize()] = tuple(end + along * 0.4 * bone["plate"] * scale)
-        width, fusion = bone["width"] * pose.stoutness * scale, child.fusion(name)
+        hand.joints[name.capitalize()] = tuple(end + along * 0.4 * plate * scale)
+        width, fusion = width * pose.stoutness * scale, child.fusion(name)
         gap = (0.5 + 2.2 * child.youth(60)) * scale
         common = {
             "waist": 0.2 * child.youth(55),
             "cortex": 0.75 * pose.cortex,
-            "depth": bone["depth"],
+            "depth": depth,
             "ends": (1.0, 0.9 * scale),
         }
         long = anatomy.FOREARM_LENGTH * scale
@@ -238,8 +220,8 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
         extent, maturity = child.extent(name), child.maturity(name)
         if extent <= 0:
             continue
-        height = bone["plate"] * scale * (0.3 + 0.7 * maturity**0.6) * min(1.0, 0.4 + extent)
-        to_thumb = np.array([np.cos(lean), np.sin(lean)]) * (1 - extent) * bone["offset"] * width
+        height = plate * scale * (0.3 + 0.7 * maturity**0.6) * min(1.0, 0.4 + extent)
+        to_thumb = np.array([np.cos(lean), np.sin(lean)]) * (1 - extent) * offset * width
         hand.bones.append(
             Lump(
                 name if fusion < 1 else "",  # a fused centre no longer stands free
@@ -247,9 +229,9 @@ def add_forearm(hand: Hand, child: Child, pose: Pose) -> None:
                 lean,
                 half_width=1.03 * width * extent,
                 half_length=0.5 * height,
-                depth=0.85 * bone["depth"] * width * extent,
+                depth=0.85 * depth * width * extent,
                 exponent=2.0 + 0.9 * maturity,
-                wedge=bone["wedge"] * extent,
+                wedge=wedge * extent,
                 rim=0.5 * scale * pose.cortex,
             )
         )
@@ -280,9 +262,8 @@ def _add_digit(hand: Hand, child: Child, pose: Pose, digit: int) -> None:
             continue
         name = f"{kind}{digit}"
         # A thumb's tip points back to the fingers, a little finger's tip to its neighbour.
-        curl = {"MC": 0.0, "PP": 0.0, "MP": 2.0, "DP": 3.0}[kind] * {1: 1.0, 5: 1.0, 2: -1.0}.get(
-            digit, 0
-        )
+        inward = {1: 1.0, 5: 1.0, 2: -1.0}.get(digit, 0)
+        curl = {"MC": 0.0, "PP": 0.0, "MP": 2.0, "DP": 3.0}[kind] * inward
         turn = np.radians((metacarpal if kind == "MC" else finger + curl) + 0.6 * pose.bends[name])
         length = anatomy.LENGTHS[kind][digit] * pose.lengths[name] * hand.scale
         along = np.array([np.sin(turn), -np.cos(turn)])

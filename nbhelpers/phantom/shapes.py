@@ -2,8 +2,7 @@
 
 Lengths are mm in the hand's own frame: x to the thumb's side of a left hand seen from its back (the
 image's right), y down. A shape knows its attenuation beyond that of the soft tissue it displaces.
-
-Outlines of long bones, their walls of compact bone and the sponge at their ends.
+`shaft` makes a long bone: its outline, its wall of compact bone and the sponge at its ends.
 """
 
 from dataclasses import dataclass
@@ -160,90 +159,48 @@ def _lump_paths(shape: Lump, across: np.ndarray, forward: np.ndarray) -> tuple:
     return bone, marrow, np.float32(1.25 * SPONGY_BONE)
 
 
-# Half-width along a bone as a share of its largest, from proximal (0) to distal (1).
+# Places along a bone from proximal (0) to distal (1), and its half-width there as a share of its
+# largest; an old bone has its epiphysis fused on.
 PROFILES = {
     "phalanx": (
-        (0, 0.97),
-        (0.08, 0.93),
-        (0.28, 0.68),
-        (0.56, 0.56),
-        (0.78, 0.63),
-        (0.9, 0.76),
-        (1, 0.68),
+        (0, 0.08, 0.28, 0.56, 0.78, 0.9, 1),
+        (0.97, 0.93, 0.68, 0.56, 0.63, 0.76, 0.68),
     ),
-    "DP": ((0, 0.97), (0.1, 0.86), (0.38, 0.5), (0.65, 0.4), (0.84, 0.55), (0.93, 0.6), (1, 0.4)),
+    "DP": (
+        (0, 0.1, 0.38, 0.65, 0.84, 0.93, 1),
+        (0.97, 0.86, 0.5, 0.4, 0.55, 0.6, 0.4),
+    ),
     "MC": (
-        (0, 0.86),
-        (0.06, 1.14),
-        (0.13, 1.02),
-        (0.25, 0.71),
-        (0.42, 0.54),
-        (0.68, 0.55),
-        (0.84, 0.69),
-        (0.95, 0.88),
-        (1, 0.92),
+        (0, 0.06, 0.13, 0.25, 0.42, 0.68, 0.84, 0.95, 1),
+        (0.86, 1.14, 1.02, 0.71, 0.54, 0.55, 0.69, 0.88, 0.92),
     ),
     "MC1": (
-        (0, 0.97),
-        (0.1, 0.94),
-        (0.35, 0.7),
-        (0.58, 0.66),
-        (0.82, 0.85),
-        (0.92, 0.92),
-        (1, 0.7),
+        (0, 0.1, 0.35, 0.58, 0.82, 0.92, 1),
+        (0.97, 0.94, 0.7, 0.66, 0.85, 0.92, 0.7),
     ),
     "radius": (
-        (0, 0.5),
-        (0.68, 0.5),
-        (0.8, 0.58),
-        (0.89, 0.76),
-        (0.95, 0.93),
-        (0.985, 1),
-        (1, 0.98),
+        (0, 0.68, 0.8, 0.89, 0.95, 0.985, 1),
+        (0.5, 0.5, 0.58, 0.76, 0.93, 1, 0.98),
     ),
-    "ulna": ((0, 1), (0.6, 0.88), (0.85, 0.8), (0.94, 0.88), (0.985, 1), (1, 0.96)),
-    # With the epiphysis fused on.
+    "ulna": (
+        (0, 0.6, 0.85, 0.94, 0.985, 1),
+        (1, 0.88, 0.8, 0.88, 1, 0.96),
+    ),
     "old phalanx": (
-        (0, 0.9),
-        (0.06, 1),
-        (0.16, 0.93),
-        (0.38, 0.66),
-        (0.6, 0.56),
-        (0.8, 0.65),
-        (0.91, 0.76),
-        (1, 0.68),
+        (0, 0.06, 0.16, 0.38, 0.6, 0.8, 0.91, 1),
+        (0.9, 1, 0.93, 0.66, 0.56, 0.65, 0.76, 0.68),
     ),
     "old DP": (
-        (0, 0.9),
-        (0.07, 1),
-        (0.17, 0.9),
-        (0.42, 0.5),
-        (0.66, 0.4),
-        (0.84, 0.55),
-        (0.93, 0.6),
-        (1, 0.4),
+        (0, 0.07, 0.17, 0.42, 0.66, 0.84, 0.93, 1),
+        (0.9, 1, 0.9, 0.5, 0.4, 0.55, 0.6, 0.4),
     ),
     "old MC": (
-        (0, 0.86),
-        (0.055, 1.14),
-        (0.12, 1.0),
-        (0.22, 0.71),
-        (0.4, 0.53),
-        (0.62, 0.54),
-        (0.78, 0.7),
-        (0.88, 0.98),
-        (0.94, 1),
-        (1, 0.8),
+        (0, 0.055, 0.12, 0.22, 0.4, 0.62, 0.78, 0.88, 0.94, 1),
+        (0.86, 1.14, 1.0, 0.71, 0.53, 0.54, 0.7, 0.98, 1, 0.8),
     ),
     "old MC1": (
-        (0, 0.9),
-        (0.06, 1),
-        (0.16, 0.96),
-        (0.38, 0.7),
-        (0.6, 0.65),
-        (0.82, 0.85),
-        (0.92, 0.92),
-        (1, 0.7),
+        (0, 0.06, 0.16, 0.38, 0.6, 0.82, 0.92, 1),
+        (0.9, 1, 0.96, 0.7, 0.65, 0.85, 0.92, 0.7),
     ),
 }
 
@@ -268,8 +225,7 @@ def shaft(
     the proximal and the distal end round off, `cortex` multiplies the thickness of compact bone.
     """
     part = (np.arange(PROFILE_SAMPLES) + 0.5) / PROFILE_SAMPLES
-    knots = np.array(PROFILES[kind])
-    relative = _smooth(part, knots)
+    relative = _smooth(np.interp(part, *PROFILES[kind]))
     relative = relative + waist * np.maximum(1.0 - relative, 0.0)
     outer = (
         width
@@ -291,12 +247,10 @@ def shaft(
     return Shaft(start, direction, length, *arrays, depth, bend, share)
 
 
-def _smooth(part: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """Interpolate and round the corners off."""
-    raw = np.interp(part, knots[:, 0], knots[:, 1])
+def _smooth(line: np.ndarray) -> np.ndarray:
+    """Round the corners of a line off."""
     kernel = np.hanning(15)
-    padded = np.pad(raw, 7, mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    return np.convolve(np.pad(line, 7, mode="edge"), kernel / kernel.sum(), mode="valid")
 
 
 def _rounding(distance: np.ndarray, radius: float) -> np.ndarray:

@@ -169,28 +169,26 @@ def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_runs_share_cores_and_two_of_a_kind_never_overlap(tmp_path: Path):
-    """Two that need a GPU, and two views: both write the case table, the first may draw the set."""
-    note = """import os
-from pathlib import Path
-with open(Path(run_folder) / "cores", "a") as file:
-    file.write(f"{run} {os.environ['NBHELPERS_CORES']}\\n")
-"""
+@pytest.mark.parametrize("gpu", [True, False])
+def test_views_never_overlap_nor_do_networks_where_there_is_a_gpu(tmp_path: Path, gpu: bool):
+    """Two views write one case table, and the first may draw the set."""
     views = ("01_preprocessing.frame", "01_preprocessing.hand")
     networks = ("02_cnn_tuning", "03_transfer_learning")
-    others = ("06_grad_cam", "07_bias_analysis")
-    runs = dict.fromkeys((*views, *others), "") | {name: f"model: {name}\n" for name in networks}
-    code = {f"n{number}": note + SAVE for number in ("01", "02", "03", "06", "07")}
-    project = write_project(tmp_path, runs, **code)
-    done = report(project, "--cores", "4")
+    runs = dict.fromkeys(views, "") | {name: f"model: {name}\n" for name in networks}
+    wait = "import time\ntime.sleep(1)\n"
+    project = write_project(tmp_path, runs, **{f"n0{number}": wait + SAVE for number in (1, 2, 3)})
+    environment = clean_environment(project)
+    if gpu:
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho A GPU\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    done = execute(project, "profile", "demo", "--cores", "4", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    cores = (project / "reports" / "demo" / "cores").read_text().split()
-    expected = dict.fromkeys((*views, *networks), "4") | dict.fromkeys(others, "2")
-    assert dict(zip(cores[::2], cores[1::2], strict=True)) == expected
     lines = [line.split() for line in done.stdout.splitlines()]
-    for pair in (views, networks):
+    in_turn = ["started", "finished"] * 2
+    for pair, turns in ((views, True), (networks, gpu)):
         said = [words[1] for words in lines if len(words) > 2 and words[2] in pair]
-        assert said == ["started", "finished"] * 2
+        assert (said == in_turn) == turns
 
 
 def test_a_wrong_parameter_of_any_run_stops_all_before_work_starts(tmp_path: Path):

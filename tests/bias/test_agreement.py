@@ -19,32 +19,12 @@ def pair(n=1500, seed=0, offset=2.0, spread=8.0):
     return truth, truth + offset + random.normal(0, spread, n)
 
 
-def best_model(n=4000, seed=0):
-    """The mean age of children who look so, where a picture leaves 12 months open."""
-    random = np.random.default_rng(seed)
-    predicted = random.normal(125, 40, n)
-    return predicted + random.normal(0, 12, n), predicted
-
-
 def differences(truth, predicted):
     return agreement.bland_altman(truth, predicted).set_index("metric")
 
 
 def slopes(truth, predicted):
     return agreement.error_slopes(truth, predicted).set_index("metric")
-
-
-def test_limits_are_by_the_formula():
-    truth, predicted = pair()
-    told, error = differences(truth, predicted), predicted - truth
-    sd = np.std(error, ddof=1)
-    assert told.loc["mean_difference", "value"] == pytest.approx(error.mean())
-    assert told.loc["sd", "value"] == pytest.approx(sd)
-    assert told.loc["lower_limit", "value"] == pytest.approx(error.mean() - 1.96 * sd)
-    assert told.loc["upper_limit", "value"] == pytest.approx(error.mean() + 1.96 * sd)
-    assert (told["n"] == len(truth)).all()
-    inside = (told.loc["lower_limit", "value"] <= error) & (error <= told["value"]["upper_limit"])
-    assert inside.mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_the_example_of_the_paper():
@@ -57,6 +37,8 @@ def test_the_example_of_the_paper():
     assert told.loc["mean_difference", ["lower", "upper"]].tolist() == pytest.approx(
         [-22.0, 17.8], abs=0.1
     )
+    assert told["value"]["lower_limit"] == pytest.approx(-2.1 - 1.96 * 38.8, abs=0.2)
+    assert told["value"]["upper_limit"] == pytest.approx(-2.1 + 1.96 * 38.8, abs=0.2)
     widths = told["upper"] - told["lower"]
     # The paper: -79.7 has the interval -114.3 to -45.1.
     assert widths["lower_limit"] == pytest.approx(2 * 34.6, abs=0.2)
@@ -74,13 +56,6 @@ def test_intervals_hold_the_truth_as_often_as_promised():
         assert 0.90 < np.mean(often) <= 0.99, name
 
 
-def test_exchanged_months_turn_the_sign():
-    truth, predicted = pair()
-    one, other = differences(truth, predicted), differences(predicted, truth)
-    assert one.loc["mean_difference", "value"] == -other.loc["mean_difference", "value"]
-    assert one.loc["lower_limit", "value"] == pytest.approx(-other.loc["upper_limit", "value"])
-
-
 def test_slopes_are_those_of_a_line_through_the_errors():
     truth, predicted = pair(n=300)
     predicted = 20 + 0.8 * predicted
@@ -92,50 +67,8 @@ def test_slopes_are_those_of_a_line_through_the_errors():
     assert (told["n"] == 300).all()
 
 
-def test_even_the_best_model_has_a_slope_on_truth():
-    truth, predicted = best_model()
-    told = slopes(truth, predicted)
-    r2 = 1 - 12**2 / (40**2 + 12**2)
-    assert told.loc["on_truth", "upper"] < 0
-    assert told.loc["on_truth", "lower"] < r2 - 1 < told.loc["on_truth", "upper"]
-    assert told.loc["on_predicted", "lower"] < 0 < told.loc["on_predicted", "upper"]
-    half = told.loc["on_mean", "value"] / told.loc["on_truth", "value"]
-    assert 0.35 < half < 0.65
-
-
-def test_months_that_spread_alike_have_no_slope_on_their_mean():
-    random = np.random.default_rng(3)
-    age = random.normal(125, 40, 3000)
-    truth, predicted = age + random.normal(0, 8, (2, 3000))
-    told = slopes(truth, predicted)
-    assert told.loc["on_mean", "lower"] < 0 < told.loc["on_mean", "upper"]
-    assert told.loc["on_truth", "upper"] < 0
-
-
-def test_a_model_that_draws_ages_in_is_told_by_all():
-    truth, predicted = best_model()
-    drawn_in = 125 + 0.7 * (predicted - 125)
-    assert (
-        (slopes(truth, drawn_in)["value"] < slopes(truth, predicted)["value"])
-        .drop("on_predicted")
-        .all()
-    )
-    assert slopes(truth, drawn_in).loc["on_predicted", "upper"] < 0
-
-
-@pytest.mark.parametrize("n", [0, 1, FEWEST - 1])
-def test_few_cases_have_no_figure(n):
-    truth, predicted = pair(n=n)
-    for told in (
-        agreement.bland_altman(truth, predicted),
-        agreement.error_slopes(truth, predicted),
-    ):
-        assert told[["value", "lower", "upper"]].isna().all(axis=None)
-        assert (told["n"] == n).all() and list(told.columns) == agreement.COLUMNS
-
-
-def test_a_slope_on_months_that_are_all_alike_is_none():
-    nearly = 100 + 1e-6 * np.arange(20)
-    for truth in (np.full(20, 100.0), nearly):
-        assert slopes(truth, 2 * truth)["value"].isna().all()
-    assert differences(np.full(20, 100.0), np.full(20, 103.0)).loc["sd", "value"] == 0
+@pytest.mark.parametrize("measure", [differences, slopes])
+@pytest.mark.parametrize("n", [0, FEWEST - 1])
+def test_few_cases_have_no_figure(measure, n):
+    told = measure(*pair(n=n))
+    assert told[["value", "lower", "upper"]].isna().all(axis=None) and (told["n"] == n).all()

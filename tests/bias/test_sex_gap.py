@@ -44,13 +44,6 @@ def test_a_gap_that_was_put_in_is_found():
     assert told(rows, margin_months=5.0).loc[("signed_error", "raw"), "verdict"] == EQUIVALENT
 
 
-def test_a_gap_in_size_is_one_of_mae_alone():
-    rows = made()
-    rows["error_months"] *= 1 + of_girls(rows)
-    found = told(rows)["lower"]
-    assert found["mae"].gt(0).all() and found["signed_error"].lt(0).all()
-
-
 def test_raw_figures_are_those_of_the_two_means():
     rows = made()
     found = told(rows).xs("raw", level="adjustment")
@@ -58,15 +51,10 @@ def test_raw_figures_are_those_of_the_two_means():
     assert found.loc["mae", "value"] == pytest.approx(girls.abs().mean() - boys.abs().mean())
     assert found.loc["signed_error", "value"] == pytest.approx(girls.mean() - boys.mean())
     assert found.loc["mae", ["n_female", "n_male"]].tolist() == [len(girls), len(boys)]
-
-
-def test_the_interval_is_as_wide_as_two_independent_means_make_it():
-    rows = made(n=2000, girls=0.2)
-    row = told(rows).loc[("signed_error", "raw")]
-    parts = [rows[rows["sex"] == sex]["error_months"] for sex in ("female", "male")]
-    standard_error = np.sqrt(sum(part.var() / len(part) for part in parts))
-    assert row["upper"] - row["lower"] == pytest.approx(2 * 1.96 * standard_error, rel=0.12)
-    assert row["upper_90"] - row["lower_90"] == pytest.approx(2 * 1.645 * standard_error, rel=0.12)
+    swapped = rows.assign(sex=np.where(of_girls(rows), "male", "female"))
+    assert told(swapped)["value"].to_numpy() == pytest.approx(-told(rows)["value"].to_numpy())
+    unknown = rows.assign(sex=None, error_months=300.0)  # is not compared
+    assert told(pd.concat([rows, unknown], ignore_index=True)).equals(told(rows))
 
 
 def only_of_age():
@@ -80,13 +68,6 @@ def only_of_age():
     return rows
 
 
-def test_a_gap_of_age_alone_vanishes_when_standardised():
-    found = told(only_of_age()).loc["mae"]
-    assert found.loc["raw", "lower"] > 2
-    assert found.loc["standardised", "lower"] < 0 < found.loc["standardised", "upper"]
-    assert abs(found.loc["standardised", "value"]) < found.loc["raw", "value"] / 5
-
-
 def test_standardisation_is_the_mean_of_the_gaps_of_bands_weighted_by_their_cases():
     rows = only_of_age()
     bands = rows.assign(error=rows["error_months"].abs(), band=rows["age_months"] // 24)
@@ -98,6 +79,8 @@ def test_standardisation_is_the_mean_of_the_gaps_of_bands_weighted_by_their_case
     row = told(rows).loc[("mae", "standardised")]
     assert row["value"] == pytest.approx(wanted)
     assert row["bands"] == enough.sum() and row["bands_left_out"] == (~enough).sum()
+    # A gap of age alone vanishes.
+    assert row["lower"] < 0 < row["upper"] and told(rows).loc[("mae", "raw"), "lower"] > 2
 
 
 def test_bands_without_enough_of_both_sexes_are_left_out_and_counted():
@@ -108,55 +91,18 @@ def test_bands_without_enough_of_both_sexes_are_left_out_and_counted():
     wild = (rows["age_months"] < 48) | (rows["age_months"] >= 192)
     row = told(rows).loc[("mae", "standardised")]
     assert row["bands_left_out"] == 2 and row["cases_left_out"] == wild.sum()
-    assert row["n_female"] + row["n_male"] == (~wild).sum()
     rows.loc[wild, "error_months"] = 500.0
     assert told(rows).loc[("mae", "standardised")].equals(row)
-    assert told(rows).loc[("mae", "raw"), "cases_left_out"] == 0
 
 
 def test_equal_sexes_are_equivalent_where_cases_are_many_and_not_shown_so_where_few():
     many, few = told(made(n=4000)), told(made(n=40, spread=8.0))
     assert (many["verdict"] == EQUIVALENT).all()
     assert (few["verdict"].xs("raw", level="adjustment") == NOT_SHOWN).all()
-    # A gap that is not clear is not thereby shown to be none.
-    row = few.loc[("signed_error", "raw")]
-    assert row["lower"] < 0 < row["upper"]
-
-
-def test_a_gap_just_over_the_margin_is_rarely_called_equivalent():
-    verdicts = []
-    for seed in range(40):
-        rows = made(n=300, seed=seed)
-        rows["error_months"] += 2.0 * of_girls(rows)
-        verdicts.append(told(rows, margin_months=2.0).loc[("signed_error", "raw"), "verdict"])
-    # 5 % of the time, were the margin met exactly.
-    assert np.mean([verdict == EQUIVALENT for verdict in verdicts]) < 0.15
-
-
-def test_swapped_sexes_turn_the_sign():
-    rows = made()
-    rows["error_months"] += 1.5 * of_girls(rows)
-    swapped = rows.assign(sex=np.where(of_girls(rows), "male", "female"))
-    assert told(swapped)["value"].to_numpy() == pytest.approx(-told(rows)["value"].to_numpy())
-
-
-def test_unknown_sex_is_not_compared():
-    rows = made()
-    unknown = rows.assign(sex=None, error_months=300.0)
-    assert told(pd.concat([rows, unknown], ignore_index=True)).equals(told(rows))
 
 
 @pytest.mark.parametrize("chosen", ["sex == 'female'", "sex != sex", "index < 15"])
 def test_one_sex_no_case_and_few_cases_are_too_few(chosen):
-    rows = made().query(chosen)
-    found = told(rows)
+    found = told(made().query(chosen))
     assert (found["verdict"] == TOO_FEW).all()
     assert found[["value", "lower", "upper", "lower_90", "upper_90"]].isna().all(axis=None)
-    girls = of_girls(rows).sum()
-    assert (found.xs("raw", level="adjustment")["n_female"] == girls).all()
-
-
-@pytest.mark.parametrize("margin", [0, -1.0, float("nan")])
-def test_a_margin_must_be_above_zero(margin):
-    with pytest.raises(ValueError, match="margin"):
-        subgroups.sex_gap(made(), margin_months=margin)

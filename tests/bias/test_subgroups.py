@@ -33,12 +33,15 @@ def cases(n=2000, sex=None):
 
 
 def saved(folder, table, hard=1.0):
-    """A run folder with a model `made`, the errors of which are `hard` times as large in HARD."""
+    """A run folder of `made`, whose errors in HARD are `hard` times as large, and of `staged`."""
     save_table(folder, table)
     write_json(folder / "data.json", FACTS)
     error = np.random.default_rng(5).normal(1, 8, len(table))
     error[scores.fine_groups(table, NAMES)[HARD]] *= hard
     predictions.save_predictions(folder, "made", "age", table, table["age_months"] + error)
+    stage = table["stage"].fillna(0).to_numpy(int)
+    said = np.where(np.arange(len(table)) % 4 == 0, np.abs(stage - 1), stage)
+    predictions.save_predictions(folder, "staged", "stage", table, np.eye(5)[said])
     return folder
 
 
@@ -49,26 +52,16 @@ def run_folder(tmp_path):
 
 def test_fine_groups_add_to_groups_and_split_the_cases():
     table = cases()
-    found, coarse = scores.fine_groups(table, NAMES), scores.groups(table)
-    assert list(found)[: len(coarse)] == list(coarse)
-    for name, chosen in coarse.items():
+    found, once = scores.fine_groups(table, NAMES), table["sex"].notna().to_numpy(int)
+    for name, chosen in scores.groups(table).items():
         assert (found[name] == chosen).all()
-    once = table["sex"].notna().to_numpy(int)
     assert (sum(found[name] for name in NAMES) == once).all()
     assert (sum(found[name] for name in found if ", " in name) == once).all()
     boys = table["age_months"].between(120, 180, inclusive="left") & (table["sex"] == "male")
     assert (found[HARD] == boys).all()
 
 
-def test_groups_without_a_case_are_left_out():
-    young = cases().query("age_months < 60 and sex == 'female'").reset_index(drop=True)
-    found = scores.fine_groups(young, NAMES)
-    assert list(found) == [
-        *("all", "female", "0 to 5 years", "infants", "young", "female, 0 to 5 years")
-    ]
-
-
-@pytest.mark.parametrize("group", ["all", "male", "5 to 10 years", "middle", HARD])
+@pytest.mark.parametrize("group", ["male", "5 to 10 years", "middle", HARD])
 def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
     conformal.fit_intervals(run_folder, "made")
     told = subgroups.error_table(run_folder, "made", "test").query("group == @group")
@@ -81,86 +74,18 @@ def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
     for far in (12, 24):
         assert told.loc[f"over_{far}", "value"] == pytest.approx((error.abs() > far).mean())
     known = rows.dropna(subset=["stage", "predicted_stage"])
-    if group == "middle":
-        assert np.isnan(told.loc["qwk", "value"]) and not told.loc["qwk", "too_few"]
-    else:
-        pair = known["stage"].astype(int), known["predicted_stage"].astype(int)
-        kappa = cohen_kappa_score(*pair, weights="quadratic")
-        assert told.loc["qwk", "value"] == pytest.approx(kappa)
+    pair = known["stage"].astype(int), known["predicted_stage"].astype(int)
+    kappa = np.nan if group == "middle" else cohen_kappa_score(*pair, weights="quadratic")
+    assert told.loc["qwk", "value"] == pytest.approx(kappa, nan_ok=True)
     assert (told["n"].drop("qwk") == len(rows)).all() and told.loc["qwk", "n"] == len(known)
-    defined = told.dropna()
-    assert (defined["lower"] <= defined["value"]).all()
-    assert (defined["value"] <= defined["upper"]).all()
-    assert len(defined) >= 5 and not told["too_few"].any()
-
-
-def saved_stages(folder, table):
-    """Its run folder with a model of stages, `staged`, that is right in three of four cases."""
-    save_table(folder, table)
-    write_json(folder / "data.json", FACTS)
-    stage = table["stage"].fillna(0).to_numpy(int)
-    said = np.where(np.arange(len(table)) % 4 == 0, np.abs(stage - 1), stage)
-    predictions.save_predictions(folder, "staged", "stage", table, np.eye(5)[said])
-    return folder
-
-
-@pytest.mark.parametrize("group", ["all", "female", "5 to 10 years", HARD, "middle"])
-def test_stages_of_a_group_are_those_of_its_cases_alone(tmp_path, group):
-    folder = saved_stages(tmp_path, cases())
-    rows = scores.case_errors(folder, "staged", "stage", "test").query("stage.notna()")
-    chosen = rows[scores.fine_groups(rows, NAMES)[group]]
-    table = subgroups.stage_table(folder, "staged", "test")
-    told = table[table["group"] == group].set_index("metric")
-    assert table.columns.tolist() == subgroups.ERROR_COLUMNS
-    assert told.index.tolist() == ["accuracy", "qwk"]
-    assert (told["n"] == len(chosen)).all() and not told["too_few"].any()
-    right = (chosen["stage"] == chosen["predicted_stage"]).mean()
-    assert told.loc["accuracy", "value"] == pytest.approx(right)
-    if group == "middle":  # a true stage has no kappa
-        assert np.isnan(told.loc["qwk", "value"])
-        return
-    pair = chosen["stage"].astype(int), chosen["predicted_stage"].astype(int)
-    kappa = cohen_kappa_score(*pair, weights="quadratic")
-    assert told.loc["qwk", "value"] == pytest.approx(kappa)
-    assert (told["lower"] < told["value"]).all() and (told["value"] < told["upper"]).all()
-
-
-def test_stages_without_boys_and_of_few_girls_are_too_few(tmp_path):
-    folder = saved_stages(tmp_path, cases(n=60, sex="female"))
-    table = subgroups.stage_table(folder, "staged", "test").set_index(["group", "metric"])
-    assert "male" not in table.index.get_level_values("group")
-    assert (table["too_few"] == (table["n"] < FEWEST)).all() and table["too_few"].any()
-    assert table.loc[table["too_few"], ["value", "lower", "upper"]].isna().all(axis=None)
-
-
-def test_coverage_is_that_of_the_room_coverage(run_folder):
-    assert "coverage" not in set(subgroups.error_table(run_folder, "made", "test")["metric"])
-    conformal.fit_intervals(run_folder, "made")
-    told = subgroups.error_table(run_folder, "made", "test").query("metric == 'coverage'")
     held = conformal.coverage(run_folder, "made", "test").query(
-        "kind == 'mondrian' and level == 0.9"
+        "kind == 'mondrian' and level == 0.9 and group == @group"
     )
-    both = held.merge(told, on="group", suffixes=("_there", "_here"))
-    assert len(both) == len(held) == 7
-    for here, there in (
-        ("value", "coverage"),
-        ("lower_here", "lower_there"),
-        ("n_here", "n_there"),
-    ):
-        assert both[here].tolist() == both[there].tolist()
-
-
-def test_small_groups_keep_their_number_and_no_figure(tmp_path):
-    table = cases(n=200).query("split == 'test'").reset_index(drop=True)
-    saved(tmp_path, table)
-    told = subgroups.error_table(tmp_path, "made", "test")
-    few = told["n"] < FEWEST
-    assert few.any() and (~few).any()
-    assert (told["too_few"] == few).all()
-    assert told.loc[few, ["value", "lower", "upper"]].isna().all(axis=None)
-    assert told.loc[~few & (told["metric"] != "qwk"), "value"].notna().all()
-    sizes = {name: chosen.sum() for name, chosen in scores.fine_groups(table, NAMES).items()}
-    assert told.query("metric == 'mae'").set_index("group")["n"].to_dict() == sizes
+    assert held["coverage"].tolist() == told.loc[["coverage"] * len(held), "value"].tolist()
+    told = subgroups.stage_table(run_folder, "staged", "test").query("group == @group")
+    right = scores.case_errors(run_folder, "staged", "stage", "test").dropna(subset="stage")
+    right = right[scores.fine_groups(right, NAMES)[group]]["correct"].mean()
+    assert told.set_index("metric").loc["accuracy", "value"] == pytest.approx(right)
 
 
 def test_the_group_with_larger_errors_is_found_and_no_other(tmp_path):
@@ -171,13 +96,8 @@ def test_the_group_with_larger_errors_is_found_and_no_other(tmp_path):
     assert told["value"] == pytest.approx(error[inside].mean() - error[~inside].mean())
     assert (told["n"], told["n_others"]) == (inside.sum(), (~inside).sum())
     assert told["lower"] > 0 and told["p_holm"] < 0.05
-    assert told["p"] == tests["p"].min()
-    assert "all" not in set(tests["group"])
     tested = tests.dropna()
-    assert (tested["p_holm"] >= tested["p"]).all() and (tested["p_holm"] > tested["p"]).any()
-    girls = tests[tests["group"].str.startswith("female")]
-    # Girls are better than the others, since the hard group is among those.
-    assert (girls["value"] < 0).mean() > 0.7
+    assert tested["p_holm"].tolist() == metrics.holm(tested["p"]).tolist()
 
 
 def test_groups_that_are_alike_are_rarely_called_different():
@@ -195,70 +115,11 @@ def test_p_is_near_that_of_welch_where_cases_are_many(monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 2000)
     values = np.random.default_rng(1).gamma(2, 4, 500)
     inside = np.arange(500) < 180
-    for shift in (0.2, 0.8, 1.5):
+    for shift in (0.2, 1.5):
         moved = values + shift * inside
         wanted = ttest_ind(moved[inside], moved[~inside], equal_var=False).pvalue
-        found = subgroups.permutation_p(moved, np.array([inside, ~inside]))
+        found = subgroups.permutation_p(moved, inside[None])
         assert found[0] == pytest.approx(wanted, abs=0.03)
-        assert found[0] == found[1]
-
-
-def test_equal_errors_are_no_difference():
-    members = np.arange(60)[None, :] < 20
-    assert subgroups.permutation_p(np.full(60, 7.3), members) == 1
-    assert subgroups.permutation_p(np.where(members[0], 1.0, 2.0), members) < 0.01
-
-
-def test_both_sides_of_a_comparison_are_drawn_apart(monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", 2000)
-    values = np.sort(np.random.default_rng(2).normal(0, 10, 200))
-    drawn = [
-        [side @ values / 200 for side in block]
-        for block in subgroups.independent_resamples(200, 200)
-    ]
-    one, other = np.hstack(drawn)
-    assert len(one) == 2000
-    assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
-    wanted = values.std() * np.sqrt(2 / 200)
-    assert (one - other).std() == pytest.approx(wanted, rel=0.1)
-
-
-def test_a_set_of_one_sex_compares_no_sexes(tmp_path):
-    table = cases(sex="female")
-    table["sex"] = "female"
-    table["stage"] = stage_of(table["age_months"], table["sex"], "gilsanz_ratib")
-    save_table(tmp_path, table)
-    write_json(tmp_path / "data.json", FACTS)
-    said = table["age_months"] + np.random.default_rng(0).normal(0, 8, len(table))
-    predictions.save_predictions(tmp_path, "made", "age", table, said)
-    tests = subgroups.group_tests(tmp_path, "made", "test").set_index("group")
-    assert tests.loc["female", "too_few"] and np.isnan(tests.loc["female", "p_holm"])
-    assert tests.loc["female", "n_others"] == 0
-    tested = tests.dropna()
-    assert 0 < len(tested) < len(tests)
-    assert tested["p_holm"].tolist() == metrics.holm(tested["p"]).tolist()
-
-
-def test_too_few_cases_for_any_test(tmp_path):
-    table = cases(n=60).query("split == 'test'").head(12).reset_index(drop=True)
-    saved_rows = table.assign(sex="male", age_months=130.0, stage=pd.array([2] * 12, "Int8"))
-    tests = subgroups.group_tests(saved(tmp_path, saved_rows), "made", "test")
-    assert tests["too_few"].all() and tests[["value", "p", "p_holm"]].isna().all(axis=None)
-
-
-def test_balance_counts_train_and_scores_the_other_rows(run_folder):
-    table, errors = cases(), scores.case_errors(run_folder, "made", "age", "test")
-    told = subgroups.balance_table(table, errors).set_index("group")
-    train = table[table["split"] == "train"]
-    boys = train[(train["sex"] == "male") & train["age_months"].between(120, 179.999)]
-    assert told.loc[HARD, "train"] == len(boys)
-    assert told.loc[HARD, "train_share"] == pytest.approx(len(boys) / len(train))
-    scored = errors[scores.fine_groups(errors, NAMES)[HARD]]["error_months"].abs()
-    assert told.loc[HARD, "n"] == len(scored)
-    assert told.loc[HARD, "mae"] == pytest.approx(scored.mean())
-    assert told.loc["all", "train_share"] == 1
-    bands = told[told.index.str.contains("years") & ~told.index.str.contains(",")]
-    assert bands["train_share"].sum() == pytest.approx(1)
 
 
 def rows_of(sizes, errors, split):
@@ -274,32 +135,17 @@ def test_fewer_cases_and_larger_errors_go_together_where_they_do():
     train = rows_of(sizes, 0.0, "train")
     scored = rows_of([12] * 8, -1.0 * np.arange(8, 0, -1), "scored")
     found = subgroups.balance_correlation(train, scored)
-    assert found["n_groups"] == 8
     assert found["value"] == pytest.approx(-1) and found["p"] < 0.02
+    table = subgroups.balance_table(train, scored).set_index("group")
+    # Boys from 10 to 15 years are the sixth group of eight: 60 of 360 in train, off by 3 months.
+    row = table.loc[HARD, ["train", "train_share", "n", "mae"]]
+    assert row.tolist() == pytest.approx([60, 60 / 360, 12, 3])
     mixed = np.array([3, 1, 6, 2, 8, 4, 7, 5.0])
     found = subgroups.balance_correlation(train, rows_of([12] * 8, mixed, "scored"))
     wanted = spearmanr(sizes, mixed)
     assert found["value"] == pytest.approx(wanted.statistic)
     assert found["p"] == pytest.approx(wanted.pvalue, abs=0.05)
-
-
-def test_a_correlation_over_groups_too_small_or_alike_is_none():
-    train = rows_of(10 * np.arange(1, 9), 0.0, "train")
     few = rows_of([12, 12, *[FEWEST - 1] * 6], np.arange(8.0), "scored")
     found = subgroups.balance_correlation(train, few)
     assert found["n_groups"] == 2 and np.isnan(found["value"]) and np.isnan(found["p"])
-    table = subgroups.balance_table(train, few).set_index("group")
-    assert table.loc[HARD, "n"] == FEWEST - 1 and np.isnan(table.loc[HARD, "mae"])
-    alike = rows_of([12] * 8, 5.0, "scored")
-    found = subgroups.balance_correlation(train, alike)
-    assert np.isnan(found["value"]) and np.isnan(found["p"])
-
-
-def test_a_group_that_is_only_in_train_or_only_scored_is_told():
-    train = rows_of([20, 20, 20, 20, 0, 0, 20, 20], 0.0, "train")
-    scored = rows_of([0, 0, 12, 12, 12, 12, 12, 12], 4.0, "scored")
-    told = subgroups.balance_table(train, scored).set_index("group")
-    assert told.loc["female, 0 to 5 years", ["train", "n"]].tolist() == [20, 0]
-    assert told.loc["male, 10 to 15 years", ["train", "n"]].tolist() == [0, 12]
-    empty = subgroups.balance_table(train, scored.iloc[:0])
-    assert (empty["n"] == 0).all() and empty["mae"].isna().all()
+    assert np.isnan(subgroups.balance_table(train, few).set_index("group").loc[HARD, "mae"])

@@ -3,88 +3,49 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_radiographs
+from test_ensembles import case_table, save_table
 
 from nbhelpers import metrics, predictions
-from nbhelpers.data import cases, stages
 from nbhelpers.data.stages import stage_of
 from nbhelpers.evaluation import scores as scoring
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, write_json
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A run folder of 160 radiographs and 30 external ones, some of unknown sex."""
-    folder = tmp_path_factory.mktemp("data")
-    data = write_radiographs(folder / "data", cases=160)
-    external = write_radiographs(folder / "external", cases=30)
-    table = cases.read_cases(data, external)
-    table.loc[table.index[::9], "sex"] = None
+@pytest.fixture
+def table():
+    """Cases of four splits, some of unknown sex."""
+    table = case_table(n=600)
+    table.loc[500:, "split"], table.loc[::9, "sex"] = "external", None
     table["stage"] = stage_of(table["age_months"], table["sex"], "gilsanz_ratib")
-    return table, cases.fingerprint(data, table, external)
+    return table
 
 
 @pytest.fixture
-def run_folder(source, tmp_path, monkeypatch):
+def run_folder(table, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "RESAMPLES", 200)
-    table, fingerprint = source
-    cases.save_cases(tmp_path, table, fingerprint)
+    save_table(tmp_path, table)
+    facts = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde"), "fingerprint": {}}
+    write_json(tmp_path / "data.json", facts)
     return tmp_path
-
-
-@pytest.fixture
-def table(source):
-    return source[0]
 
 
 def noisy(table: pd.DataFrame, noise: float = 10.0) -> np.ndarray:
     return table["age_months"] + np.random.default_rng(0).normal(0, noise, len(table))
 
 
-def sure(stage: np.ndarray) -> np.ndarray:
-    return np.eye(5)[np.asarray(stage, dtype=int)]
-
-
 def value(scores: pd.DataFrame, **wanted: str) -> float:
-    rows = scores
-    for column, name in wanted.items():
-        rows = rows[rows[column] == name]
-    assert len(rows) == 1
-    return rows["value"].iloc[0]
+    return scores[(scores[list(wanted)] == list(wanted.values())).all(axis=1)]["value"].item()
 
 
 def test_scores_of_an_age_model(run_folder, table):
-    months = noisy(table)
-    predictions.save_predictions(run_folder, "cnn", "age", table, months)
-    scores = scoring.evaluate(run_folder, "cnn", "age")
-    assert list(scores.columns) == scoring.COLUMNS
-    assert not scores.duplicated(["model", "task", "split", "metric"]).any()
-    assert set(scores["split"]) == {"tuning", "calibration", "test", "external"}
-    for split in scoring.SCORED_SPLITS:
-        rows = table["split"] == split
-        expected = (months - table["age_months"]).abs()[rows].mean()
-        assert value(scores, model="cnn", split=split, metric="mae") == pytest.approx(expected)
-    counts = scores[scores["task"] == "age"].groupby("split")["n"].unique()
-    assert counts["test"].tolist() == [(table["split"] == "test").sum()]
-    assert set(scores["model"]) == {
-        "cnn",
-        "cnn (derived)",
-        "trivial: mean age",
-        "trivial: mean age by sex",
-        "trivial: mean age by sex (derived)",
-        "trivial: majority stage",
-    }
-    assert set(scores[scores["task"] == "stage"]["model"]) == {
-        "cnn (derived)",
-        "trivial: mean age by sex (derived)",
-        "trivial: majority stage",
-    }
-
-
-def test_the_derived_stage_is_that_of_the_predicted_months(run_folder, table):
     months = noisy(table, 30.0)
     predictions.save_predictions(run_folder, "cnn", "age", table, months)
     scores = scoring.evaluate(run_folder, "cnn", "age")
+    assert set(scores["split"]) == {"calibration", "test", "external"}
+    for split in ("calibration", "test", "external"):
+        rows = table["split"] == split
+        expected = (months - table["age_months"]).abs()[rows].mean()
+        assert value(scores, model="cnn", split=split, metric="mae") == pytest.approx(expected)
     known = (table["split"] == "test") & table["stage"].notna()
     derived = stage_of(months[known], table["sex"][known], "gilsanz_ratib")
     expected = np.mean(derived.to_numpy(int) == table["stage"][known].to_numpy(int))
@@ -94,17 +55,6 @@ def test_the_derived_stage_is_that_of_the_predicted_months(run_folder, table):
     rows = scores[(scores["model"] == "cnn (derived)") & (scores["split"] == "test")]
     assert set(rows["n"]) == {known.sum()}
     assert known.sum() < (table["split"] == "test").sum()
-
-
-def test_scores_of_a_stage_model(run_folder, table):
-    predicted = table["stage"].fillna(0).to_numpy(int)
-    predicted[::3] = (predicted[::3] + 1) % 5
-    predictions.save_predictions(run_folder, "cnn", "stage", table, sure(predicted))
-    scores = scoring.evaluate(run_folder, "cnn", "stage")
-    assert set(scores["model"]) == {"cnn", "trivial: majority stage"}
-    known = (table["split"] == "test") & table["stage"].notna()
-    expected = np.mean(predicted[known] == table["stage"][known].to_numpy(int))
-    assert value(scores, model="cnn", split="test", metric="accuracy") == pytest.approx(expected)
 
 
 def test_trivial_predictors_know_nothing_but_train(run_folder, table):
@@ -141,102 +91,6 @@ def test_the_labels_are_those_of_the_case_table(run_folder, table):
     pd.testing.assert_frame_equal(*scores)
 
 
-def test_a_split_that_was_not_predicted_is_left_out(run_folder, table):
-    part = table[table["split"].isin(["calibration", "test"])]
-    predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
-    assert set(scoring.evaluate(run_folder, "cnn", "age")["split"]) == {"calibration", "test"}
-    with pytest.raises(InputError, match="no predictions of the split 'external'"):
-        scoring.case_errors(run_folder, "cnn", "age", "external")
-
-
-def test_leaving_out_hard_cases_is_refused(run_folder, table):
-    part = table.drop(index=table.index[table["split"] == "test"][:1])
-    predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
-    with pytest.raises(InputError, match=r"predicts 23 of the 24 cases of test"):
-        scoring.evaluate(run_folder, "cnn", "age")
-
-
-def test_predictions_of_other_splits_are_refused(run_folder, table):
-    moved = table.copy()
-    moved.loc[moved["split"] == "test", "split"] = "tuning"
-    predictions.save_predictions(run_folder, "cnn", "age", moved, noisy(moved))
-    with pytest.raises(InputError, match="belong to other splits"):
-        scoring.evaluate(run_folder, "cnn", "age")
-    renamed = table.assign(case_id="x" + table["case_id"])
-    predictions.save_predictions(run_folder, "cnn", "age", renamed, noisy(renamed))
-    with pytest.raises(InputError, match="belong to other splits"):
-        scoring.evaluate(run_folder, "cnn", "age")
-
-
-def test_the_largest_errors_come_first(run_folder, table):
-    months = table["age_months"].fillna(0) + 1
-    test = table.index[table["split"] == "test"]
-    months[test[3]] += 80
-    months[test[7]] -= 90
-    predictions.save_predictions(run_folder, "cnn", "age", table, months)
-    worst = scoring.largest_errors(run_folder, "cnn", "test", 2)
-    assert worst["case_id"].tolist() == table.loc[[test[7], test[3]], "case_id"].tolist()
-    assert worst["error_months"].tolist() == pytest.approx([-89, 81])
-    assert worst["image_path"].tolist() == table.loc[[test[7], test[3]], "image_path"].tolist()
-
-
-def test_errors_stand_in_the_order_of_the_case_table(run_folder, table):
-    turned = table.iloc[::-1]
-    predictions.save_predictions(run_folder, "cnn", "age", turned, turned["age_months"] + 3)
-    part = scoring.case_errors(run_folder, "cnn", "age", "test")
-    assert part["case_id"].tolist() == table.loc[table["split"] == "test", "case_id"].tolist()
-    assert part["error_months"].tolist() == pytest.approx([3.0] * len(part))
-
-
-def test_the_confusion_matrix_counts_known_stages(run_folder, table):
-    predictions.save_predictions(run_folder, "cnn", "stage", table, sure(np.full(len(table), 2)))
-    matrix = scoring.confusion_matrix(run_folder, "cnn", "stage", "test")
-    known = table[(table["split"] == "test") & table["stage"].notna()]
-    assert matrix.iloc[:, 2].tolist() == [(known["stage"] == stage).sum() for stage in range(5)]
-    assert matrix.to_numpy().sum() == len(known)
-    assert list(matrix.index) == list(stages.STAGE_NAMES["gilsanz_ratib"])
-
-
-def test_two_models_are_compared_on_the_same_cases(run_folder, table):
-    good, bad = noisy(table, 5), noisy(table, 40)
-    predictions.save_predictions(run_folder, "good", "age", table, good)
-    # Another row order must not change which cases are paired.
-    turned = table.iloc[::-1]
-    predictions.save_predictions(run_folder, "bad", "age", turned, bad[::-1])
-    difference = scoring.compare_models(run_folder, "good", "bad", "age", "test")
-    test = table["split"] == "test"
-    errors = [(months - table["age_months"]).abs()[test] for months in (good, bad)]
-    assert difference["value"] == pytest.approx((errors[0] - errors[1]).mean())
-    assert difference["upper"] < 0
-    for name, stage in (("good", table["stage"].fillna(0)), ("bad", np.zeros(len(table)))):
-        predictions.save_predictions(run_folder, name, "stage", table, sure(stage))
-    difference = scoring.compare_models(run_folder, "good", "bad", "stage", "test")
-    assert -1 <= difference["value"] < 0
-
-
-def test_how_often_test_was_looked_at_is_kept(run_folder, table):
-    assert len(scoring.tables_scored_on_test(run_folder)) == 0
-    for noise in (5, 5, 20):
-        predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table, noise))
-        scoring.evaluate(run_folder, "cnn", "age")
-        scoring.largest_errors(run_folder, "cnn", "test")
-    seen = scoring.tables_scored_on_test(run_folder)
-    assert seen[["model", "task"]].to_numpy().tolist() == [["cnn", "age"]] * 2
-    assert len((run_folder / scoring.TEST_LIST).read_text().splitlines()) == 2
-    part = table[table["split"] == "calibration"]
-    predictions.save_predictions(run_folder, "other", "age", part, noisy(part))
-    scoring.evaluate(run_folder, "other", "age")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 2
-
-
-def test_looking_at_calibration_opens_no_test_split(run_folder, table):
-    predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
-    scoring.case_errors(run_folder, "cnn", "age", "calibration")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 0
-    scoring.case_errors(run_folder, "cnn", "age", "test")
-    assert len(scoring.tables_scored_on_test(run_folder)) == 1
-
-
 def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table):
     months = noisy(table)
     predictions.save_predictions(run_folder, "cnn", "age", table, months)
@@ -245,6 +99,66 @@ def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table)
     edges = [48, 96, 144, 180]  # of both sexes: unknown sex has a stage, too
     same = np.digitize(months, edges) == np.digitize(table["age_months"], edges)
     assert value(scores, metric="accuracy") == pytest.approx(same[rows].mean())
-    assert list(scores.columns) == scoring.COLUMNS
     assert scores["n"].max() == rows.sum()
-    assert set(scores["model"]) == {"cnn (years cuts)"}
+
+
+def test_a_split_that_was_not_predicted_is_left_out_and_one_without_hard_cases_refused(
+    run_folder, table
+):
+    part = table[table["split"].isin(["calibration", "test"])]
+    moved = table.assign(split=table["split"].replace("test", "tuning"))
+    predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
+    assert set(scoring.evaluate(run_folder, "cnn", "age")["split"]) == {"calibration", "test"}
+    for rows, wrong in (
+        (
+            part.drop(index=part.index[part["split"] == "test"][:1]),
+            r"predicts \d+ of the \d+ cases of test",
+        ),
+        (moved, "belong to other splits"),
+        (table.assign(case_id="x" + table["case_id"]), "belong to other splits"),
+    ):
+        predictions.save_predictions(run_folder, "cnn", "age", rows, noisy(rows))
+        with pytest.raises(InputError, match=wrong):
+            scoring.evaluate(run_folder, "cnn", "age")
+
+
+def test_the_largest_errors_come_first(run_folder, table):
+    months = table["age_months"].fillna(0) + 1
+    test = table.index[table["split"] == "test"]
+    months[test[3]] += 80
+    months[test[7]] -= 90
+    # In another row order: errors stand in the order of the case table all the same.
+    predictions.save_predictions(run_folder, "cnn", "age", table[::-1], months[::-1])
+    worst = scoring.largest_errors(run_folder, "cnn", "test", 2)
+    assert worst["case_id"].tolist() == table.loc[[test[7], test[3]], "case_id"].tolist()
+    assert worst["error_months"].tolist() == pytest.approx([-89, 81])
+
+
+def test_the_confusion_matrix_counts_known_stages(run_folder, table):
+    predictions.save_predictions(run_folder, "cnn", "stage", table, np.eye(5)[[2] * len(table)])
+    matrix = scoring.confusion_matrix(run_folder, "cnn", "stage", "test").to_numpy()
+    known = table[(table["split"] == "test") & table["stage"].notna()]
+    assert matrix[:, 2].tolist() == [(known["stage"] == stage).sum() for stage in range(5)]
+    assert matrix.sum() == len(known)
+
+
+def test_two_models_are_compared_on_the_same_cases(run_folder, table):
+    good, bad = noisy(table, 5), noisy(table, 40)
+    predictions.save_predictions(run_folder, "good", "age", table, good)
+    # Another row order must not change which cases are paired.
+    predictions.save_predictions(run_folder, "bad", "age", table.iloc[::-1], bad[::-1])
+    difference = scoring.compare_models(run_folder, "good", "bad", "age", "test")
+    test = table["split"] == "test"
+    errors = [(months - table["age_months"]).abs()[test] for months in (good, bad)]
+    assert difference["value"] == pytest.approx((errors[0] - errors[1]).mean())
+    assert difference["upper"] < 0
+
+
+def test_how_often_test_was_looked_at_is_kept(run_folder, table):
+    predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table))
+    scoring.case_errors(run_folder, "cnn", "age", "calibration")
+    for noise in (5, 5, 20):
+        predictions.save_predictions(run_folder, "cnn", "age", table, noisy(table, noise))
+        scoring.evaluate(run_folder, "cnn", "age")
+    seen = scoring.tables_scored_on_test(run_folder)
+    assert seen[["model", "task"]].to_numpy().tolist() == [["cnn", "age"]] * 2

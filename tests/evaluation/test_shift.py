@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nbhelpers.evaluation import external
 
@@ -23,23 +21,17 @@ def train():
     return external.statistics(pictures(1500))
 
 
-def test_pictures_like_those_of_training_are_hardly_ever_outside(train):
-    assert external.outside(train, train).mean() == pytest.approx(0.01, abs=0.002)
-    assert external.outside(train, external.statistics(pictures(1000, seed=1))).mean() < 0.025
-
-
 @pytest.mark.parametrize(
     "change",
     [
         lambda shown: 255 - shown,
         lambda shown: shown // 3,
-        lambda shown: np.full_like(shown, 0),
         lambda shown: np.random.default_rng(0).integers(0, 256, shown.shape).astype(np.uint8),
-        lambda shown: np.clip(shown.astype(int) * 3, 0, 255).astype(np.uint8),
     ],
-    ids=["inverted", "dark", "empty", "noise", "overexposed"],
+    ids=["inverted", "dark", "noise"],
 )
-def test_other_pictures_are_outside(train, change):
+def test_other_pictures_are_outside_and_those_like_training_hardly_ever(train, change):
+    assert external.outside(train, external.statistics(pictures(1000, seed=1))).mean() < 0.025
     assert external.outside(train, external.statistics(change(pictures(50, seed=2)))).mean() > 0.9
 
 
@@ -49,37 +41,19 @@ def test_statistics_are_what_they_say():
     shown[2, :4] = 100
     table = external.statistics(shown)
     assert table["brightness"].tolist() == [0, 255, 50]
-    assert table["contrast"].tolist() == [0, 0, 50]
     assert table["black"].tolist() == [1, 0, 0.5]
-    assert table["white"].tolist() == [0, 1, 0]
-    assert table["sharpness"][0] == 0 < table["sharpness"][2]
-    assert external.statistics(shown, np.array([1])).equals(table.iloc[[1]].reset_index(drop=True))
-
-
-def test_the_table_names_what_differs(train):
-    brighter = np.clip(pictures(200, seed=3).astype(int) + 60, 0, 255).astype(np.uint8)
-    table = external.compare(train, external.statistics(brighter))
-    assert table["difference, SD"].idxmax() == "brightness"
-    assert table.loc["brightness", "out of range, %"] > 90
-    same = external.compare(train, train)
-    assert (same["difference, SD"] == 0).all() and (same["out of range, %"] < 1.2).all()
-
-
-def test_pictures_that_are_all_alike_are_no_error():
-    flat = external.statistics(np.full((20, 8, 8), 7, np.uint8))
-    assert not external.outside(flat, flat).any()
-    assert np.isfinite(external.compare(flat, flat)["difference, SD"]).all()
+    brighter = external.compare(table, table.assign(brightness=table["brightness"] + 60))
+    assert brighter["difference, SD"].idxmax() == "brightness"
 
 
 def test_the_sample_is_of_train_alone(monkeypatch):
     table = pd.DataFrame({"split": ["train", "test"] * 50})
-    assert (external.training_sample(table) == np.arange(0, 100, 2)).all()
     monkeypatch.setattr(external, "TRAINING_SAMPLE", 10)
     drawn = external.training_sample(table)
-    assert len(drawn) == 10 and (drawn % 2 == 0).all() and (np.diff(drawn) > 0).all()
+    assert len(drawn) == 10 and (drawn % 2 == 0).all()
 
 
-@given(st.floats(0.5, 2), st.floats(-20, 20))
+@pytest.mark.parametrize(("slope", "offset"), [(0.5, 20.0), (1.0, 0.0), (2.0, -20.0)])
 def test_calibration_finds_slope_and_shift(slope, offset):
     predicted = np.random.default_rng(0).uniform(20, 200, 400)
     noise = np.random.default_rng(1).normal(0, 5, 400)
@@ -89,8 +63,3 @@ def test_calibration_finds_slope_and_shift(slope, offset):
     assert told.loc["slope", "value"] == pytest.approx(np.polyfit(predicted, truth, 1)[0])
     assert told.loc["signed_error", "value"] == pytest.approx((predicted - truth).mean())
     assert (told["n"] == 400).all()
-
-
-def test_the_slope_of_equal_predictions_is_not_defined():
-    told = external.calibration(np.arange(20.0), np.full(20, 5.0)).set_index("metric")
-    assert np.isnan(told.loc["slope", "value"])

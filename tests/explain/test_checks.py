@@ -44,38 +44,11 @@ def test_the_right_map_beats_the_controls_and_the_wrong_one_does_not(given):
     assert (gains["value"] < 0).all()
 
 
-def test_the_curves_are_means_over_the_pictures_at_every_step(given):
-    points, _ = checks.compare_maps(corner, *given, {"right": of_corner()})
-    deletion = points[points["kind"] == "deletion"]
-    assert deletion["share"].tolist()[:3] == [0, 0.1, 0.2] and (deletion["n"] == N).all()
-    told = checks.curves(corner, *given, of_corner(), "deletion")
-    np.testing.assert_allclose(deletion["value"], told.mean(axis=0))
-
-
 def test_deletion_begins_at_the_picture_and_insertion_ends_there(given):
-    before = given[0].copy()
     deletion = checks.curves(corner, *given, of_corner(), "deletion")
     insertion = checks.curves(corner, *given, of_corner(), "insertion")
     assert (deletion[:, 0] == 0).all() and (deletion[:, 1] > 50).all()
     assert (insertion[:, -1] == 0).all() and (insertion[:, 0] > 50).all()
-    np.testing.assert_array_equal(given[0], before)
-
-
-def test_a_map_that_moves_the_score_more_at_every_step_gains():
-    """However far it moves it: a higher peak on the way is no fault in deletion."""
-    mine, control = np.array([[0, 50, 35.0]]), np.array([[0, 25, 35.0]])
-    assert checks.gains(mine, control, "deletion") == pytest.approx(25 / 60)
-    assert checks.gains(mine, control, "insertion") == pytest.approx(-25 / 60)
-    assert checks.gains(control, control, "deletion") == 0
-
-
-def test_a_score_that_never_moves_tells_nothing(given):
-    def still(images, sex):
-        return np.zeros(len(images))
-
-    maps = {"right": of_corner()} | checks.controls(N, SIDE)
-    _, gains = checks.compare_maps(still, *given, maps)
-    assert (gains["n"] == 0).all() and gains["value"].isna().all()
 
 
 def test_the_finest_map_that_is_as_good_as_the_best_is_chosen():
@@ -83,8 +56,6 @@ def test_the_finest_map_that_is_as_good_as_the_best_is_chosen():
     table = table.assign(lower=table["value"] - 0.1, upper=table["value"] + 0.1)
     assert checks.best_cells(table) == 24
     assert checks.best_cells(table.assign(upper=table["value"])) == 12
-    assert checks.best_cells(table.assign(upper=1.0)) == 48
-    assert checks.best_cells(table.assign(value=np.nan, upper=np.nan)) == 0
 
 
 def test_only_the_square_that_matters_is_marked(given):
@@ -95,40 +66,6 @@ def test_only_the_square_that_matters_is_marked(given):
     assert (maps[:, 1, 5] > 100).all()
     maps[:, 1, 5] = 0
     assert (maps == 0).all()
-
-
-def test_a_size_that_the_grid_does_not_divide_is_covered_whole(given):
-    shown = given[0][:, :30, :27]
-    seen = np.zeros(shown.shape[1:], int)
-
-    def count(images, sex):
-        nonlocal seen
-        seen = seen + (images != shown).any(axis=0)
-        return np.zeros(len(images))
-
-    checks.occlusion_maps(count, shown, given[1], cells=4)
-    assert (seen >= 1).all() and seen.max() == 1
-
-
-def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are():
-    rng = np.random.default_rng(1)
-    shown = rng.integers(0, 256, (70, SIDE, SIDE)).astype(np.uint8)
-    sex = rng.choice([0.0, 1.0], 70)
-    made = networks.custom_cnn(SIDE, CARD, widths=(4, 8), dense_units=8)
-    said = saved.predict(made, shown, sex, flip=False)
-    np.testing.assert_allclose(checks.network_score(made)(shown, sex), said, rtol=1e-4)
-    stager = networks.custom_cnn(SIDE, CARD, task="stage", widths=(4, 8), dense_units=8)
-    stage = np.arange(70) % 5
-    said = saved.predict(stager, shown, sex, flip=False)[np.arange(70), stage]
-    np.testing.assert_allclose(checks.network_score(stager, stage)(shown, sex), said, rtol=1e-4)
-
-
-def test_a_map_on_the_grid_keeps_its_mean():
-    maps = np.random.default_rng(0).random((3, SIDE, SIDE)).astype(np.float32)
-    grid = checks.on_grid(maps)
-    assert grid.shape == (3, 8, 8)
-    np.testing.assert_allclose(grid.mean(axis=(1, 2)), maps.mean(axis=(1, 2)), rtol=1e-5)
-    assert checks.to_pictures(grid, SIDE).shape == maps.shape
 
 
 def network(task="age", **options):
@@ -144,8 +81,6 @@ def test_measures_are_those_of_the_network_after_reload_too(given, tmp_path, tas
     assert dict(zip(tried["cells"], tried["side"], strict=True)) == grad_cam.sides(made)
     cells = checks.best_cells(tried)
     told = checks.measure(made, *given, "hires_cam", cells)
-    assert list(told.table.columns) == checks.COLUMNS and (told.table["n"] == N).all()
-    assert (told.table["lower"] <= told.table["value"]).all()
     table = told.table.set_index("measure")
     random = told.sanity.iloc[-1]
     assert random["random_share"] == 1
@@ -156,22 +91,20 @@ def test_measures_are_those_of_the_network_after_reload_too(given, tmp_path, tas
     np.testing.assert_allclose(told.covered, checks.occlusion_maps(score, *given), atol=1e-4)
 
 
-def test_the_named_stage_is_the_likeliest(given):
-    made = network("stage")
-    said = saved.predict(made, *given, flip=False)
-    np.testing.assert_array_equal(checks.named_stage(made, *given), said.argmax(axis=1))
-    assert checks.named_stage(network(), *given) is None
+@pytest.mark.parametrize("task", ["age", "stage"])
+def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are(given, task):
+    made = network(task)
+    said, named = saved.predict(made, *given, flip=False), checks.named_stage(made, *given)
+    if task == "stage":
+        np.testing.assert_array_equal(named, said.argmax(axis=1))
+        said = said[np.arange(N), named]
+    np.testing.assert_allclose(checks.network_score(made, named)(*given), said, rtol=1e-4)
 
 
 def test_a_control_learns_from_shuffled_ages_and_leaves_the_network_alone(given):
     made = network()
     before = made.get_weights()
-    shown, sex = given
-    months = np.linspace(20, 200, N)
-    other = checks.trained_on_shuffled(made, shown, sex, months, epochs=2)
-    again = checks.trained_on_shuffled(made, shown, sex, months, epochs=2)
+    other = checks.trained_on_shuffled(made, *given, np.linspace(20, 200, N), epochs=1)
     for mine, then in zip(made.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, then)
     assert any((one != two).any() for one, two in zip(other.get_weights(), before, strict=True))
-    for one, two in zip(other.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)

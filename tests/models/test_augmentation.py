@@ -8,16 +8,7 @@ import pytest
 from nbhelpers.models import networks
 
 SIDE = 65  # odd: the middle is a pixel
-MIDDLE = SIDE // 2
 MIRROR, ANGLE, SCALE, ACROSS, DOWN, GAMMA, CONTRAST, BRIGHTNESS = range(8)
-
-
-def change(pictures, **columns):
-    """Pictures changed by draws that are zero but for the named columns."""
-    draws = np.zeros((len(pictures), networks.DRAWS), np.float32)
-    for name, value in columns.items():
-        draws[:, globals()[name.upper()]] = value
-    return keras.ops.convert_to_numpy(networks.change(pictures, draws))
 
 
 def changed_in_training(layer, pictures):
@@ -33,21 +24,6 @@ def smooth(n=4, seed=0, height=SIDE, width=SIDE):
     signal[:, :8] = signal[:, -8:] = 0
     signal[:, :, :8] = signal[:, :, -8:] = 0
     return np.stack([cv2.GaussianBlur(s, (0, 0), 2) for s in signal])[..., None] * 2 - 1
-
-
-def dot(x: float, y: float):
-    """A picture with a bright blurred dot in it: column x, row y, from the upper left."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    light = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 2.0**2))
-    return (light[None, ..., None] * 2 - 1).astype(np.float32)
-
-
-def where_the_dot_is(pictures):
-    """Column and row of the centre of light of the first picture."""
-    light = (pictures[0, ..., 0] + 1) / 2
-    light = np.where(light > 0.05, light, 0)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
 
 
 def reference(picture, draws):
@@ -83,66 +59,6 @@ def test_it_is_what_numpy_makes_of_the_same_draws(height, width):
     got = keras.ops.convert_to_numpy(networks.change(pictures, draws))
     expected = np.stack([reference(p[..., 0], d) for p, d in zip(pictures, draws, strict=True)])
     np.testing.assert_allclose(got[..., 0], expected, rtol=0, atol=1e-4)
-
-
-def test_zero_draws_change_nothing():
-    pictures = smooth()
-    np.testing.assert_allclose(change(pictures), pictures, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("draw", [-1.0, -0.001])
-def test_a_negative_first_draw_mirrors(draw):
-    pictures = smooth()
-    np.testing.assert_allclose(
-        change(pictures, mirror=draw), pictures[:, :, ::-1], rtol=0, atol=1e-4
-    )
-    np.testing.assert_allclose(change(pictures, mirror=0.5), pictures, rtol=0, atol=1e-4)
-
-
-def test_a_full_draw_turns_by_seven_degrees_about_the_middle():
-    angle = np.deg2rad(7.0)
-    found = where_the_dot_is(change(dot(MIDDLE + 20, MIDDLE), angle=1.0))
-    expected = [MIDDLE + 20 * np.cos(angle), MIDDLE - 20 * np.sin(angle)]
-    np.testing.assert_allclose(found, expected, atol=0.05)
-    found = where_the_dot_is(change(dot(MIDDLE, MIDDLE + 20), angle=-0.5))
-    half = angle / 2
-    expected = [MIDDLE - 20 * np.sin(half), MIDDLE + 20 * np.cos(half)]
-    np.testing.assert_allclose(found, expected, atol=0.05)
-    in_the_middle = where_the_dot_is(change(dot(MIDDLE, MIDDLE), angle=1.0, scale=1.0))
-    np.testing.assert_allclose(in_the_middle, [MIDDLE, MIDDLE], atol=0.02)
-
-
-@pytest.mark.parametrize("draw", [1.0, -1.0])
-def test_a_full_draw_scales_by_five_percent(draw):
-    found = where_the_dot_is(change(dot(MIDDLE + 20, MIDDLE - 10), scale=draw))
-    factor = 1 + 0.05 * draw
-    np.testing.assert_allclose(found, [MIDDLE + 20 * factor, MIDDLE - 10 * factor], atol=0.05)
-
-
-def test_a_full_draw_shifts_by_three_percent_of_the_side():
-    found = where_the_dot_is(change(dot(30, 40), across=1.0))
-    np.testing.assert_allclose(found, [30 - 0.03 * SIDE, 40], atol=0.05)
-    found = where_the_dot_is(change(dot(30, 40), down=-1.0))
-    np.testing.assert_allclose(found, [30, 40 + 0.03 * SIDE], atol=0.05)
-
-
-def test_what_comes_from_outside_the_picture_has_no_signal():
-    white = np.ones((1, SIDE, SIDE, 1), np.float32)
-    shifted = change(white, across=1.0)[0, ..., 0]
-    np.testing.assert_allclose(shifted[:, -1], -1, atol=1e-4)
-    np.testing.assert_allclose(shifted[:, : SIDE - 3], 1, atol=1e-4)
-
-
-def test_grey_levels_change_as_the_amounts_say():
-    pictures = smooth()
-    signal = (pictures + 1) / 2
-    brighter = (change(pictures, brightness=1.0) + 1) / 2
-    np.testing.assert_allclose(brighter, np.clip(signal + 0.1, 0, 1), atol=1e-4)
-    mean = signal.mean(axis=(1, 2, 3), keepdims=True)
-    flatter = (change(pictures, contrast=-1.0) + 1) / 2
-    np.testing.assert_allclose(flatter, (signal - mean) * 0.9 + mean, atol=1e-4)
-    darker = (change(pictures, gamma=1.0) + 1) / 2
-    np.testing.assert_allclose(darker, signal ** np.exp(0.1), atol=1e-4)
 
 
 def test_values_stay_in_range():

@@ -1,5 +1,7 @@
 """What networks are trained on: labelled cases of the right split; folds see not themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,7 +41,7 @@ def test_only_labelled_train_and_tuning_cases_are_trained_on(table):
     splits = table["split"].to_numpy()
     assert set(splits[got.train]) == {"train"} and set(splits[got.tuning]) == {"tuning"}
     assert 3 not in got.train and len(got.train) == 39
-    fed = batches.training_batches(got, 8, 0)(0)
+    fed = batches.training_batches(got, 8, 0)
     seen = np.concatenate([fed[number][1][:, 0] for number in range(len(fed))])
     assert set(seen) == set(table["age_months"].to_numpy()[got.train])
 
@@ -48,7 +50,7 @@ def test_labels_outside_train_and_tuning_change_nothing_that_is_fed(table):
     before = material(table)
     table.loc[table["split"].isin(["calibration", "test"]), "age_months"] = 7.0
     after = material(table)
-    for feed in (lambda m: batches.training_batches(m, 8, 1)(2), batches.tuning_batches):
+    for feed in (lambda m: batches.training_batches(m, 8, 1), batches.tuning_batches):
         for one, other in zip(feed(before), feed(after), strict=True):
             np.testing.assert_array_equal(one[1], other[1])
 
@@ -72,11 +74,26 @@ def test_no_member_sees_its_own_fold_and_together_they_see_all(table):
         np.testing.assert_array_equal(member.tuning, got.tuning)
 
 
-def test_out_of_fold_takes_the_member_that_did_not_see_the_case(table):
-    predicted = [np.full(N, float(10 * fold)) for fold in range(5)]
-    together = batches.out_of_fold(table, predicted)
+def test_out_of_fold_takes_the_members_that_did_not_see_the_case(table):
+    table.loc[40:, "split"] = "test"
+    members = batches.fold_materials(table, material(table))
+    unseen = [np.setdiff1d(np.arange(N), member.train) for member in members]
+    predicted = [np.full(len(rows), float(10 * fold)) for fold, rows in enumerate(unseen)]
+    rows, together = batches.out_of_fold(unseen, predicted)
+    np.testing.assert_array_equal(rows, np.arange(N))
     np.testing.assert_array_equal(together[:40], [10 * (number % 5) for number in range(40)])
     np.testing.assert_array_equal(together[40:], 20)
+    rows, alone = batches.out_of_fold(unseen[:1], predicted[:1])
+    np.testing.assert_array_equal(rows, unseen[0])
+    np.testing.assert_array_equal(alone, predicted[0])
+
+
+def test_several_devices_get_even_shares(table, monkeypatch):
+    monkeypatch.setattr(batches.devices, "sharing_devices", lambda: 3)
+    got = replace(material(table), tuning=np.arange(40, 60))
+    fed, tuned = batches.training_batches(got, 16, 0), batches.tuning_batches(got)
+    assert [len(fed[number][1]) for number in range(len(fed))] == [15, 15]  # of 40
+    assert [len(tuned[number][1]) for number in range(len(tuned))] == [18]  # of 20
 
 
 def test_a_share_of_train_is_a_part_of_it_fixed_by_the_seed(table):

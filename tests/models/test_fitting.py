@@ -29,7 +29,7 @@ def build() -> keras.Model:
 
 def fit(material, folder, frozen: bool, pretrained: bool):
     state = folder / "models" / ".m.age.training.npz"
-    return training.fit_transfer(
+    return training.fit_network(
         build, "age", material, SCHEDULE, state, frozen=frozen, pretrained=pretrained
     )
 
@@ -62,36 +62,41 @@ def test_fine_tuning_trains_the_head_first_and_then_everything(material, tmp_pat
     assert all(changed(network).values())
     assert len(history) == SCHEDULE.epochs
     state = tmp_path / "models" / ".m.age.training.npz"
-    assert training.head_state(state).exists() and list((tmp_path / "features").glob("*.npy"))
+    assert training.head_state(state).exists()
     training.forget(state)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_random_weights_are_trained_from_the_first_step(material, tmp_path):
+def test_random_weights_are_trained_from_the_first_step(material, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_fit_head", lambda *arguments: pytest.fail("head first"))
     fit(material, tmp_path, frozen=False, pretrained=False)
-    assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("writes", [1, 4, training.HEAD_EPOCHS + 2])
+@pytest.fixture(scope="module")
+def whole(material, tmp_path_factory):
+    """Network and history of an unbroken fine-tuning."""
+    return fit(material, tmp_path_factory.mktemp("whole"), frozen=False, pretrained=True)
+
+
+@pytest.mark.parametrize("writes", [4, training.HEAD_EPOCHS + 2])
 def test_stopped_in_either_phase_it_ends_where_an_unbroken_run_ends(
-    material, tmp_path, monkeypatch, writes
+    material, whole, tmp_path, monkeypatch, writes
 ):
     """`writes` is how many epochs, of both phases, are kept before it is stopped."""
-    whole, history = fit(material, tmp_path / "whole", frozen=False, pretrained=True)
-    keep, count = training.keep, []
+    network, history = whole
+    keep, count = training.Progress.keep, []
 
-    def keep_some(*arguments):
-        keep(*arguments)
-        count.append(1)
+    def keep_some(progress):
+        keep(progress)
+        count.extend(progress.history[-1:])
         if len(count) == writes:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "keep", keep_some)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Progress, "keep", keep_some)
         fit(material, tmp_path / "stopped", frozen=False, pretrained=True)
-    monkeypatch.setattr(training, "keep", keep)
     again, resumed = fit(material, tmp_path / "stopped", frozen=False, pretrained=True)
     columns = ["epoch", "train_loss", "tuning_loss"]
     np.testing.assert_array_equal(resumed[columns], history[columns])
-    for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
+    for one, other in zip(again.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

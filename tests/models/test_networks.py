@@ -92,14 +92,6 @@ def test_months_are_scaled_by_the_ages_of_the_card():
     np.testing.assert_allclose(ask(model, 1.0), 85.0, rtol=1e-6)
 
 
-def test_stages_are_the_softmax_of_the_logits():
-    model = network("stage")
-    logits = ask(part(model, "logits"), 0.0)
-    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(ask(model, 0.0), expected, rtol=1e-5)
-    assert logits.shape == (N, networks.N_STAGES)
-
-
 def test_a_head_that_standardises_learns_from_features_that_hardly_differ():
     """As those of random weights: SD 0.015 around 0.2."""
     rng = np.random.default_rng(0)
@@ -116,14 +108,6 @@ def test_a_head_that_standardises_learns_from_features_that_hardly_differ():
         head.fit(given, months, batch_size=64, epochs=15, verbose=0)
         losses[standardise] = head.evaluate(given, months, verbose=0)
     assert losses[True] < 0.5 * losses[False]
-
-
-def test_dropout_and_augmentation_work_in_training_only():
-    model = network(dropout=0.5)
-    np.testing.assert_array_equal(ask(model, 0.0), ask(model, 0.0))
-    first, second = (ask(part(model, "augmentation"), 0.0, training=True) for _ in range(2))
-    assert np.abs(first - second).max() > 0.1
-    assert model.get_layer("dropout").rate == 0.5
 
 
 def test_the_same_seed_gives_the_same_network():

@@ -50,15 +50,14 @@ def network(name="cnn.age", seed=0, card=CARD):
     return networks.custom_cnn(SIDE, card, task=task, widths=(4, 8), dense_units=16, seed=seed)
 
 
-def trained(name, given, folder):
+def trained(name, given):
     """A network after an epoch, as a notebook leaves it: compiled, with moved statistics."""
     model = network(name)
     rng = np.random.default_rng(3)
     target = rng.integers(0, 5, N) if name.endswith("stage") else rng.uniform(1, 228, N)
     fed = batches.Batches(given["pictures"], np.arange(64), given["sex"], target, 32)
     schedule = training.Schedule(epochs=1, batch_size=32, learning_rate=1e-3)
-    state = folder / f"{name}.npz"
-    training.fit(model, name.split(".")[1], lambda epoch: fed, fed, schedule, state, "k")
+    training.fit(model, name.split(".")[1], fed, fed, schedule)
     return model
 
 
@@ -78,7 +77,7 @@ def saved(given, tmp_path_factory):
     np.savez(folder / "given.npz", **given)
     before = {}
     for name in MODELS:
-        model = trained(name, given, folder)
+        model = trained(name, given)
         before[name] = models_saved.predict(model, given["pictures"], given["sex"])
         models_saved.save(model, folder / f"{name}.keras")
     return folder, before
@@ -114,7 +113,7 @@ def test_flipping_averages_a_radiograph_and_its_mirror_image(given):
 def test_the_file_holds_no_optimiser_and_its_name_is_whole_or_not_there(
     given, tmp_path, monkeypatch
 ):
-    model = trained("cnn.age", given, tmp_path)
+    model = trained("cnn.age", given)
     path = tmp_path / "models" / "cnn.age.keras"
     models_saved.save(model, path)
     with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
@@ -156,7 +155,7 @@ def test_an_ensemble_knows_its_members(given, tmp_path):
     np.testing.assert_allclose(mean, (each[0] + each[1]) / 2)
 
     weighted = ensembles.Combination(
-        "linear", "age", ("cnn", "fold1"), ((0.3, 0.5),), (7.0,), (4.0,), 0.25
+        "linear", "age", ("cnn", "fold1"), [[0.3, 0.5]], [7.0], [4.0], 0.25
     )
     models_saved.save_ensemble(tmp_path, "of_ensembles", weighted)
     said = models_saved.predict_saved(tmp_path, "of_ensembles", "age", pictures, sex)
@@ -180,14 +179,6 @@ def test_members_that_want_other_pictures_are_refused(tmp_path):
     with pytest.raises(InputError, match="other wants pictures of preparation another, fold0 of"):
         combination = ensembles.equal("age", (first, "other"), 0.5)
         models_saved.save_ensemble(tmp_path, "both", combination)
-
-
-def test_an_ensemble_that_was_tampered_with_is_refused(given, tmp_path):
-    members = save_members(tmp_path)
-    path = models_saved.save_ensemble(tmp_path, "cnn", ensembles.equal("age", members, 0.5))
-    path.write_text(path.read_text().replace("0.5", '"half"'))
-    with pytest.raises(InputError, match=r"cnn\.age\.json is no ensemble"):
-        models_saved.predict_saved(tmp_path, "cnn", "age", given["pictures"][:2], np.ones(2))
 
 
 def test_saved_networks_are_those_with_predictions(tmp_path):

@@ -20,12 +20,12 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(backbones.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     monkeypatch.setattr(workspace, "KAGGLE_INPUT", tmp_path / "kaggle")
-    monkeypatch.setattr(backbones, "constructor", no_download)
+    monkeypatch.setattr(backbones.Backbone, "build", no_download)
     return tmp_path
 
 
-def no_download(backbone):
-    pytest.fail(f"a download of {backbone} was tried")
+def no_download(row, **options):
+    pytest.fail(f"a download of {row.name} was tried")
 
 
 def put(path: Path) -> Path:
@@ -35,15 +35,11 @@ def put(path: Path) -> Path:
 
 
 def no_network(seen):
-    def build(**options):
+    def build(row, **options):
         seen.append((options, socket.getdefaulttimeout()))
         raise Exception("URL fetch failure on https://x: None -- Name or service not known")
 
-    return lambda backbone: build
-
-
-def test_none_is_no_file():
-    assert backbones.find_weights("VGG16", "none") is None
+    return build
 
 
 def test_a_path_is_taken_and_a_wrong_one_named(tmp_path):
@@ -73,25 +69,20 @@ def test_imagenet_is_found_in_the_cache_and_on_kaggle(folders, weights, place):
     assert backbones.find_weights("VGG16", weights) == expected
 
 
-def test_the_cache_comes_before_kaggle(folders):
-    put(folders / "kaggle" / "vgg" / VGG_FILE)
-    expected = put(folders / "keras" / "models" / VGG_FILE)
-    assert backbones.find_weights("VGG16", "imagenet") == expected
-
-
 def test_imagenet_if_found_downloads_nothing():
     assert backbones.find_weights("VGG16", "imagenet if found") is None
+    assert backbones.find_weights("VGG16", "none") is None
 
 
 def test_imagenet_is_downloaded_where_it_is_not_found(folders, monkeypatch, capsys):
     asked = []
 
-    def build(**options):
+    def build(row, **options):
         asked.append(options)
         print("1/9 [....]")
         put(folders / "keras" / "models" / VGG_FILE)
 
-    monkeypatch.setattr(backbones, "constructor", lambda backbone: build)
+    monkeypatch.setattr(backbones.Backbone, "build", build)
     found = backbones.find_weights("VGG16", "imagenet")
     assert found == folders / "keras" / "models" / VGG_FILE
     assert asked[0]["weights"] == "imagenet"
@@ -101,7 +92,7 @@ def test_imagenet_is_downloaded_where_it_is_not_found(folders, monkeypatch, caps
 
 def test_with_no_way_to_get_them_one_error_says_how(folders, monkeypatch):
     seen = []
-    monkeypatch.setattr(backbones, "constructor", no_network(seen))
+    monkeypatch.setattr(backbones.Backbone, "build", no_network(seen))
     with pytest.raises(InputError) as raised:
         backbones.find_weights("VGG16", "imagenet")
     message = str(raised.value)
@@ -152,10 +143,11 @@ def asked_of_keras(backbone: str, monkeypatch) -> str:
         raise AskedError
 
     monkeypatch.undo()
-    build = backbones.constructor(backbone)
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
     with pytest.raises(AskedError):
-        build(weights="imagenet", include_top=False, input_shape=(224, 224, 3))
+        backbones.find(backbone).build(
+            weights="imagenet", include_top=False, input_shape=(224, 224, 3)
+        )
     return asked[0]
 
 
@@ -169,7 +161,7 @@ LARGE += ["InceptionV3", "InceptionResNetV2", "Xception", "ResNet50", "ResNet101
     "backbone", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
 )
 def test_the_file_is_the_one_that_keras_asks_for(backbone, monkeypatch):
-    assert asked_of_keras(backbone, monkeypatch) == backbones.WEIGHT_FILES[backbone]
+    assert asked_of_keras(backbone, monkeypatch) == backbones.find(backbone).weight_file
 
 
 def test_the_names_are_those_of_keras():
@@ -179,6 +171,8 @@ def test_the_names_are_those_of_keras():
         for name, thing in inspect.getmembers(keras.applications, inspect.isfunction)
         if name.startswith((*kinds, "MobileNet"))
     }
-    narrow = {name for name in backbones.WEIGHT_FILES if name.startswith("MobileNet0")}
-    assert set(backbones.WEIGHT_FILES) - narrow == of_keras
-    assert len(set(backbones.WEIGHT_FILES.values())) == len(backbones.WEIGHT_FILES)
+    narrow = {name for name in backbones.BACKBONES if name.startswith("MobileNet0")}
+    assert set(backbones.BACKBONES) - narrow == of_keras
+    assert len({row.weight_file for row in backbones.BACKBONES.values()}) == len(
+        backbones.BACKBONES
+    )

@@ -4,8 +4,11 @@
 `python tests/two_devices.py told.json`.
 """
 
+import contextlib
+import functools
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
@@ -13,13 +16,16 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from nbhelpers.models import devices, networks
-from nbhelpers.models.batches import Batches, whole_batches
+from nbhelpers.models import devices, networks, training
+from nbhelpers.models.batches import Batches, Material
 
 SIZE, BATCH = 16, 16
-TRAINED, TUNED = 77, 13  # the last batch of training and the only one of tuning fall short
+TRAINED, TUNED = 77, 13  # the last batch of training and a case of tuning are left out
 WHOLE = 4 * BATCH  # each shape of a batch is compiled anew, which takes most of the time here
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5, "view": "hand"}
+
+
+devices.several_devices = functools.partial(devices.several_devices, "cpu")
 
 
 def radiographs():
@@ -36,11 +42,14 @@ PICTURES, SEX, MONTHS = radiographs()
 
 
 def training_batches(epoch, trained):
-    return Batches(PICTURES, np.arange(trained), SEX, MONTHS, BATCH, order=(3, epoch))
+    rows = np.arange(trained)
+    batches = Batches(PICTURES, rows, SEX, MONTHS, BATCH, seed=3, drop_short=True)
+    batches.begin(epoch)
+    return batches
 
 
 def tuning_batches(target=MONTHS):
-    return Batches(PICTURES, np.arange(TRAINED, TRAINED + TUNED), SEX, target, BATCH)
+    return Batches(PICTURES, np.arange(TRAINED, TRAINED + TUNED - 1), SEX, target, BATCH)
 
 
 def plain_network(frozen):
@@ -61,7 +70,7 @@ def whole_network():
     """The custom CNN with augmentation, dropout and BatchNorm."""
     keras.utils.set_random_seed(0)
     sizes = {"widths": (4, 8), "convolutions_per_block": 1, "dense_units": 16, "dropout": 0.2}
-    return compiled(networks.custom_cnn(SIZE, CARD, task="age", seed=0, **sizes))
+    return networks.custom_cnn(SIZE, CARD, task="age", seed=0, **sizes)
 
 
 def compiled(network):
@@ -76,25 +85,13 @@ def train(network, epochs, trained=WHOLE):
     """Training and tuning loss of each epoch."""
     losses = []
     for epoch in epochs:
-        batches = whole_batches(training_batches(epoch, trained), training=True)
-        fitted = network.fit(batches, verbose=0, shuffle=False)
+        fitted = network.fit(training_batches(epoch, trained), verbose=0, shuffle=False)
         losses.append((fitted.history["loss"][0], tune(network)))
     return losses
 
 
 def tune(network):
-    return float(network.evaluate(whole_batches(tuning_batches(), training=False), verbose=0))
-
-
-def state(network):
-    variables = [*network.variables, *network.optimizer.variables]
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
-
-
-def restore(network, values):
-    variables = [*network.variables, *network.optimizer.variables]
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    return float(network.evaluate(tuning_batches(), verbose=0))
 
 
 def farthest(one, other):
@@ -103,7 +100,7 @@ def farthest(one, other):
 
 def compare(frozen, trained, epochs):
     """The same network on two devices and on one, BatchNorm's moving statistics compared too."""
-    with devices.several_devices("cpu") as shares:
+    with devices.several_devices() as shares:
         on_two = plain_network(frozen)
         before = on_two.get_weights()
         losses_two = train(on_two, range(epochs), trained)
@@ -120,36 +117,41 @@ def compare(frozen, trained, epochs):
 
 
 def everything_on():
-    """All that is random switched on; the state after two of four epochs is gone on from."""
-    with devices.several_devices("cpu"):
-        on_two = whole_network()
-        losses_two = train(on_two, range(2))
-        kept = state(on_two)
-        losses_two += train(on_two, range(2, 4))
-        end = state(on_two)
-        restore(on_two, kept)
-        train(on_two, range(2, 4))
-        end_again = state(on_two)
-    outside = on_two.predict(tuning_batches(None), verbose=0)
-    twin = devices.float32_twin(whole_network, on_two)
-    on_one = whole_network()
-    losses_one = train(on_one, range(4))
-    restore(on_one, kept)
+    """All that is random switched on, as the notebooks train; stopped half-way and gone on with."""
+    rows = np.arange(TRAINED), np.arange(TRAINED, TRAINED + TUNED)
+    material = Material(PICTURES, SEX, MONTHS, *rows)
+    schedule = training.Schedule(4, BATCH, 2e-3, averaging=0.5)
+
+    def fit(name):
+        return training.fit_network(whole_network, "age", material, schedule, Path(name))
+
+    with tempfile.TemporaryDirectory() as folder:
+        network, history = fit(f"{folder}/whole.npz")
+        keep = training.Progress.keep
+
+        def keep_and_stop(progress):
+            keep(progress)
+            if len(progress.history) == 2:
+                raise KeyboardInterrupt
+
+        training.Progress.keep = keep_and_stop
+        with contextlib.suppress(KeyboardInterrupt):
+            fit(f"{folder}/stopped.npz")
+        training.Progress.keep = keep
+        again, resumed = fit(f"{folder}/stopped.npz")
+    judged = again.predict(tuning_batches(None), verbose=0)[:, 0] - MONTHS[TRAINED:-1]
     return {
-        "losses_on_two": losses_two,
-        "losses_on_one": losses_one,
-        "gone_on_apart": farthest(end, end_again),
-        "loss_taken_to_one": tune(on_one),
-        "losses_gone_on_on_one": train(on_one, range(2, 4)),
-        "predictions": len(outside),
-        "twin_apart": farthest([outside], [twin.predict(tuning_batches(None), verbose=0)]),
+        "losses": history[["train_loss", "tuning_loss"]].to_numpy().tolist(),
+        "gone_on_apart": farthest(network.get_weights(), again.get_weights()),
+        "epochs": len(resumed),
+        "tuning_apart": abs(float(np.abs(judged).mean()) - history["tuning_loss"].min()),
     }
 
 
 def float16():
     """A few epochs in mixed float16, as on two T4; then gradients that fail on the second alone."""
     devices.set_precision("mixed_float16")
-    with devices.several_devices("cpu"):
+    with devices.several_devices():
         on_two = plain_network(frozen=False)
         losses = train(on_two, range(3))
         before = [keras.ops.convert_to_numpy(weight) for weight in on_two.trainable_weights]
@@ -173,7 +175,6 @@ if __name__ == "__main__":
     tf.config.set_logical_device_configuration(cpu, virtual)
     found = {
         "frozen": compare(frozen=True, trained=TRAINED, epochs=2),
-        # Fillers of a short batch are seen by BatchNorm: here every batch is whole.
         "synchronised": compare(frozen=False, trained=2 * BATCH, epochs=5),
         "all": everything_on(),
         "float16": float16(),

@@ -1,10 +1,6 @@
 """The folder of synthetic radiographs: layout, labels, determinism, stopped runs."""
 
 import collections
-import signal
-import subprocess
-import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -29,11 +25,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    monkeypatch.setenv("NBHELPERS_CORES", "1")
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small set, drawn in this process."""
+    """A small set."""
     folder = tmp_path_factory.mktemp("phantom") / "set"
-    return dataset.write_radiographs(folder, CASES, size=256, seed=4, workers=1)
+    return dataset.write_radiographs(folder, CASES, size=256, seed=4)
 
 
 def test_the_folder_is_laid_out_as_kaggles(written):
@@ -69,14 +70,15 @@ def test_regions_are_pascal_voc_with_seventeen_boxes_in_the_frame(written):
             assert 0 <= left < right < width and 0 <= top < bottom < height
 
 
-def test_workers_and_number_of_cases_change_no_case(written, tmp_path):
-    parallel = dataset.write_radiographs(tmp_path / "parallel", CASES, 256, 4, workers=3)
-    assert contents(parallel) == contents(written)
-    fewer = contents(dataset.write_radiographs(tmp_path / "fewer", 3, 256, 4, workers=1))
+def test_workers_and_number_of_cases_change_no_case(written, tmp_path, monkeypatch):
+    fewer = contents(dataset.write_radiographs(tmp_path / "fewer", 3, 256, 4))
     pictures = {name: data for name, data in fewer.items() if name.endswith((".png", ".xml"))}
     assert len(pictures) == 6 and pictures.items() <= contents(written).items()
-    other = contents(dataset.write_radiographs(tmp_path / "other", 3, 256, 5, workers=1))
+    other = contents(dataset.write_radiographs(tmp_path / "other", 3, 256, 5))
     assert all(other[name] != data for name, data in pictures.items())
+    monkeypatch.setenv("NBHELPERS_CORES", "2")
+    parallel = dataset.write_radiographs(tmp_path / "parallel", CASES, 256, 4)
+    assert contents(parallel) == contents(written)
 
 
 def test_labels_are_distributed_as_in_the_real_set():
@@ -124,37 +126,12 @@ def test_impossible_settings_are_refused(tmp_path, settings):
     assert not (tmp_path / "set").exists()
 
 
-def test_a_killed_run_is_completed_by_the_next(tmp_path):
-    """Workers end with a killed parent; the next call draws only what is missing."""
-    folder = tmp_path / "set"
-    code = (
-        "import sys; from pathlib import Path; from nbhelpers.phantom import dataset;"
-        "dataset.write_radiographs(Path(sys.argv[1]), 120, 256, 4, workers=2)"
-    )
-    run = subprocess.Popen([sys.executable, "-c", code, str(folder)])
-    deadline = time.monotonic() + 60
-    while len(list((folder / IMAGES).glob("*.png"))) < 20:
-        assert time.monotonic() < deadline and run.poll() is None
-        time.sleep(0.02)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    time.sleep(1.0)
-    kept = {path: path.stat().st_mtime_ns for path in (folder / IMAGES).glob("*.png")}
-    time.sleep(0.5)
-    assert len(list((folder / IMAGES).glob("*.png"))) == len(kept) < 120
-    assert not (folder / "phantom.json").exists()
-    dataset.write_radiographs(folder, 120, 256, 4, workers=2)
-    assert len(list((folder / IMAGES).glob("*.png"))) == 120
-    assert len(list((folder / "regions").glob("*.xml"))) == 120
-    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    assert (folder / "phantom.json").exists()
-
-
-def test_an_interrupted_table_is_completed(written, tmp_path):
-    """Everything but the tables and the last file is there: the result is the same folder."""
-    folder = dataset.write_radiographs(tmp_path / "set", CASES, 256, 4, workers=1)
+def test_what_a_stopped_run_left_is_drawn_again(written, tmp_path):
+    folder = dataset.write_radiographs(tmp_path / "set", CASES, 256, 4)
     for name in ("truth.csv", "boneage-training-dataset.csv", f"{IMAGES}/1003.png"):
         (folder / name).unlink()
-    (folder / "phantom.json").rename(folder / "phantom.unfinished.json")
-    dataset.write_radiographs(folder, CASES, 256, 4, workers=1)
+    (folder / IMAGES / "1004.png").write_bytes(b"half a pic")
+    with pytest.raises(workspace.InputError, match="something else"):
+        dataset.write_radiographs(folder, CASES, 256, 5)
+    dataset.write_radiographs(folder, CASES, 256, 4)
     assert contents(folder) == contents(written)
