@@ -106,8 +106,8 @@ def gains_by_side(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
     axes.axhline(0, color=COLOURS[7], linewidth=1)
     axes.legend(fontsize=8)
     best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tables.items()}
-    told = ", ".join(f"{name} {side}" for name, side in best.items())
-    return figure, f"Cells a side of the feature map whose maps gain most on chance: {told}."
+    each = ", ".join(f"{name} {side}" for name, side in best.items())
+    return figure, f"Cells a side of the feature map whose maps gain most on chance: {each}."
 
 
 def likeness(
@@ -163,8 +163,8 @@ def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
     axes.set_ylim(bottom=0)
     axes.legend()
     early = table[np.isclose(table["share"], 0.2)].set_index("map")["value"]
-    told = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
-    return figure, f"{kind.capitalize()}: how far the score moved when a fifth was {gone}: {told}."
+    each = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
+    return figure, f"{kind.capitalize()}: how far the score moved when a fifth was {gone}: {each}."
 
 
 def ratios(table: pd.DataFrame) -> tuple[Figure, str]:

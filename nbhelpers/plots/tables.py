@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers.evaluation.conformal import TOLD_LEVEL
-from nbhelpers.evaluation.scores import ALL, DERIVED
+from nbhelpers.evaluation.scores import ALL
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,16 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
+HYPERPARAMETERS = {
+    "blocks": "blocks",
+    "first_width": "first channels",
+    "convolutions": "convolutions a block",
+    "dropout": "dropout",
+    "dense_units": "dense units",
+    "sex_units": "sex units",
+    "learning_rate": "learning rate",
+    "weight_decay": "weight decay",
+}
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
@@ -99,8 +109,8 @@ YOUNG_MONTHS = 36  # below which the data have few cases
 
 def model_name(model: str) -> str:
     """What a reader knows a model as; models without an entry in `MODELS` keep their name."""
-    base = model.removesuffix(DERIVED)
-    return MODELS.get(base, base) + model[len(base) :]
+    base, end, of = model.partition(" (")
+    return MODELS.get(base, base) + end + of
 
 
 def number(value: float, metric: str) -> str:
@@ -198,6 +208,7 @@ def by_sex(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
         index=[model_name(model) for model in scores["model"].unique()],
         columns=pd.MultiIndex.from_product([headings, SEXES]),
     )
+    table = table.astype(object)  # a column of which nothing is known holds no text yet
     cases = scores[scores["metric"] == "mae"].drop_duplicates("group").set_index("group")["n"]
     for place in table.columns[~table.columns.isin(cases.index, level=1)]:
         table[place] = TOO_FEW
