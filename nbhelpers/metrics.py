@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 RESAMPLES = 2000
 RESAMPLES_AT_ONCE = 200
@@ -81,6 +80,8 @@ def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
 
     Wilson's (J Am Stat Assoc 1927;22:209-212): a share may be 0 or 1, where resampling sees none.
     """
+    from scipy.stats import binomtest  # it takes a second, and most of what needs scores does not
+
     n, count = len(happened), int(np.sum(happened))
     found = binomtest(count, n).proportion_ci(LEVEL, "wilson")
     return n, count / n, float(found.low), float(found.high)

@@ -225,9 +225,6 @@ def run_notebook(
 
     The finished notebook replaces the one before it in one step.
     """
-    # jsonschema would build the grammar of international addresses when papermill imports it:
-    # more than a second in every run, and no notebook holds one.
-    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError

@@ -10,63 +10,46 @@ from pathlib import Path
 from nbhelpers.batch import pages, scoreboard, status
 from nbhelpers.data import stages
 from nbhelpers.evaluation.scores import DERIVED, best_model, collect, tables_scored_on_test
-from nbhelpers.workspace import InputError, atomic_path
+from nbhelpers.plots.tables import SHOWN, TASKS, model_name
+from nbhelpers.workspace import InputError
 
 CARD = "model_card.html"
 PREPARING = "01_"  # how the names of the runs begin that prepare pictures
 
 
-def write_card(environment, run_folder: Path, index: dict) -> str:
+def write_card(environment, run_folder: Path, folder: dict) -> str:
     """Write the card into a run folder; `environment` is Jinja's, with the templates of `pages`.
 
-    `index` holds what the index shows: `results` (the contents of results files), `profile`, and
-    `data` in words. Returns the name of the file; "" where no model was scored on calibration:
-    there is nothing to describe, and an older card is removed.
+    `folder` is what `scoreboard.read_folder` gives. Returns the name of the file; "" where no model
+    was scored on calibration: there is nothing to describe, and an older card is removed.
     """
     path = run_folder / CARD
-    results = pages.shorten(index["results"], pages.places_of(run_folder))
-    models = [best for task in scoreboard.TASKS if (best := best_of(run_folder, results, task))]
+    models = [best for task in TASKS if (best := best_of(folder, task))]
     if not models:
         path.unlink(missing_ok=True)
         return ""
-    facts = card_facts(run_folder, results, models)
-    said = [index["data"], *(note for of in facts["prepared"] for note in of.get("notes", []))]
-    facts |= {"profile": index["profile"], "data": index["data"], "models": models}
-    facts["synthetic"] = any("synthetic" in text for text in said)
-    with atomic_path(path) as temporary:
-        page = environment.get_template("model_card.html.j2").render(page=facts)
-        temporary.write_text(page, encoding="utf-8")
-    return path.name
-
-
-def card_facts(run_folder: Path, results: list[dict], models: list[dict]) -> dict[str, object]:
-    """What the template shows beside the models."""
-    data = pages.read_optional(run_folder / "data.json")
-    newest = max(results, key=lambda content: content.get("finished", ""))
-    counts = data.get("manifest", {}).get("counts", {}) or newest.get("splits", {})
-    order = [*pages.SPLIT_ORDER, *counts]
+    results = folder["results"].values()
     prepared = [content for content in results if content["run"].startswith(PREPARING)]
-    return {
-        "folder": run_folder.name,
-        "newest": newest.get("finished", ""),
-        "fingerprint": data.get("fingerprint", {}).get("hash", ""),
-        "counts": sorted(counts.items(), key=lambda item: order.index(item[0])),
-        "excluded": len(data.get("excluded", [])),
-        "stages": stage_rows(data),
-        "prepared": [{**content, **link(run_folder, content)} for content in prepared],
+    described = [folder["described"], *(note for content in prepared for note in content["notes"])]
+    facts = {
+        **folder,
+        "models": models,
+        "prepared": [{**content, **link(folder, content)} for content in prepared],
+        "synthetic": any("synthetic" in text for text in described),
         "made_with": made_with(results, models),
+        "stages": stage_rows(folder["data"]),
+        "excluded": len(folder["data"].get("excluded", [])),
         "looks": looks(run_folder),
         "few": scoreboard.FEW,
-        "css": pages.style_sheet(),
-        "disclaimer": pages.DISCLAIMER,
     }
+    return pages.write(path, environment.get_template("model_card.html.j2").render(page=facts)).name
 
 
-def best_of(run_folder: Path, results: list[dict], task: str) -> dict[str, object]:
+def best_of(folder: dict, task: str) -> dict[str, object]:
     """What the card says of the best model of a task; {} where none was scored on calibration."""
-    heading, metrics = scoreboard.TASKS[task]
+    results = list(folder["results"].values())
     scores = collect(results, task)
-    model = best_model(scores, metrics[0])
+    model = best_model(scores, SHOWN[task][0])
     if model is None:
         return {}
     maker = maker_of(results, model, task)
@@ -75,18 +58,18 @@ def best_of(run_folder: Path, results: list[dict], task: str) -> dict[str, objec
     of_task = parameters.get("task", task)
     return {
         "task": task,
-        "heading": heading,
-        "name": model,
-        "months_of": model.removesuffix(DERIVED) if DERIVED in model else "",
-        "maker": link(run_folder, maker),
+        "heading": TASKS[task],
+        "name": model_name(model),
+        "months_of": model_name(model.removesuffix(DERIVED)) if DERIVED in model else "",
+        "maker": link(folder, maker),
         "finished": maker.get("finished", ""),
         "parameters": parameters,
         "members": [
-            {**link(run_folder, maker_of(results, name, of_task)), "name": name}
+            {**link(folder, maker_of(results, name, of_task)), "name": model_name(name)}
             for name in members
             if name
         ],
-        "metrics": [scoreboard.LABELS[metric] for metric in metrics],
+        "columns": scoreboard.headings(SHOWN[task]),
         "scores": scoreboard.score_tables(scores, task, model),
         "coverage": scoreboard.coverage_table(results, task, model),
         "groups": scoreboard.group_tables(results, task, model),
@@ -95,26 +78,23 @@ def best_of(run_folder: Path, results: list[dict], task: str) -> dict[str, objec
 
 def maker_of(results: list[dict], model: str, task: str) -> dict:
     """The results of the run that first scored a model on a task; {} where none did."""
-    for content in results:
-        for score in content.get("scores", []):
-            if (score["model"], score["task"]) == (model, task):
-                return content
-    return {}
+    made = (
+        content
+        for content in results
+        if any((score["model"], score["task"]) == (model, task) for score in content["scores"])
+    )
+    return next(made, {})
 
 
-def link(run_folder: Path, content: dict) -> dict[str, object]:
+def link(folder: dict, content: dict) -> dict[str, object]:
     """A run, its page ("" where there is none), its marks, and if a later attempt is not complete.
 
     `content` is of its results file; {} gives no run.
     """
     run = content.get("run", "")
-    page = status.page_path(run_folder, run)
-    return {
-        "run": run,
-        "page": page.name if run and page.exists() else "",
-        "marks": content.get("marks", []),
-        "open": status.read_state(run_folder, run).get("status", status.DONE) != status.DONE,
-    }
+    state = folder["states"].get(run, {}).get("status", status.DONE)
+    page, marks = folder["pages"].get(run, ""), content.get("marks", [])
+    return {"run": run, "page": page, "marks": marks, "open": state != status.DONE}
 
 
 def made_with(results: list[dict], models: list[dict]) -> dict[str, dict]:
@@ -135,7 +115,7 @@ def stage_rows(data: dict) -> list[tuple[str, float, float]]:
         cuts = stages.parse_cuts(data.get("stage_cuts", ""))
     except InputError:
         return []
-    begins = [(0.0, *cuts[sex]) for sex in ("female", "male")]
+    begins = [(0.0, *cuts[sex]) for sex in stages.SEXES]
     return list(zip(data.get("stage_names", []), *begins, strict=False))
 
 
@@ -145,5 +125,5 @@ def looks(run_folder: Path) -> dict[str, int]:
         tables = tables_scored_on_test(run_folder)
     except ValueError:  # a line that a kill cut off
         return {}
-    names = [f"{one['model']} ({one['task']})" for one in tables.to_dict("records")]
-    return {name: names.count(name) for name in names}
+    names = tables["model"].map(model_name) + " (" + tables["task"] + ")"
+    return names.value_counts(sort=False).to_dict()

@@ -1,10 +1,11 @@
 """Pages: executed notebooks as self-contained HTML that works offline, on a phone and in print.
 
-What a notebook printed, as HTML: log lines quiet and folded, errors with a folded trace.
+What a notebook printed is shown as it is, its log lines quiet and folded, errors with a folded
+trace. Folders of this machine are called by their last name.
 """
 
 import html
-import importlib.resources
+import itertools
 import json
 import re
 import sys
@@ -12,8 +13,14 @@ from functools import cache
 from pathlib import Path
 
 from nbhelpers.batch import profiles, status
+from nbhelpers.data.splits import SPLITS
 from nbhelpers.workspace import atomic_path
 
+# jsonschema would build the grammar of international addresses when nbformat and papermill import
+# it: more than a second in every run, and no notebook holds one.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+TEMPLATES = Path(__file__).parent / "templates"
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d ")
 SHORT_LOG = 4  # lines; a longer log is folded
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -31,44 +38,41 @@ def shorten(content: object, places: dict[str, str]) -> object:
     if isinstance(content, list):
         return [shorten(item, places) for item in content]
     if isinstance(content, dict):
-        kept = {
+        return {
             key: item if key.startswith("image/") else shorten(item, places)
             for key, item in content.items()
         }
-        return type(content)(kept)
     return content
 
 
-def joined(outputs: list) -> list:
-    """Neighbouring pieces of the same stream as one output."""
-    whole = []
-    for output in outputs:
-        same = whole and output.output_type == "stream" == whole[-1].output_type
-        if same and output.name == whole[-1].name:
-            whole[-1].text += output.text
+def prepare_outputs(outputs: list) -> list:
+    """Outputs as the template shows them: streams, their pieces joined, and errors become HTML."""
+    from nbformat.v4 import new_output
+
+    shown = []
+    by_stream = itertools.groupby(outputs, lambda output: (output.output_type, output.get("name")))
+    for (kind, name), same in by_stream:
+        if kind == "stream":
+            pieces = stream_html(name, plain("".join(output.text for output in same)))
+        elif kind == "error":
+            pieces = map(error_html, same)
         else:
-            whole.append(output)
-    return whole
+            shown += same
+            continue
+        shown += [new_output("display_data", {"text/html": piece}) for piece in pieces]
+    return shown
 
 
-def stream_html(output: dict) -> list[str]:
+def stream_html(name: str, text: str) -> list[str]:
     """A stream's text: prints as they are, runs of log lines quiet and folded when long."""
-    text = plain(output.text)
     if not text.strip():
         return []
-    if output.name == "stderr":
+    if name == "stderr":
         return [folded("Messages", text)]
-    pieces: list[tuple[bool, list[str]]] = []
-    for line in text.strip("\n").split("\n"):
-        is_log = bool(LOG_LINE.match(line))
-        if not pieces or pieces[-1][0] != is_log:
-            pieces.append((is_log, []))
-        pieces[-1][1].append(line)
+    lines = text.strip("\n").split("\n")
     return [
-        folded("Log", "\n".join(lines))
-        if is_log
-        else f"<pre>{html.escape(chr(10).join(lines))}</pre>"
-        for is_log, lines in pieces
+        folded("Log", "\n".join(run)) if is_log else f"<pre>{html.escape(chr(10).join(run))}</pre>"
+        for is_log, run in itertools.groupby(lines, lambda line: bool(LOG_LINE.match(line)))
     ]
 
 
@@ -100,11 +104,12 @@ def plain(text: str) -> str:
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
 
 
-SPLIT_ORDER = ("train", "tuning", "calibration", "test", "external", "unlabelled")
-HIDE = "hide"  # cells with this tag are left out
-PAPERMILL_TAGS = ("papermill-error-cell-tag",)
+HIDDEN = "papermill-error-cell-tag"  # of the cell that papermill puts above a failed one
+LABELS = {
+    "parameters": "Parameters and their defaults",
+    "injected-parameters": "Parameters of this run",
+}
 DISCLAIMER = "Research and teaching only. Not a medical device."
-OFFLINE = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url"), "")
 
 
 def write_page(run_folder: Path, run: str, profile: str, state: dict[str, object]) -> Path:
@@ -113,13 +118,16 @@ def write_page(run_folder: Path, run: str, profile: str, state: dict[str, object
 
     executed = status.executed_path(run_folder, run)
     if executed.exists():
-        notebook = nbformat.read(executed, as_version=4)
+        notebook = nbformat.v4.reads(executed.read_text(encoding="utf-8"))
     else:  # it failed before its first cell
         notebook = nbformat.v4.new_notebook()
-    places = places_of(run_folder)
-    facts = shorten(page_facts(run_folder, run, profile, state), places)
-    page = render(shorten(notebook, places), facts)
-    path = status.page_path(run_folder, run)
+    facts = page_facts(run_folder, run, profile, state)
+    notebook, facts = shorten([notebook, facts], places_of(run_folder))
+    return write(status.page_path(run_folder, run), render(nbformat.from_dict(notebook), facts))
+
+
+def write(path: Path, page: str) -> Path:
+    """Write a page in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
@@ -139,8 +147,7 @@ def places_of(run_folder: Path) -> dict[str, str]:
 
 def refresh_pages(run_folder: Path, profile: str, runs: list[str]) -> None:
     """Render again the pages that are older than the code and the style which make them."""
-    here = Path(__file__)
-    newest = max(path.stat().st_mtime for path in (here, *(here.parent / "templates").iterdir()))
+    newest = max(path.stat().st_mtime for path in (Path(__file__), *TEMPLATES.iterdir()))
     for run in runs:
         page, state = status.page_path(run_folder, run), status.read_state(run_folder, run)
         stale = not page.exists() or page.stat().st_mtime < newest
@@ -153,14 +160,19 @@ def render(notebook: object, facts: dict[str, object]) -> str:
     from nbconvert import HTMLExporter
 
     title, cells = take_title(notebook.cells)
-    notebook.cells = [prepare_cell(cell) for cell in cells if is_shown(cell)]
+    notebook.cells = [cell for cell in cells if HIDDEN not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            tags = cell.metadata.get("tags", [])
+            cell.metadata["label"] = next((LABELS[tag] for tag in tags if tag in LABELS), "Code")
+            cell.outputs = prepare_outputs(cell.outputs)
     exporter = HTMLExporter(
-        extra_template_basedirs=[str(Path(__file__).parent)],
-        template_name="templates",
+        extra_template_basedirs=[str(TEMPLATES.parent)],
+        template_name=TEMPLATES.name,
         template_file="page.html.j2",
-        **{name: value for name, value in OFFLINE.items() if HTMLExporter.class_traits().get(name)},
     )
-    facts = {**facts, "title": title or facts["run"], "css": style_sheet(), "script": script()}
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    facts = {**facts, "title": title or facts["run"], "css": style_sheet(), "script": script}
     body, _ = exporter.from_notebook_node(notebook, {"page": facts})
     return with_contents(body)
 
@@ -183,7 +195,7 @@ def page_facts(
         "marks": [] if failed else results.get("marks", []),
         "question": results.get("question", ""),
         "fingerprint": fingerprint,
-        "splits": {name: splits[name] for name in SPLIT_ORDER if name in splits},
+        "splits": {name: splits[name] for name in SPLITS if name in splits},
         "run_time": duration(state.get("seconds") or results.get("seconds") or 0),
         "finished": str(state.get("time", "")).replace("T", " ").replace("Z", " UTC"),
         "hardware": results.get("hardware", {}),
@@ -214,11 +226,6 @@ def read_optional(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def is_shown(cell: dict) -> bool:
-    tags = cell.metadata.get("tags", [])
-    return HIDE not in tags and not any(tag in tags for tag in PAPERMILL_TAGS)
-
-
 def take_title(cells: list) -> tuple[str, list]:
     """The first heading of level 1, and the cells without it."""
     for position, cell in enumerate(cells):
@@ -228,32 +235,6 @@ def take_title(cells: list) -> tuple[str, list]:
             rest = cells if cell.source else cells[:position] + cells[position + 1 :]
             return match[1], rest
     return "", cells
-
-
-def prepare_cell(cell: dict) -> dict:
-    """Give a code cell the label of its fold, and outputs that read well."""
-    if cell.cell_type != "code":
-        return cell
-    tags = cell.metadata.get("tags", [])
-    label = "Code"
-    if "parameters" in tags:
-        label = "Parameters and their defaults"
-    elif "injected-parameters" in tags:
-        label = "Parameters of this run"
-    cell.metadata["label"] = label
-    cell.outputs = [prepared for output in joined(cell.outputs) for prepared in prepare(output)]
-    return cell
-
-
-def prepare(output: dict) -> list[dict]:
-    """An output as one or more that the template shows: streams and errors become HTML."""
-    from nbformat.v4 import new_output
-
-    if output.output_type == "stream":
-        return [new_output("display_data", {"text/html": piece}) for piece in stream_html(output)]
-    if output.output_type == "error":
-        return [new_output("display_data", {"text/html": error_html(output)})]
-    return [output]
 
 
 def with_contents(body: str) -> str:
@@ -285,15 +266,4 @@ def style_sheet() -> str:
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
     code = f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
-    return code + _packaged("style.css")
-
-
-def script() -> str:
-    return _packaged("page.js")
-
-
-@cache
-def _packaged(name: str) -> str:
-    return (importlib.resources.files("nbhelpers.batch") / "templates" / name).read_text(
-        encoding="utf-8"
-    )
+    return code + (TEMPLATES / "style.css").read_text(encoding="utf-8")

@@ -1,8 +1,6 @@
-"""Plots of the data: who is in the set, how labels are rounded, how grey levels are spread.
+"""Figures and tables of the data: who is in the set, how its labels and pictures are.
 
-Sheets of radiographs: before and after each step, and those on which no hand was found.
-
-Each function returns a figure and its alternative text.
+Functions that plot return a figure and its alternative text.
 """
 
 from dataclasses import replace
@@ -17,7 +15,8 @@ from matplotlib.figure import Figure
 from nbhelpers.images.geometry import to_original
 from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.plots.style import COLOURS
+from nbhelpers.plots.style import BINS_MONTHS, COLOURS, draw_picture, label_sexes, year_axis
+from nbhelpers.plots.tables import SEXES
 
 SHOWN_CASES = 10
 
@@ -29,25 +28,17 @@ def steps_sheet(cases: pd.DataFrame, preparation: Preparation) -> tuple[Figure, 
     rows = ("as it came", "the hand found", "upright, cropped", "stretched")
     figure, grid = plt.subplots(len(rows), SHOWN_CASES, figsize=(11.0, 5.2), squeeze=False)
     edge = preparation.image_size - 0.5
-    corners = np.array([(-0.5, -0.5), (edge, -0.5), (edge, edge), (-0.5, edge)])
-    for column, (_, case) in enumerate(chosen.iterrows()):
-        pixels = read_image(Path(case["image_path"]))
+    square = np.array([(-0.5, -0.5), (edge, -0.5), (edge, edge), (-0.5, edge)])
+    for column, case in zip(grid.T, chosen.itertuples(), strict=True):
+        pixels = read_image(Path(case.image_path))
         cropped, affine, _ = prepare_image(pixels, replace(preparation, stretch_contrast=False))
         stretched = prepare_image(pixels, preparation)[0]
-        for axes, picture in zip(
-            grid[:, column], (pixels, pixels, cropped, stretched), strict=True
-        ):
-            axes.imshow(picture, vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        side = preparation.image_size - 0.5
-        corners = to_original(
-            np.array([(-0.5, -0.5), (side, -0.5), (side, side), (-0.5, side)]), affine
-        )
-        grid[1, column].fill(*corners.T, fill=False, edgecolor=COLOURS[1], linewidth=1.5)
-        grid[1, column].set(xlim=grid[0, column].get_xlim(), ylim=grid[0, column].get_ylim())
-        sex = {"female": "girl", "male": "boy"}.get(case["sex"], "?")
-        grid[0, column].set_title(f"{sex}\n{case['age_months'] / 12:.1f} y", fontsize=9)
+        for axes, picture in zip(column, (pixels, pixels, cropped, stretched), strict=True):
+            draw_picture(axes, picture)
+        column[1].fill(*to_original(square, affine).T, fill=False, edgecolor=COLOURS[1], lw=1.5)
+        column[1].set(xlim=column[0].get_xlim(), ylim=column[0].get_ylim())
+        sex = {"female": "girl", "male": "boy"}.get(case.sex, "?")
+        column[0].set_title(f"{sex}\n{case.age_months / 12:.1f} y", fontsize=9)
     for axes, name in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(name, fontsize=9)
     low, high = chosen["age_months"].iloc[[0, -1]] / 12
@@ -56,29 +47,14 @@ def steps_sheet(cases: pd.DataFrame, preparation: Preparation) -> tuple[Figure, 
 
 
 def not_found_sheet(
-    cases: pd.DataFrame, not_found: pd.DataFrame, prepared: np.ndarray, count: int = 8
+    cases: pd.DataFrame, not_found: pd.DataFrame, prepared: np.ndarray
 ) -> tuple[Figure, str]:
-    """Prepared pictures of cases on which no hand was found."""
-    rows = np.flatnonzero(cases["case_id"].isin(not_found["case_id"]).to_numpy())[:count]
+    """Up to eight prepared pictures of cases on which no hand was found."""
+    rows = np.flatnonzero(cases["case_id"].isin(not_found["case_id"]).to_numpy())[:8]
     figure, grid = plt.subplots(1, len(rows), figsize=(1.4 * len(rows), 1.7), squeeze=False)
     for axes, row in zip(grid[0], rows, strict=True):
-        axes.imshow(prepared[row], vmin=0, vmax=255)
-        axes.set_title(cases["case_id"].iloc[row], fontsize=9)
-        axes.axis("off")
+        draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
     return figure, f"{len(rows)} of {len(not_found)} radiographs on which no hand was found."
-
-
-SEX_COLOURS = {"female": COLOURS[1], "male": COLOURS[0]}
-SEX_WORDS = {"female": "girls", "male": "boys"}
-BINS_MONTHS = np.arange(0, 241, 12)
-
-
-def year_axis(axes: plt.Axes) -> None:
-    """Ticks of a horizontal axis in months every two years, with the years below them."""
-    ticks = np.arange(0, 241, 24)
-    axes.set_xticks(ticks, [f"{tick}\n{tick // 12} y" for tick in ticks])
-    axes.set_xlim(0, 240)
-    axes.set_xlabel("bone age, months and years")
 
 
 def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFrame:
@@ -89,48 +65,43 @@ def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFra
     ordered = [name for name in (*stage_names, "no stage") if name in counts.columns]
     ages = groups["age_months"].agg(["mean", "std"]).round(1)
     ages.columns = ["mean months", "SD months"]
-    sexes = pd.crosstab(cases["split"], cases["sex"].fillna("unknown sex")).rename(
-        columns=SEX_WORDS
-    )
+    sexes = pd.crosstab(cases["split"], cases["sex"].fillna("unknown sex")).rename(columns=SEXES)
     table = pd.concat([groups.size().rename("cases"), sexes, ages, counts[ordered]], axis=1)
     table["mean years"] = (table["mean months"] / 12).round(1)
     return table
 
 
 def ages_by_sex(cases: pd.DataFrame) -> tuple[Figure, str]:
-    """Histogram of bone age, a curve a sex."""
+    """Histogram of bone age, a colour a sex."""
+    known = cases.dropna(subset=["age_months", "sex"])
+    labels, colours = label_sexes(known)
     figure, axes = plt.subplots()
-    for sex, word in SEX_WORDS.items():
-        ages = cases.loc[cases["sex"] == sex, "age_months"].dropna()
-        axes.hist(
-            ages,
-            bins=BINS_MONTHS,
-            histtype="stepfilled",
-            alpha=0.35,
-            color=SEX_COLOURS[sex],
-            label=f"{word}, n = {len(ages):,}",
-        )
-        axes.hist(ages, bins=BINS_MONTHS, histtype="step", color=SEX_COLOURS[sex])
+    sns.histplot(
+        x=known["age_months"],
+        hue=labels.rename(None),
+        palette=colours,
+        hue_order=list(colours),
+        bins=BINS_MONTHS,
+        element="step",
+        alpha=0.35,
+        ax=axes,
+    )
     year_axis(axes)
     axes.set_ylabel("radiographs a year of age")
-    axes.legend()
     medians = cases.groupby("sex")["age_months"].median()
-    told = ", ".join(f"{SEX_WORDS[sex]} {medians[sex]:.0f}" for sex in medians.index)
-    return figure, f"Histograms of bone age by sex. Median months: {told}."
+    each = ", ".join(f"{SEXES[sex]} {median:.0f}" for sex, median in medians.items())
+    return figure, f"Histograms of bone age by sex. Median months: {each}."
 
 
 def label_rounding(cases: pd.DataFrame) -> tuple[Figure, str, dict[str, float]]:
     """How often a label is a multiple of 12, of 6 or of 3 months, and the ages within a year."""
     months = cases["age_months"].dropna()
     shares = {f"multiples_of_{step}": float((months % step == 0).mean()) for step in (3, 6, 12)}
-    figure, axes = plt.subplots(figsize=(7.0, 3.0))
     rest = (months % 12).round().astype(int) % 12
     share = rest.value_counts(normalize=True).reindex(range(12), fill_value=0.0)
-    colours = [COLOURS[0] if rest % 6 == 0 else COLOURS[7] for rest in range(12)]
-    axes.bar(share.index, 100 * share, color=colours)
-    axes.set_xticks(range(12))
-    axes.set_xlabel("months past the whole year")
-    axes.set_ylabel("share of labels, %")
+    figure, axes = plt.subplots(figsize=(7.0, 3.0))
+    axes.bar(share.index, 100 * share, color=np.where(share.index % 6, COLOURS[7], COLOURS[0]))
+    axes.set(xticks=range(12), xlabel="months past the whole year", ylabel="share of labels, %")
     alt = f"{100 * shares['multiples_of_6']:.0f} % of the labels are whole or half years."
     return figure, alt, shares
 
@@ -140,10 +111,8 @@ def sizes(geometry: pd.DataFrame) -> tuple[Figure, str]:
     figure, axes = plt.subplots(figsize=(5.5, 4.2))
     width, height = geometry["original_width"], geometry["original_height"]
     axes.scatter(width, height, s=12, alpha=0.35, color=COLOURS[0], linewidths=0)
-    axes.set_xlim(0, 1.08 * width.max())
-    axes.set_ylim(0, 1.08 * height.max())
-    axes.set_xlabel("width, pixels")
-    axes.set_ylabel("height, pixels")
+    axes.set(xlim=(0, 1.08 * width.max()), ylim=(0, 1.08 * height.max()))
+    axes.set(xlabel="width, pixels", ylabel="height, pixels")
     alt = (
         f"Widths run from {width.min()} to {width.max()} pixels, heights from {height.min()} to "
         f"{height.max()}."
@@ -154,44 +123,34 @@ def sizes(geometry: pd.DataFrame) -> tuple[Figure, str]:
 def grey_levels(cases: pd.DataFrame, prepared: np.ndarray, sample: int = 200) -> tuple[Figure, str]:
     """How many grey levels lie between the 2nd and 98th percentile, before and after preparing."""
     rows = np.unique(np.linspace(0, len(cases) - 1, sample).astype(int))
-    before = [_spread(read_image(Path(cases["image_path"].iloc[row]))) for row in rows]
-    after = [_spread(prepared[row]) for row in rows]
+    before = [read_image(Path(path)) for path in cases["image_path"].iloc[rows]]
+    pictures = {"as it came": before, "prepared": [prepared[row] for row in rows]}
+    spreads = pd.DataFrame(
+        {name: [np.ptp(np.percentile(one, [2, 98])) for one in of] for name, of in pictures.items()}
+    )
     figure, axes = plt.subplots(figsize=(7.0, 3.0))
-    bins = np.arange(0, 261, 10)
-    for values, label, colour in (
-        (before, "as it came", COLOURS[7]),
-        (after, "prepared", COLOURS[0]),
-    ):
-        axes.hist(values, bins=bins, alpha=0.55, label=label, color=colour)
-    axes.set_xlabel("grey levels between the 2nd and the 98th percentile")
-    axes.set_ylabel("radiographs")
-    axes.legend()
+    sns.histplot(spreads, bins=np.arange(0, 261, 10), palette=[COLOURS[7], COLOURS[0]], ax=axes)
+    axes.set(xlabel="grey levels between the 2nd and the 98th percentile", ylabel="radiographs")
+    middle = spreads.median()
     alt = (
-        f"Of {len(rows)} radiographs the median one spreads over {np.median(before):.0f} grey "
-        f"levels as it came and {np.median(after):.0f} when prepared."
+        f"Of {len(rows)} radiographs the median one spreads over {middle['as it came']:.0f} grey "
+        f"levels as it came and {middle['prepared']:.0f} when prepared."
     )
     return figure, alt
 
 
-def _spread(pixels: np.ndarray) -> float:
-    low, high = np.percentile(pixels, [2, 98])
-    return float(high - low)
-
-
 def split_ages(cases: pd.DataFrame) -> tuple[Figure, str]:
     """Cumulative ages of every split: the curves should lie on each other."""
-    labelled = cases.dropna(subset=["age_months"])
-    order = [split for split in labelled["split"].unique() if split != "unlabelled"]
+    labelled = cases[cases["age_months"].notna() & (cases["split"] != "unlabelled")]
     figure, axes = plt.subplots()
-    for split in order:
-        part = labelled.loc[labelled["split"] == split, "age_months"]
-        sns.ecdfplot(x=part, ax=axes, label=f"{split}, n = {len(part):,}")
+    splits = labelled.groupby("split", sort=False)["age_months"]
+    for split, ages in splits:
+        sns.ecdfplot(x=ages, ax=axes, label=f"{split}, n = {len(ages):,}")
     year_axis(axes)
     axes.set_ylabel("share of the split")
     axes.legend()
-    means = labelled.groupby("split")["age_months"].mean()
-    told = ", ".join(f"{split} {means[split]:.1f}" for split in order)
-    return figure, f"Cumulative bone age of each split. Mean months: {told}."
+    means = ", ".join(f"{split} {mean:.1f}" for split, mean in splits.mean().items())
+    return figure, f"Cumulative bone age of each split. Mean months: {means}."
 
 
 def excluded_table(excluded: list[dict[str, str]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from nbhelpers.models.hog import HogSettings, cell_histograms
-from nbhelpers.plots.style import COLOURS
+from nbhelpers.plots.style import COLOURS, draw_picture
 
 
 def _cell_middles(image_size: int, hog: HogSettings) -> np.ndarray:
@@ -36,16 +36,13 @@ def hog_pictures(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> t
     """Prepared radiographs above and their oriented gradients, drawn as edge strokes, below."""
     figure, grid = plt.subplots(2, len(pictures), figsize=(2.2 * len(pictures), 4.8), squeeze=False)
     for (above, below), picture, title in zip(grid.T, pictures, titles, strict=True):
-        above.imshow(picture, vmin=0, vmax=255)
-        above.set_title(title, fontsize=9)
+        draw_picture(above, picture, title)
         strokes, strength = _strokes(picture, hog)
         colours = np.ones((len(strength), 4))
         colours[:, 3] = strength
         below.add_collection(LineCollection(strokes, colors=colours, linewidths=0.9))
         below.set(xlim=above.get_xlim(), ylim=above.get_ylim(), aspect="equal", facecolor="black")
-        for axes in (above, below):
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
+        below.set(xticks=[], yticks=[])
     return figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them."
 
 

@@ -1,8 +1,6 @@
-"""Plots of heat maps: over radiographs, on the original frame, and how far they can be trusted.
+"""Figures of heat maps: over radiographs, on the originals, and how far they can be trusted.
 
 Each function returns a figure and its alternative text.
-
-Where the places that are not the hand were found, so that a reader can judge the finding.
 """
 
 from pathlib import Path
@@ -18,10 +16,12 @@ from matplotlib.patches import Patch
 from nbhelpers.explain.shortcuts import PLACES
 from nbhelpers.images.geometry import affine_of
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.plots.style import COLOURS
+from nbhelpers.plots.style import COLOURS, draw_picture, draw_points
 
 TINTS = dict(zip(PLACES, (COLOURS[1], COLOURS[5], COLOURS[3]), strict=True))
 PLACE_VEIL = 0.5  # how much of the radiograph a tint hides
+FAMILIAR, EVEN = "RdYlBu_r", "inferno"  # red-yellow-blue; and one whose steps look equal
+VEIL = 0.45  # how much of the radiograph a map hides
 
 
 def places(
@@ -34,23 +34,15 @@ def places(
         places: bool `[n, side, side]` by name, see `shortcuts.places_of`.
         titles: of the radiographs, `[n]`.
     """
-    count = len(pictures)
-    figure, grid = plt.subplots(2, count, figsize=(1.25 * count + 0.4, 3.3), squeeze=False)
-    for column, title in enumerate(titles):
-        grid[0, column].imshow(pictures[column], vmin=0, vmax=255)
-        grid[0, column].set_title(title, fontsize=7.5, fontweight="normal")
-        masks = {place: masks[column] for place, masks in places.items()}
-        grid[1, column].imshow(_tinted(pictures[column], masks))
-    for axes in grid.ravel():
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    for row, name in enumerate(["radiograph", "not the hand"]):
-        grid[row, 0].set_ylabel(name, fontsize=8)
+    figure, (_, below) = _rows(pictures, titles, ["not the hand"])
+    for row, axes in enumerate(below):
+        masks = {place: masks[row] for place, masks in places.items()}
+        draw_picture(axes, _tinted(pictures[row], masks))
     patches = [Patch(color=TINTS[place], label=place) for place in places]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
     have = [f"{place} in {masks.any(axis=(1, 2)).sum()}" for place, masks in places.items()]
     return figure, (
-        f"{count} radiographs, and below them what was found beside the hand, in colours: "
+        f"{len(titles)} radiographs, and below them what was found beside the hand, in colours: "
         f"{', '.join(have)}."
     )
 
@@ -61,10 +53,6 @@ def _tinted(picture: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
     for place, mask in masks.items():
         tinted[mask] = (1 - PLACE_VEIL) * tinted[mask] + PLACE_VEIL * np.array(to_rgb(TINTS[place]))
     return tinted
-
-
-FAMILIAR, EVEN = "RdYlBu_r", "inferno"  # red-yellow-blue; and one whose steps look equal
-VEIL = 0.45  # how much of the radiograph a map hides
 
 
 def overlays(
@@ -78,23 +66,12 @@ def overlays(
         rows: name of a row to its maps `[n, side, side]` and their colours; each map is scaled to
             its own maximum.
     """
-    count = len(pictures)
-    figure, grid = plt.subplots(
-        1 + len(rows), count, figsize=(1.25 * count + 0.4, 1.35 * (1 + len(rows)) + 0.3)
-    )
-    grid = np.asarray(grid).reshape(1 + len(rows), count)
-    for column in range(count):
-        grid[0, column].imshow(pictures[column], vmin=0, vmax=255)
-        grid[0, column].set_title(titles[column], fontsize=7.5, fontweight="normal")
-        for row, (maps, colours) in enumerate(rows.values(), start=1):
-            _veil(grid[row, column], pictures[column], maps[column], colours)
-    for axes in grid.ravel():
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    for row, name in enumerate(["radiograph", *rows]):
-        grid[row, 0].set_ylabel(name, fontsize=8)
+    figure, (_, *below) = _rows(pictures, titles, list(rows))
+    for line, (maps, colours) in zip(below, rows.values(), strict=True):
+        for axes, picture, heat in zip(line, pictures, maps, strict=True):
+            _veil(axes, picture, heat, colours)
     return figure, (
-        f"{count} radiographs, {titles[0]} to {titles[-1]}".replace("\n", ", ")
+        f"{len(titles)} radiographs, {titles[0]} to {titles[-1]}".replace("\n", ", ")
         + f", and over them: {', '.join(rows)}."
     )
 
@@ -103,8 +80,8 @@ def on_originals(
     cases: pd.DataFrame, geometry: pd.DataFrame, maps: np.ndarray
 ) -> tuple[Figure, str]:
     """Maps carried back onto the radiographs as they came; rows `[n]` of the same cases."""
-    figure, grid = plt.subplots(1, len(cases), figsize=(1.9 * len(cases), 2.6))
-    for row, axes in enumerate(np.atleast_1d(grid)):
+    figure, grid = plt.subplots(1, len(cases), figsize=(1.9 * len(cases), 2.6), squeeze=False)
+    for row, axes in enumerate(grid[0]):
         pixels = read_image(Path(cases["image_path"].iloc[row]))
         size = pixels.shape[1], pixels.shape[0]
         # The affine leads from the original to the prepared picture: each original pixel asks it.
@@ -112,8 +89,6 @@ def on_originals(
         carried = cv2.warpAffine(maps[row], affine_of(geometry, row), size, flags=flags)
         _veil(axes, pixels, carried, FAMILIAR)
         axes.set_title(cases["case_id"].iloc[row], fontsize=8, fontweight="normal")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
     return figure, f"{len(cases)} original radiographs with the map of what speaks for older."
 
 
@@ -131,8 +106,8 @@ def gains_by_side(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
     axes.axhline(0, color=COLOURS[7], linewidth=1)
     axes.legend(fontsize=8)
     best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tables.items()}
-    told = ", ".join(f"{name} {side}" for name, side in best.items())
-    return figure, f"Cells a side of the feature map whose maps gain most on chance: {told}."
+    each = ", ".join(f"{name} {side}" for name, side in best.items())
+    return figure, f"Cells a side of the feature map whose maps gain most on chance: {each}."
 
 
 def likeness(
@@ -159,24 +134,21 @@ def likeness(
 
 def measures(table: pd.DataFrame) -> tuple[Figure, str]:
     """A panel a measure, a line a network: `checks.COLUMNS` and `network`."""
-    names = list(dict.fromkeys(table["measure"]))
-    networks = list(dict.fromkeys(table["network"]))
-    columns = 2
-    rows = -(-len(names) // columns)
+    networks = list(table["network"].unique())
+    by_measure = table.groupby("measure", sort=False)
+    rows = -(-len(by_measure) // 2)
     size = (7.4, rows * (0.65 + 0.24 * len(networks)))
-    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
-    for name, axes in zip(names, grid.ravel(), strict=False):
-        part = table[table["measure"] == name].set_index("network").reindex(networks)
-        bars = [part["value"] - part["lower"], part["upper"] - part["value"]]
-        places = np.arange(len(networks))
-        axes.errorbar(part["value"], places, xerr=bars, fmt="o", markersize=4, capsize=2)
+    figure, grid = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
+    panels = grid.ravel()
+    for (name, part), axes in zip(by_measure, panels, strict=False):
+        draw_points(axes, part.set_index("network").reindex(networks), networks)
         axes.axvline(0, color=COLOURS[7], linewidth=1)
-        axes.set(yticks=places, yticklabels=networks, ylim=(len(networks) - 0.5, -0.5))
         axes.set_title(name, fontsize=8.5)
         axes.tick_params(labelsize=8)
-    for axes in grid.ravel()[len(names) :]:
+    for axes in panels[len(by_measure) :]:
         axes.set_visible(False)
-    return figure, f"{len(names)} measures of the maps of {', '.join(networks)}, with intervals."
+    alt = f"{len(by_measure)} measures of the maps of {', '.join(networks)}, with intervals."
+    return figure, alt
 
 
 def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
@@ -191,8 +163,8 @@ def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
     axes.set_ylim(bottom=0)
     axes.legend()
     early = table[np.isclose(table["share"], 0.2)].set_index("map")["value"]
-    told = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
-    return figure, f"{kind.capitalize()}: how far the score moved when a fifth was {gone}: {told}."
+    each = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
+    return figure, f"{kind.capitalize()}: how far the score moved when a fifth was {gone}: {each}."
 
 
 def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
@@ -200,28 +172,37 @@ def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
 
     `table`: rows of `regions.summarise` with metric "ratio".
     """
-    shown = table[table["value"].notna()]
-    regions = list(dict.fromkeys(shown["region"].astype(str)))
+    shown = table[table["value"].notna()].astype({"region": str})
+    regions = list(shown["region"].unique())
     figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(regions)))
-    words = {False: "not learnt from", True: "learnt from"}
+    names = {False: "not learnt from", True: "learnt from"}
     for number, (seen, part) in enumerate(shown.groupby("seen")):
-        rows = part.set_index(part["region"].astype(str)).reindex(regions)
-        value = rows["value"].to_numpy(float)
-        bars = [value - rows["lower"].to_numpy(float), rows["upper"].to_numpy(float) - value]
-        places = np.arange(len(regions)) + 0.18 * (2 * number - 1)
-        label = f"{words[seen]}, n up to {int(rows['n'].max()):,}"
-        axes.errorbar(value, places, xerr=bars, fmt="o", markersize=4, capsize=2, label=label)
+        rows = part.set_index("region").reindex(regions)
+        label = f"{names[seen]}, n up to {int(rows['n'].max()):,}"
+        draw_points(axes, rows, regions, 0.18 * (2 * number - 1), label=label)
     axes.axvline(1, color=COLOURS[7], linewidth=1)
-    axes.set(yticks=np.arange(len(regions)), yticklabels=regions)
     axes.set_xlabel("share of the map's energy over share of the hand")
-    axes.invert_yaxis()
     axes.legend(fontsize=8)
-    every = shown[shown["region"].astype(str) == "any"]["value"]
-    told = f"; all regions together {every.iloc[0]:.2f}" if len(every) else ""
-    return figure, f"How much more of a map lies on each region than its share of the hand{told}."
+    every = shown.loc[shown["region"] == "any", "value"]
+    overall = f"; all regions together {every.iloc[0]:.2f}" if len(every) else ""
+    return (
+        figure,
+        f"How much more of a map lies on each region than its share of the hand{overall}.",
+    )
+
+
+def _rows(pictures: np.ndarray, titles: list[str], below: list[str]) -> tuple[Figure, np.ndarray]:
+    """Radiographs in a row with their titles, and empty rows called `below`."""
+    size = (1.25 * len(titles) + 0.4, 1.35 * (1 + len(below)) + 0.4)
+    figure, grid = plt.subplots(1 + len(below), len(titles), figsize=size, squeeze=False)
+    for axes, picture, title in zip(grid[0], pictures, titles, strict=True):
+        draw_picture(axes, picture, title)
+    for axes, name in zip(grid[:, 0], ["radiograph", *below], strict=True):
+        axes.set_ylabel(name, fontsize=8)
+    return figure, grid
 
 
 def _veil(axes: plt.Axes, picture: np.ndarray, heat: np.ndarray, colours: str) -> None:
-    axes.imshow(picture, vmin=0, vmax=255)
+    draw_picture(axes, picture)
     top = float(heat.max())
     axes.imshow(heat / top if top > 0 else heat, cmap=colours, vmin=0, vmax=1, alpha=VEIL)

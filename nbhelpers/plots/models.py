@@ -13,17 +13,8 @@ from scipy import stats
 
 from nbhelpers.models.search import CHOICES, LOGARITHMIC, SEARCHED, WHOLE, completed
 from nbhelpers.plots.style import COLOURS, INK, LINE, SOFT
+from nbhelpers.plots.tables import HYPERPARAMETERS
 
-WORDS = {
-    "blocks": "blocks",
-    "first_width": "first channels",
-    "convolutions": "convolutions a block",
-    "dropout": "dropout",
-    "dense_units": "dense units",
-    "sex_units": "sex units",
-    "learning_rate": "learning rate",
-    "weight_decay": "weight decay",
-}
 FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
 PERMUTATIONS = 5000
 LOSS_COLOURS = LinearSegmentedColormap.from_list("loss", [COLOURS[0], "#8fb3c4", "#dedbd5"])
@@ -87,7 +78,7 @@ def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, 
             axes.text(
                 place + 0.06, height, text, fontsize=8, va="center", path_effects=halo, zorder=5
             )
-    names = [WORDS[name] for name in SEARCHED] + [f"tuning loss{unit and ', ' + unit}"]
+    names = [HYPERPARAMETERS[name] for name in SEARCHED] + [f"tuning loss{unit and ', ' + unit}"]
     two_lines = [f"{name} ".replace(" ", "\n", 1) for name in names]
     axes.set_xticks(range(len(columns)), two_lines, fontsize=9)
     axes.set(xlim=(-0.15, len(columns) - 0.45), ylim=(-0.06, 1.06), yticks=[])
@@ -96,7 +87,9 @@ def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, 
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
     axes.text(0, 1.11, "a line is a trial: the darker, the lower its loss", color=SOFT)
-    values = ", ".join(f"{WORDS[name]} {_short(shown[name].iloc[-1])}" for name in SEARCHED)
+    values = ", ".join(
+        f"{HYPERPARAMETERS[name]} {_short(shown[name].iloc[-1])}" for name in SEARCHED
+    )
     alt = f"{len(shown)} trials, a line each, the darker the lower the tuning loss. The best, "
     return figure, f"{alt}{loss[-1]:.2f}{unit and ' ' + unit}: {values}."
 
@@ -137,11 +130,11 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     names = [name for name in SEARCHED if alike[name].nunique() > 1]
     n = len(alike)
     if n < FEWEST_TRIALS or not names:
-        told = f"Too few trials to say what mattered: {n} comparable, {FEWEST_TRIALS} needed."
+        alt = f"Too few trials to say what mattered: {n} comparable, {FEWEST_TRIALS} needed."
         figure, axes = plt.subplots(figsize=(7.0, 0.8))
-        axes.text(0, 0.5, told, color=SOFT, va="center")
+        axes.text(0, 0.5, alt, color=SOFT, va="center")
         axes.axis("off")
-        return figure, told
+        return figure, alt
     ranks = stats.zscore(stats.rankdata(alike[[*names, "tuning_loss"]], axis=0), axis=0)
     values, loss = ranks[:, :-1], ranks[:, -1]
     shuffled = np.random.default_rng(0).permuted(np.tile(loss, (PERMUTATIONS, 1)), axis=1)
@@ -150,12 +143,12 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     found = found.reindex(found.abs().sort_values().index)
     clear = found.abs() > chance
     figure, axes = plt.subplots(figsize=(7.0, 3.6))
-    axes.axvspan(-chance, chance, color=LINE, alpha=0.6, zorder=0, label="not told from chance")
+    axes.axvspan(-chance, chance, color=LINE, alpha=0.6, zorder=0, label="may be chance")
     colours = np.where(clear, COLOURS[0], COLOURS[7])
     axes.hlines(range(len(found)), 0, found, color=colours, linewidth=3)
     axes.scatter(found, range(len(found)), color=colours, s=45, zorder=3)
     axes.axvline(0, color=SOFT, linewidth=0.8)
-    axes.set_yticks(range(len(found)), [WORDS[name] for name in found.index])
+    axes.set_yticks(range(len(found)), [HYPERPARAMETERS[name] for name in found.index])
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.set(xlim=(-1, 1), ylim=(-0.6, len(found) - 0.4), title=f"What mattered, {n} trials")
     axes.set_xlabel(
@@ -164,9 +157,9 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     axes.grid(axis="y", visible=False)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
-    told = ", ".join(f"{WORDS[name]} {found[name]:+.2f}" for name in found.index[::-1])
-    beyond = ", ".join(WORDS[name] for name in found.index[::-1] if clear[name]) or "none"
-    alt = f"Rank correlation with the tuning loss over {n} trials: {told}. Beyond chance: {beyond}."
+    each = ", ".join(f"{HYPERPARAMETERS[name]} {found[name]:+.2f}" for name in found.index[::-1])
+    beyond = ", ".join(HYPERPARAMETERS[name] for name in found.index[::-1] if clear[name]) or "none"
+    alt = f"Rank correlation with the tuning loss over {n} trials: {each}. Beyond chance: {beyond}."
     return figure, alt
 
 
@@ -181,5 +174,5 @@ def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
     axes.set(xlabel="epoch", ylabel=f"tuning loss{unit and ', ' + unit}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
-    told = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
-    return figure, f"Tuning loss by epoch of the best trials; their lowest: {told}."
+    each = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
+    return figure, f"Tuning loss by epoch of the best trials; their lowest: {each}."

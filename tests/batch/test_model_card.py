@@ -7,15 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
-from test_index import CNN, HOG, results, score
+from test_index import BEST, CNN, HOG, OTHER, results, score
 from test_pages import Links
 
 from nbhelpers.batch import status
-from nbhelpers.batch.index import OUTDATED, write_index
+from nbhelpers.batch.index import write_index
+from nbhelpers.batch.scoreboard import OUTDATED
 from nbhelpers.workspace import write_json
 
 RUNS = ["01_preprocessing", "02_cnn", "04_hog", "05_ensembling.age"]
-NO_INTERVALS = "The results hold none for hog: notebook 05_ensembling makes them."
+NO_INTERVALS = f"The results hold none for {BEST}: notebook 05_ensembling makes them."
 NO_GROUPS = NO_INTERVALS[:-1] + ", for the best of its ensembles."
 PICTURES = results(
     "01_preprocessing",
@@ -82,14 +83,14 @@ def by_group(group: str, n: int, metric: str, value: float | None, **more: objec
 def test_the_card_is_of_the_model_that_calibration_named(tmp_path: Path):
     # On test cnn is better, on calibration hog.
     page = write(tmp_path, PICTURES, CNN, HOG)
-    assert "Bone age: hog</h3>" in page and "cnn" not in text(page)
+    assert f"Bone age: {BEST}</h3>" in page and OTHER not in text(page)
     assert '<a href="04_hog.html">04_hog</a>' in page
 
 
 def test_figures_are_those_of_the_results_with_split_n_and_interval(tmp_path: Path):
     page = write(tmp_path, PICTURES, CNN, HOG)
-    assert row_of(page, "hog test").startswith("hog test, n = 150 11.0 10.0 to 12.0 · 0.92 years")
-    assert row_of(page, "hog calibration, n = 150 11.0 10.0 to 12.0")
+    assert row_of(page, f"{BEST} test, n = 150 11.0 10.0 to 12.0 · 0.92 years")
+    assert row_of(page, f"{BEST} calibration, n = 150 11.0 10.0 to 12.0")
     assert row_of(page, "mean age trivial, test, n = 150 33.0 32.0 to 34.0")
     assert "1,100 are of boys, 900 of girls" in text(page)
     assert row_of(page, "train 700") and row_of(page, "late 156 168")
@@ -104,17 +105,17 @@ def test_without_a_score_on_calibration_there_is_no_card_and_no_link(tmp_path: P
 
 def test_each_task_stands_alone_too(tmp_path: Path):
     page = write(tmp_path, results("04_hog", *STAGES))
-    assert "Developmental stage: hog" in page and "Bone age: " not in page
+    assert f"Developmental stage: {BEST}" in page and "Bone age: " not in page
     assert "Output: one of five developmental stages." in text(page)
     page = write(tmp_path, HOG)
-    assert "Bone age: hog" in page and "Developmental stage: " not in page
+    assert f"Bone age: {BEST}" in page and "Developmental stage: " not in page
 
 
 def test_stages_cut_out_of_months_say_so(tmp_path: Path):
     derived = [{**one, "model": "hog (derived)"} for one in STAGES]
     page = text(write(tmp_path, {**HOG, "scores": [*HOG["scores"], *derived]}))
-    assert "Developmental stage: hog (derived)" in page
-    assert "cut out of the months of hog" in page
+    assert f"Developmental stage: {BEST} (derived)" in page
+    assert f"cut out of the months of {BEST}" in page
     assert "Stages cut out of months have no sets of their own" in page
 
 
@@ -142,7 +143,7 @@ def test_coverage_of_all_cases_is_shown_by_kind_and_level(tmp_path: Path):
     ]
     page = write(tmp_path, HOG, with_tables(intervals=told))
     assert row_of(page, "Test split 80 %") == "Test split 80 % promised 95 % promised"
-    shown = "the same for all n = 150 81.1 % 71.0 % to 93.0 % · 41.3 months wide –"
+    shown = "the same for all n = 150 81.1 % 71.0 to 93.0 % · 41.3 months wide –"
     assert row_of(page, "the same for all") == shown
     shown = "by sex and stage n = 150 82.2 % 95.5 % 41.3 months wide"
     assert row_of(page, "by sex and stage") == shown
@@ -150,9 +151,9 @@ def test_coverage_of_all_cases_is_shown_by_kind_and_level(tmp_path: Path):
 
 
 def test_sets_of_stages_tell_how_many_stages_they_hold(tmp_path: Path):
-    told = [{**coverage("by stage", 0.9, 0.9), "mean_stages": 1.34}]
+    told = [coverage("by stage", 0.9, 0.9, width_months=None, mean_stages=1.34)]
     page = write(tmp_path, results("04_hog", *STAGES), with_tables(sets=told))
-    assert "90.0 % 71.0 % to 93.0 % · 1.34 stages" in row_of(page, "by stage")
+    assert "90.0 % 71.0 to 93.0 % · 1.34 stages" in row_of(page, "by stage")
 
 
 def test_groups_have_n_and_intervals_and_the_small_are_marked(tmp_path: Path):
@@ -178,9 +179,9 @@ def test_external_cases_are_scored_on_the_card_but_choose_nothing(tmp_path: Path
     elsewhere = results("09_external.b", *others, finished="2026-01-01T00:00:00Z")
     mine = {**HOG, "scores": [*HOG["scores"], *more], "finished": "2026-01-02T00:00:00Z"}
     page = write(tmp_path, CNN, mine, elsewhere)
-    told = [row[: row.index(", n")] for row in rows(page) if row.startswith("hog ")]
-    outdated = f"hog {OUTDATED} external b"
-    assert told == ["hog test", "hog external", outdated, "hog calibration"]
+    told = [row[: row.index(", n")] for row in rows(page) if row.startswith(BEST)]
+    outdated = f"{BEST} {OUTDATED} external b"
+    assert told == [f"{BEST} test", f"{BEST} external", outdated, f"{BEST} calibration"]
     assert "25.0 24.0 to 26.0" in row_of(page, outdated)
 
 
@@ -192,7 +193,7 @@ def test_members_are_named_with_their_runs_and_marks(tmp_path: Path):
         tmp_path, marked, HOG, results("05_ensembling.age", *scores, parameters=parameters)
     )
     assert "Bone age: both_ridge" in page
-    assert "cnn ( 02_cnn ) random weights , hog ( 04_hog ), gone" in text(page)
+    assert f"{OTHER} ( 02_cnn ) random weights , {BEST} ( 04_hog ), gone" in text(page)
 
 
 def test_parameters_seed_versions_and_a_later_failure_are_told(tmp_path: Path):
@@ -237,7 +238,9 @@ def test_looks_at_the_test_split_are_counted(tmp_path: Path):
     lines.append({"model": "cnn", "task": "age", "hash": "c", "time": ""})
     path = tmp_path / "test_scored.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said = "3 prediction tables were scored in this run folder: hog (age) 2 times, cnn (age)."
+    said = (
+        f"3 prediction tables were scored in this run folder: {BEST} (age) 2 times, {OTHER} (age)."
+    )
     assert said in text(written(tmp_path))
     path.write_text('{"model": "ho')
     assert heading not in written(tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nbhelpers import metrics
 from nbhelpers.models import search
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
@@ -69,9 +70,9 @@ def test_pairs_that_may_be_chance_are_marked():
 @pytest.mark.parametrize(
     ("task", "difference", "said", "unsure"),
     [
-        ("age", (-1.5, -2.0, -1.0), "mean absolute error is 1.50 months lower", False),
-        ("age", (0.4, -0.1, 0.9), "mean absolute error is 0.40 months higher", True),
-        ("stage", (0.02, 0.01, 0.03), "share of wrong stages is 2.00 percentage points", False),
+        ("age", (-1.5, -2.0, -1.0), "is 1.50 months lower", False),
+        ("age", (0.4, -0.1, 0.9), "is 0.40 months higher", True),
+        ("stage", (0.02, 0.01, 0.03), "is 2.00 percentage points", False),
     ],
 )
 def test_a_comparison_says_which_way_and_whether_zero_is_excluded(task, difference, said, unsure):
@@ -85,14 +86,92 @@ def test_more_cases_in_train_go_with_smaller_errors_where_the_correlation_says_s
     assert word in plots_tables.balance({"value": -1, "n_groups": 8, "p": p})[0]
 
 
-def test_what_labels_allow_follows_from_rounding_and_raters():
-    random = np.random.default_rng(0)
-    steps = random.choice([12, 6, 1], 20_000, p=[0.5, 0.3, 0.2])
-    labels = np.round(random.uniform(24, 216, 20_000) / steps) * steps
-    shares = plots_tables.rounding_shares(labels)
-    assert (shares[12], shares[6]) == pytest.approx((0.5, 0.3), abs=0.02)
-    found = plots_tables.smallest_error(np.round(labels / 12) * 12, 0.0)
-    assert found["both"] == pytest.approx(3, rel=0.05)
-    found = plots_tables.smallest_error(labels, 7.0)
-    assert found["rater"] == pytest.approx(7.0 * np.sqrt(2 / np.pi), rel=0.01)
-    assert found["rater"] < found["both"]
+def told(model: str = "cnn", groups: tuple = ("all", "female"), few: tuple = ()) -> pd.DataFrame:
+    """As `subgroups.error_table` has it; groups named in `few` have no figures."""
+    values = {"mae": 9.04, "signed_error": 1.26, "over_24": 0.031, "qwk": 0.81249}
+    rows = []
+    for group in groups:
+        for metric, value in values.items():
+            small = group in few
+            ends = (np.nan,) * 3 if small else (value, value - 0.02, value + 0.02)
+            rows.append((model, group, metric, 3 if small else 50, *ends, small))
+    columns = ["model", "group", "metric", "n", "value", "lower", "upper", "too_few"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_every_score_is_written_with_its_unit_and_interval():
+    rows = told(groups=("all",)).to_dict("records")
+    assert [plots_tables.score_text(row, row["metric"]) for row in rows] == [
+        "9.0 (9.0 to 9.1)",
+        "+1.3 (+1.2 to +1.3)",
+        "3.1 % (1.1 to 5.1 %)",
+        "0.812 (0.792 to 0.832)",
+    ]
+    words = plots_tables.score_words(rows[0], "mae")
+    assert words == "9.0 months or 0.75 years (95 % interval 9.0 to 9.1, n = 50)"
+    undefined = {"value": None, "lower": None, "upper": None}
+    assert plots_tables.score_text(undefined, "qwk") == "–"
+    assert plots_tables.value_and_interval(undefined | {"value": -1e-5}, "r2") == ("0.000", "")
+
+
+def test_every_score_that_tables_show_has_a_name_and_is_measured():
+    shown = {metric for metrics in plots_tables.SHOWN.values() for metric in metrics}
+    measured = [
+        metrics.score_ages(np.arange(9), np.arange(9)),
+        metrics.score_stages([0, 1], [0, 1]),
+    ]
+    assert shown <= set(plots_tables.METRICS) & set(pd.concat(measured)["metric"])
+
+
+def test_models_stand_under_their_names_and_small_groups_are_too_few():
+    both = pd.concat([told("cnn", few=("female",)), told("my_model", few=("female",))])
+    table = plots_tables.by_group(both, "mae")
+    assert table.columns.tolist() == ["cases", "Custom CNN", "my_model"]
+    assert table.loc["female"].tolist() == [3, "too few", "too few"]
+    sexes = plots_tables.by_sex(both, ("mae", "coverage"))
+    assert sexes.index.tolist() == ["Custom CNN", "my_model"]
+    assert sexes["inside the interval"].columns.tolist() == ["girls, n = 3", "boys, n = 0"]
+    assert sexes.loc["my_model"].tolist() == ["too few", "too few", "–", "too few"]
+    derived = plots_tables.model_name("ensemble_ridge_sex (derived)")
+    assert derived == "Ridge ensemble with sex (derived)"
+
+
+def test_scores_stand_in_the_order_of_the_vocabulary():
+    scores = told(groups=("all",)).assign(task="age", split="test")
+    scores = pd.concat([scores.assign(metric="rmse").head(1), scores])
+    table = plots_tables.score_table(scores, "age", "test")
+    assert table.index.tolist() == ["mean absolute error, months", "RMSE, months"]
+    assert table.columns.name == "test split, n = 50"
+
+
+def test_tipping_strengths_have_a_row_a_direction_and_a_column_a_model():
+    rows = [("cnn", "brightness", "grey levels", -80.0, -31.26)]
+    rows += [("cnn", "brightness", "grey levels", 80.0, np.nan)]
+    rows += [("cnn", "mirrored", "on or off", 1.0, 1.0)]
+    names = ["model", "kind", "unit", "strongest", "strength"]
+    table = plots_tables.by_kind(pd.DataFrame(rows, columns=names))
+    assert table["Custom CNN"].to_dict() == {
+        "brightness, grey levels, tried to -80": "-31.3",
+        "brightness, grey levels, tried to 80": "not reached",
+        "mirrored, on or off": "on",
+    }
+
+
+def test_each_models_worst_corruption_is_named_with_its_harm():
+    rows = [("blur", 2.0, "% of the side", "cnn", 30, 4.0, 3.0, 5.0)]
+    rows += [("mirrored", 1.0, "on or off", "cnn", 30, 1.0, 0.5, 1.5)]
+    rows += [("blur", 2.0, "% of the side", "hog", 30, 4.0, -1.0, 9.0)]
+    ends = [f"difference{end}" for end in ("", "_lower", "_upper")]
+    table = pd.DataFrame(rows, columns=["kind", "strength", "unit", "model", "n", *ends])
+    assert plots_tables.corruptions(table) == [
+        "- What hurts Custom CNN most is blur (2, % of the side): +4.0 months (95 % interval +3.0 "
+        "to +5.0, n = 30).",
+        "- No corruption clearly hurts HOG and XGBoost (n = 30).",
+    ]
+
+
+def test_slopes_are_written_by_year():
+    slopes = pd.DataFrame([("on_truth", 90, -0.1, -0.15, -0.05)])
+    slopes.columns = ["metric", "n", "value", "lower", "upper"]
+    words = plots_tables.regression(slopes)[0]
+    assert "-1.2 months (95 % interval -1.8 to -0.6, n = 90)" in words
