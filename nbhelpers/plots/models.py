@@ -169,7 +169,7 @@ def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
     lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
     labels = {trial: f"trial {trial}: {loss:.2f}" for trial, loss in lowest.items()}
-    trials = {"hue": curves["trial"].map(labels).rename(None), "hue_order": list(labels.values())}
+    trials = {"hue": curves["trial"].map(labels).rename(""), "hue_order": list(labels.values())}
     sns.lineplot(curves, x="epoch", y="tuning_loss", marker=".", ax=axes, **trials)
     axes.set(xlabel="epoch", ylabel=f"tuning loss{unit and ', ' + unit}")
     axes.xaxis.get_major_locator().set_params(integer=True)

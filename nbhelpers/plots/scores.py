@@ -87,7 +87,7 @@ def scores_beside(scores: pd.DataFrame, order: list[str], metric: str) -> tuple[
         part = part.set_index("model").loc[models]
         draw_points(axes, part, names, shift, color=colour, label=label)
     axes.set_xlabel(unit)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.0 + 0.5 / len(models)), ncols=2)
+    figure.legend(loc="outside upper center", ncols=2)
     first = scores[scores["model"] == models[0]].set_index("split")["value"]
     values = " and ".join(f"{value:.3g} on {split}" for split, value in first.items())
     return figure, f"Scores of {len(models)} models, {unit}; {names[0]}: {values}."
@@ -171,7 +171,7 @@ def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
         draw_points(axes, rows, names, 0.22 * (number - 1), label=KINDS[kind])
     axes.axvline(100 * level, color=COLOURS[7], linewidth=1)
     axes.set_xlabel("cases inside, %")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.12), ncols=3)
+    figure.legend(loc="outside upper center", ncols=3)
     every = part[part["group"] == ALL].set_index("kind")["value"]
     shares = ", ".join(f"{KINDS[kind]} {100 * share:.1f} %" for kind, share in every.items())
     return figure, f"Share of cases held by their {100 * level:.0f} % interval or set: {shares}."

@@ -90,7 +90,7 @@ def year_axis(axes: plt.Axes) -> None:
 
 def by_sex(rows: pd.DataFrame) -> dict[str, object]:
     """How seaborn shows the sexes of the rows: their colours, and names as "girls, n = 900"."""
-    sex = rows["sex"].fillna("unknown").rename(None)
+    sex = rows["sex"].fillna("unknown").rename("")
     sizes = sex.value_counts()
     present = [one for one in SEX_COLOURS if one in sizes]
     labels = {one: f"{SEXES.get(one, 'sex unknown')}, n = {sizes[one]:,}" for one in present}
