@@ -96,7 +96,8 @@ def boards(results: list[dict]) -> list[dict]:
             splits = in_order({split for _, split in scores})
             board = {"task": task, "heading": heading, "columns": headings(SHOWN[task])}
             board["splits"] = [split_table(scores, task, split) for split in splits]
-            found.append({**board, "headline": headline(scores, task)})
+            board["headline"] = headline(split_table(scores, task, SHOWN_SPLIT)["rows"])
+            found.append({**board, "caption": METRICS[SHOWN[task][0]].heading})
     return found
 
 
@@ -112,17 +113,16 @@ def in_order(splits: set[str]) -> list[str]:
     return sorted(splits, key=lambda split: ([*order, first[split]].index(first[split]), split))
 
 
-def headline(scores: dict, task: str) -> dict | None:
-    """The rows on test of the model named on calibration and of the best trivial predictor."""
-    rows = [row for row in split_table(scores, task, SHOWN_SPLIT)["rows"] if row["cells"][0]]
-    chosen = next((row for row in rows if row["best"]), None)
-    trivial = next((row for row in rows if row["trivial"]), None)
-    caption = METRICS[SHOWN[task][0]].heading
-    return chosen and {"caption": caption, "chosen": chosen, "trivial": trivial}
+def headline(rows: list[dict]) -> dict | None:
+    """The row of the model named on calibration and that of the best trivial predictor."""
+    scored = [row for row in rows if row["cells"][0]]
+    chosen = next((row for row in scored if row["best"]), None)
+    trivial = next((row for row in scored if row["trivial"]), None)
+    return chosen and {"chosen": chosen, "trivial": trivial}
 
 
-def split_table(scores: dict, task: str, split: str) -> dict:
-    """The rows of one split: real models by their calibration score, trivial ones below."""
+def split_table(scores: dict, task: str, split: str, only: str = "") -> dict:
+    """The rows of a split: models (all, or `only` one) by calibration score, then trivial ones."""
     ranking, *others = SHOWN[task]
     here = {model: by_metric for (model, at), by_metric in scores.items() if at == split}
     best, scale = best_model(scores, ranking), widest(here.values(), ranking)
@@ -139,7 +139,7 @@ def split_table(scores: dict, task: str, split: str) -> dict:
             ],
         }
         for model in in_order_of_rank(scores, ranking)
-        if model in here
+        if model in here and (not only or model == only or model.startswith(TRIVIAL))
     ]
     sizes = [score["n"] for by_metric in here.values() for score in by_metric.values()]
     return {"split": split, "n": max(sizes, default=0), "rows": rows}
@@ -228,17 +228,9 @@ def coverage_cell(record: dict | None) -> dict | None:
 
 
 def score_tables(scores: dict, task: str, model: str) -> list[dict]:
-    """The model above the trivial predictors, a table a split; `scores` as the scoreboard's.
-
-    Each is `split_table`; splits that training saw are left out.
-    """
-    shown = {
-        (name, split): by_metric
-        for (name, split), by_metric in scores.items()
-        if name == model or name.startswith(TRIVIAL)
-    }
-    splits = {split for name, split in shown if name == model} - set(TRAINING_SAW)
-    return [split_table(shown, task, split) for split in in_order(splits)]
+    """The model above the trivial predictors, a `split_table` a split that training did not see."""
+    splits = {split for name, split in scores if name == model} - set(TRAINING_SAW)
+    return [split_table(scores, task, split, model) for split in in_order(splits)]
 
 
 def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list]:

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from nbhelpers.evaluation.scores import ALL
-from nbhelpers.plots.style import COLOURS, draw_points, label_sexes, year_axis
+from nbhelpers.plots.style import COLOURS, by_sex, draw_points, year_axis
 from nbhelpers.plots.tables import METRICS, model_name, number
 
 COLUMNS = 4  # of the panels of corruptions
@@ -42,19 +42,10 @@ def bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> tuple[Figure,
 
     `agreement`: what `agreement.bland_altman` gives.
     """
-    labels, colours = label_sexes(errors)
     figure, axes = plt.subplots(figsize=(7.0, 4.2))
-    sns.scatterplot(
-        x=(errors["age_months"] + errors["predicted_months"]) / 2,
-        y=errors["error_months"],
-        hue=labels.rename(None),
-        palette=colours,
-        hue_order=list(colours),
-        s=9,
-        alpha=0.4,
-        linewidth=0,
-        ax=axes,
-    )
+    middle = (errors["age_months"] + errors["predicted_months"]) / 2
+    look = {"s": 9, "alpha": 0.4, "linewidth": 0}
+    sns.scatterplot(x=middle, y=errors["error_months"], ax=axes, **look, **by_sex(errors))
     lines = agreement.set_index("metric")["value"]
     for value in lines[["mean_difference", "lower_limit", "upper_limit"]].dropna():
         axes.axhline(value, color=COLOURS[7], linewidth=1)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from nbhelpers.images.geometry import to_original
 from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.plots.style import BINS_MONTHS, COLOURS, draw_picture, label_sexes, year_axis
+from nbhelpers.plots.style import BINS_MONTHS, COLOURS, by_sex, draw_picture, year_axis
 from nbhelpers.plots.tables import SEXES
 
 SHOWN_CASES = 10
@@ -74,18 +74,9 @@ def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFra
 def ages_by_sex(cases: pd.DataFrame) -> tuple[Figure, str]:
     """Histogram of bone age, a colour a sex."""
     known = cases.dropna(subset=["age_months", "sex"])
-    labels, colours = label_sexes(known)
     figure, axes = plt.subplots()
-    sns.histplot(
-        x=known["age_months"],
-        hue=labels.rename(None),
-        palette=colours,
-        hue_order=list(colours),
-        bins=BINS_MONTHS,
-        element="step",
-        alpha=0.35,
-        ax=axes,
-    )
+    look = {"bins": BINS_MONTHS, "element": "step", "alpha": 0.35}
+    sns.histplot(x=known["age_months"], ax=axes, **look, **by_sex(known))
     year_axis(axes)
     axes.set_ylabel("radiographs a year of age")
     medians = cases.groupby("sex")["age_months"].median()

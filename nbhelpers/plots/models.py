@@ -6,6 +6,7 @@ Functions that plot return a figure and its alternative text.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -13,7 +14,7 @@ from scipy import stats
 
 from nbhelpers.models.search import CHOICES, LOGARITHMIC, SEARCHED, WHOLE, completed
 from nbhelpers.plots.style import COLOURS, INK, LINE, SOFT
-from nbhelpers.plots.tables import HYPERPARAMETERS
+from nbhelpers.plots.tables import hyperparameter_name
 
 FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
 PERMUTATIONS = 5000
@@ -34,7 +35,8 @@ def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
             "learning rate": f"{row.learning_rate:.1e}",
             "weight decay": f"{row.weight_decay:.1e}",
             "weights": f"{row.weights:,}" if row.weights else "–",
-            "epochs": _epochs(row),
+            "epochs": (f"{row.until_epoch - row.epochs} + " if row.goes_on_from else "")
+            + (f"{row.epochs}" if row.epochs else "–"),
             "minutes": "–" if pd.isna(row.seconds) else f"{row.seconds / 60:.1f}",
             "note": row.reason or (f"goes on from {row.goes_on_from}" if row.goes_on_from else ""),
         }
@@ -42,13 +44,6 @@ def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows).set_index("trial")
     return table if table["note"].any() else table.drop(columns="note")
-
-
-def _epochs(row) -> str:
-    if not row.epochs:
-        return "–"
-    before = f"{row.until_epoch - row.epochs} + " if row.goes_on_from else ""
-    return f"{before}{row.epochs}"
 
 
 def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
@@ -78,7 +73,9 @@ def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, 
             axes.text(
                 place + 0.06, height, text, fontsize=8, va="center", path_effects=halo, zorder=5
             )
-    names = [HYPERPARAMETERS[name] for name in SEARCHED] + [f"tuning loss{unit and ', ' + unit}"]
+    names = [hyperparameter_name(name) for name in SEARCHED] + [
+        f"tuning loss{unit and ', ' + unit}"
+    ]
     two_lines = [f"{name} ".replace(" ", "\n", 1) for name in names]
     axes.set_xticks(range(len(columns)), two_lines, fontsize=9)
     axes.set(xlim=(-0.15, len(columns) - 0.45), ylim=(-0.06, 1.06), yticks=[])
@@ -88,7 +85,7 @@ def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, 
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
     axes.text(0, 1.11, "a line is a trial: the darker, the lower its loss", color=SOFT)
     values = ", ".join(
-        f"{HYPERPARAMETERS[name]} {_short(shown[name].iloc[-1])}" for name in SEARCHED
+        f"{hyperparameter_name(name)} {_short(shown[name].iloc[-1])}" for name in SEARCHED
     )
     alt = f"{len(shown)} trials, a line each, the darker the lower the tuning loss. The best, "
     return figure, f"{alt}{loss[-1]:.2f}{unit and ' ' + unit}: {values}."
@@ -148,7 +145,7 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     axes.hlines(range(len(found)), 0, found, color=colours, linewidth=3)
     axes.scatter(found, range(len(found)), color=colours, s=45, zorder=3)
     axes.axvline(0, color=SOFT, linewidth=0.8)
-    axes.set_yticks(range(len(found)), [HYPERPARAMETERS[name] for name in found.index])
+    axes.set_yticks(range(len(found)), [hyperparameter_name(name) for name in found.index])
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.set(xlim=(-1, 1), ylim=(-0.6, len(found) - 0.4), title=f"What mattered, {n} trials")
     axes.set_xlabel(
@@ -157,8 +154,12 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     axes.grid(axis="y", visible=False)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
-    each = ", ".join(f"{HYPERPARAMETERS[name]} {found[name]:+.2f}" for name in found.index[::-1])
-    beyond = ", ".join(HYPERPARAMETERS[name] for name in found.index[::-1] if clear[name]) or "none"
+    each = ", ".join(
+        f"{hyperparameter_name(name)} {found[name]:+.2f}" for name in found.index[::-1]
+    )
+    beyond = (
+        ", ".join(hyperparameter_name(name) for name in found.index[::-1] if clear[name]) or "none"
+    )
     alt = f"Rank correlation with the tuning loss over {n} trials: {each}. Beyond chance: {beyond}."
     return figure, alt
 
@@ -167,12 +168,10 @@ def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
     """Tuning loss by epoch of the best trials, as `search.histories` gives them."""
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
     lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
-    for (trial, loss), colour in zip(lowest.items(), COLOURS, strict=False):
-        part = curves[curves["trial"] == trial]
-        label = f"trial {trial}: {loss:.2f}"
-        axes.plot(part["epoch"], part["tuning_loss"], color=colour, label=label, marker=".")
+    labels = {trial: f"trial {trial}: {loss:.2f}" for trial, loss in lowest.items()}
+    trials = {"hue": curves["trial"].map(labels).rename(""), "hue_order": list(labels.values())}
+    sns.lineplot(curves, x="epoch", y="tuning_loss", marker=".", ax=axes, **trials)
     axes.set(xlabel="epoch", ylabel=f"tuning loss{unit and ', ' + unit}")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
     each = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
     return figure, f"Tuning loss by epoch of the best trials; their lowest: {each}."

@@ -17,9 +17,9 @@ from nbhelpers.images.radiograph import read_image
 from nbhelpers.plots.style import (
     BINS_MONTHS,
     COLOURS,
+    by_sex,
     draw_picture,
     draw_points,
-    label_sexes,
     year_axis,
 )
 from nbhelpers.plots.tables import CLEAR, KINDS, METRICS, model_name
@@ -87,7 +87,7 @@ def scores_beside(scores: pd.DataFrame, order: list[str], metric: str) -> tuple[
         part = part.set_index("model").loc[models]
         draw_points(axes, part, names, shift, color=colour, label=label)
     axes.set_xlabel(unit)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.0 + 0.5 / len(models)), ncols=2)
+    figure.legend(loc="outside upper center", ncols=2)
     first = scores[scores["model"] == models[0]].set_index("split")["value"]
     values = " and ".join(f"{value:.3g} on {split}" for split, value in first.items())
     return figure, f"Scores of {len(models)} models, {unit}; {names[0]}: {values}."
@@ -115,17 +115,8 @@ def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
     """Correlation of the members' errors, members by members."""
     table = table.rename(index=model_name, columns=model_name)
     side = 1.6 + 0.75 * len(table)
-    figure, _ = _heatmap(
-        table,
-        (side + 1.2, side),
-        "correlation of errors",
-        annot=True,
-        fmt=".2f",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        square=True,
-    )
+    look = {"annot": True, "fmt": ".2f", "vmax": 1, "square": True}
+    figure, _ = _heatmap(table, (side + 1.2, side), "correlation of errors", **look)
     pairs = table.where(np.triu(np.ones(table.shape, bool), 1)).stack()
     lowest, highest = (" with ".join(pair) for pair in (pairs.idxmin(), pairs.idxmax()))
     return figure, (
@@ -157,18 +148,11 @@ def all_pairs(pairs: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     text = square.map(lambda value: "" if np.isnan(value) else f"{value:+.2f}")
     limit = max(1e-9, float(square.abs().max(axis=None)))
     side = 1.4 + 0.72 * len(models)
-    figure, _ = _heatmap(
-        square.where(clear, 0.25 * square).rename(index=model_name, columns=model_name),
-        (side + 1.6, side),
-        f"row minus column, {unit}",
-        annot=text.where(clear | (text == ""), text + "\n≈"),
-        fmt="",
-        annot_kws={"fontsize": 8},
-        cmap="RdBu_r",
-        vmin=-limit,
-        vmax=limit,
-        square=True,
-    )
+    look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "square": True}
+    look |= {"annot": text.where(clear | (text == ""), text + "\n≈"), "fmt": ""}
+    shown = square.where(clear, 0.25 * square).rename(index=model_name, columns=model_name)
+    label = f"row minus column, {unit}"
+    figure, _ = _heatmap(shown, (side + 1.6, side), label, annot_kws={"fontsize": 8}, **look)
     return figure, (
         f"Differences of all {len(pairs)} pairs of {len(models)} models, {unit}: "
         f"{there['clear'].sum()} are clear after Holm's correction, the others are marked ≈."
@@ -187,7 +171,7 @@ def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
         draw_points(axes, rows, names, 0.22 * (number - 1), label=KINDS[kind])
     axes.axvline(100 * level, color=COLOURS[7], linewidth=1)
     axes.set_xlabel("cases inside, %")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.12), ncols=3)
+    figure.legend(loc="outside upper center", ncols=3)
     every = part[part["group"] == ALL].set_index("kind")["value"]
     shares = ", ".join(f"{KINDS[kind]} {100 * share:.1f} %" for kind, share in every.items())
     return figure, f"Share of cases held by their {100 * level:.0f} % interval or set: {shares}."
@@ -195,21 +179,11 @@ def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
     """Predicted over true months, a point a case, with the line where both are equal."""
-    labels, colours = label_sexes(errors)
-    few = len(errors) <= FEW_POINTS
+    look = {"s": 10, "alpha": 0.4} if len(errors) > FEW_POINTS else {"s": 30, "alpha": 0.8}
+    look |= {"linewidth": 0, **by_sex(errors)}
     figure, axes = plt.subplots(figsize=(6.2, 5.4))
     axes.plot([0, 240], [0, 240], color=COLOURS[7], linewidth=1, zorder=0)
-    sns.scatterplot(
-        x=errors["age_months"],
-        y=errors["predicted_months"],
-        hue=labels.rename(None),
-        palette=colours,
-        hue_order=list(colours),
-        s=30 if few else 10,
-        alpha=0.8 if few else 0.4,
-        linewidth=0,
-        ax=axes,
-    )
+    sns.scatterplot(errors, x="age_months", y="predicted_months", ax=axes, **look)
     year_axis(axes)
     axes.set(ylim=(0, 240), yticks=BINS_MONTHS[::2], ylabel="predicted, months", title=title)
     axes.legend(markerscale=2)
@@ -225,18 +199,9 @@ def errors_by_age(errors: pd.DataFrame) -> tuple[Figure, str]:
     known = errors[errors["sex"].notna()].sort_values("age_months")
     start = (known["age_months"] // AGE_STEP_MONTHS * AGE_STEP_MONTHS // 12).astype(int)
     years = start.map(lambda year: f"{year}–{year + AGE_STEP_MONTHS // 12}")
-    labels, colours = label_sexes(known)
     figure, axes = plt.subplots(figsize=(7.6, 3.8))
-    sns.boxplot(
-        x=years,
-        y=known["error_months"],
-        hue=labels.rename(None),
-        palette=colours,
-        hue_order=list(colours),
-        fliersize=2,
-        linewidth=0.9,
-        ax=axes,
-    )
+    look = {"fliersize": 2, "linewidth": 0.9, **by_sex(known)}
+    sns.boxplot(x=years, y=known["error_months"], ax=axes, **look)
     axes.axhline(0, color=COLOURS[7], linewidth=1)
     axes.set(xlabel="true bone age, years", ylabel=METRICS["signed_error"].heading)
     means = known.groupby(years, sort=False)["error_months"].mean()
@@ -249,16 +214,8 @@ def errors_by_age(errors: pd.DataFrame) -> tuple[Figure, str]:
 def confusion(counts: pd.DataFrame, title: str) -> tuple[Figure, str]:
     """A confusion matrix: counts, coloured by the share of each true stage."""
     share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    figure, axes = _heatmap(
-        100 * share,
-        (6.6, 4.6),
-        "share of the true stage, %",
-        annot=counts.to_numpy(),
-        fmt=",d",
-        cmap="Blues",
-        vmin=0,
-        vmax=100,
-    )
+    look = {"annot": counts.to_numpy(), "fmt": ",d", "vmax": 100}
+    figure, axes = _heatmap(100 * share, (6.6, 4.6), "share of the true stage, %", **look)
     axes.set(xlabel="predicted stage", ylabel="true stage", title=title)
     total = counts.to_numpy().sum()
     right = 100 * np.trace(counts.to_numpy()) / max(total, 1)
@@ -311,6 +268,7 @@ def _heatmap(
 ) -> tuple[Figure, plt.Axes]:
     """A table in colours, with its names readable at the left and below."""
     figure, axes = plt.subplots(figsize=size)
+    look = {"cmap": "Blues", "vmin": 0} | look
     sns.heatmap(table, ax=axes, cbar_kws={"label": label}, **look)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(axis="y", rotation=0)

@@ -19,7 +19,7 @@ SHARPNESS = 2  # drawn pixels a CSS pixel
 INK, SOFT, LINE = "#1d2429", "#5b666e", "#d9d6d0"
 # Okabe and Ito's colours, told apart with every common kind of colour vision.
 COLOURS = ("#1f5f7a", "#d1792b", "#4a9d7f", "#a6548c", "#8a6d3b", "#5b8fd1", "#b8433a", "#7d858b")
-SEX_COLOURS = {"female": COLOURS[1], "male": COLOURS[0]}
+SEX_COLOURS = {"female": COLOURS[1], "male": COLOURS[0], "unknown": COLOURS[7]}
 BINS_MONTHS = np.arange(0, 241, 12)
 STYLE = {
     "figure.figsize": (7.0, 3.8),
@@ -88,15 +88,14 @@ def year_axis(axes: plt.Axes) -> None:
     axes.set(xlim=(0, 240), xlabel="bone age, months and years")
 
 
-def label_sexes(rows: pd.DataFrame) -> tuple[pd.Series, dict[str, str]]:
-    """The sex of each row as a legend has it, "girls, n = 900", and the colours of the labels."""
-    sizes = rows["sex"].value_counts()
-    labels = {sex: f"{name}, n = {sizes.get(sex, 0):,}" for sex, name in SEXES.items()}
-    unknown = f"sex unknown, n = {rows['sex'].isna().sum():,}"
-    colours = {labels[sex]: colour for sex, colour in SEX_COLOURS.items() if sex in sizes}
-    if rows["sex"].isna().any():
-        colours[unknown] = COLOURS[7]
-    return rows["sex"].map(labels).fillna(unknown), colours
+def by_sex(rows: pd.DataFrame) -> dict[str, object]:
+    """How seaborn shows the sexes of the rows: their colours, and names as "girls, n = 900"."""
+    sex = rows["sex"].fillna("unknown").rename("")
+    sizes = sex.value_counts()
+    present = [one for one in SEX_COLOURS if one in sizes]
+    labels = {one: f"{SEXES.get(one, 'sex unknown')}, n = {sizes[one]:,}" for one in present}
+    palette = {labels[one]: SEX_COLOURS[one] for one in present}
+    return {"hue": sex.map(labels), "palette": palette, "hue_order": list(palette)}
 
 
 def draw_picture(axes: plt.Axes, pixels: np.ndarray, title: str = "") -> None:
@@ -108,11 +107,7 @@ def draw_picture(axes: plt.Axes, pixels: np.ndarray, title: str = "") -> None:
 
 
 def draw_points(
-    axes: plt.Axes,
-    scores: pd.DataFrame,
-    names: list[str],
-    shift: float = 0.0,
-    **look: object,
+    axes: plt.Axes, scores: pd.DataFrame, names: list[str], shift: float = 0.0, **look: object
 ) -> None:
     """`value` of each row as a point with its interval, from the top down, the names at the left.
 
@@ -122,6 +117,5 @@ def draw_points(
     places = np.arange(len(scores))
     # An interval may be missing, and Wilson's of a share of 1 ends a rounding error below it.
     bars = np.fmax([value - lower, upper - value], 0)
-    look = {"fmt": "o", "markersize": 4, "capsize": 2} | look
-    axes.errorbar(value, places + shift, xerr=bars, **look)
+    axes.errorbar(value, places + shift, xerr=bars, fmt="o", markersize=4, capsize=2, **look)
     axes.set(yticks=places, yticklabels=names, ylim=(max(len(scores), 1) - 0.5, -0.5))

@@ -90,16 +90,7 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
-HYPERPARAMETERS = {
-    "blocks": "blocks",
-    "first_width": "first channels",
-    "convolutions": "convolutions a block",
-    "dropout": "dropout",
-    "dense_units": "dense units",
-    "sex_units": "sex units",
-    "learning_rate": "learning rate",
-    "weight_decay": "weight decay",
-}
+HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolutions a block"}
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
@@ -111,6 +102,11 @@ def model_name(model: str) -> str:
     """What a reader knows a model as; models without an entry in `MODELS` keep their name."""
     base, end, of = model.partition(" (")
     return MODELS.get(base, base) + end + of
+
+
+def hyperparameter_name(name: str) -> str:
+    """What a hyperparameter of the search is called."""
+    return HYPERPARAMETERS.get(name, name.replace("_", " "))
 
 
 def number(value: float, metric: str) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -264,3 +266,10 @@ def test_a_shown_figure_carries_text_and_twice_the_pixels(monkeypatch: pytest.Mo
     assert not plt.fignum_exists(figure.number), "the figure is closed"
     with pytest.raises(ValueError, match="alt"):
         style.show(figure, alt=" ")
+
+
+def test_the_batch_loads_no_plots_and_no_networks():
+    heavy = "{'matplotlib', 'seaborn', 'keras', 'tensorflow', 'scipy.stats'}"
+    code = f"import sys, nbhelpers.batch.__main__; sys.exit(repr({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stderr.strip() == "set()"
