@@ -6,6 +6,7 @@ import pytest
 from test_ensembles import case_table, months_of, probabilities_of
 
 from nbhelpers import metrics, predictions
+from nbhelpers.bias import subgroups
 from nbhelpers.evaluation import conformal, scores
 from nbhelpers.workspace import InputError, write_json
 
@@ -96,3 +97,17 @@ def test_all_pairs_of_models_hold_what_months_say_of_stages(run_folder):
     assert pairs["p_holm"].tolist() == metrics.holm(pairs["p"]).tolist()
     value = pairs.set_index(["a", "b"]).loc[("fair (derived)", "good (derived)"), "value"]
     assert value < 0 and pairs["n"].nunique() == 1
+
+
+def test_scores_by_group_are_those_of_the_group_alone(run_folder):
+    table = subgroups.scores_by_group(run_folder, "good", "age", "test")
+    rows = scores.case_errors(run_folder, "good", "age", "test")
+    girls = rows[rows["sex"] == "female"]["error_months"]
+    told = table[table["group"] == "female"].set_index("metric")
+    assert told.loc["mae", "value"] == pytest.approx(girls.abs().mean())
+    assert told.loc["signed_error", "value"] == pytest.approx(girls.mean())
+    assert (told["n"] == len(girls)).all()
+    table = subgroups.scores_by_group(run_folder, "stager", "stage", "test")
+    correct = scores.case_errors(run_folder, "stager", "stage", "test")["correct"]
+    told = table.query("group == 'all'").set_index("metric")["value"]
+    assert told["accuracy"] == pytest.approx(correct.mean()) and "qwk" in told
