@@ -22,18 +22,17 @@ PROFILE = profiles.without_unnamed_scoring(PROFILE, FOLDER, config.get("data") o
 # What a figure can depend on; pages are rendered anew without a run.
 HELPERS = [path for path in Path(workspace.__file__).parent.rglob("*.py") if path.parent.name != "batch"]
 GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds a GPU at a time
-ALONE = (1,)  # nothing runs beside these: two views write one case table
-# These may use every core, and still two of them end sooner side by side than in turn: a training
-# step keeps the second core busy a fifth of the time.
-ALL_CORES = (1, 2, 3, 4)
+# These use every core in turn; the others share them. Two trainings side by side took longer than
+# one after the other.
+WHOLE_MACHINE = (1, 2, 3, 4)
 HELD = workspace.lock_folder(FOLDER)  # beside the batch that called, and the runs that follow
 
 
 workdir: FOLDER
 
 
-def half():
-    return max(1, workflow.cores // 2)
+def threads_of(run):
+    return workflow.cores if run.number in WHOLE_MACHINE else max(1, workflow.cores // 2)
 
 
 def stamp(run):
@@ -54,7 +53,7 @@ def inputs(run):
 def command(run):
     words = [sys.executable, "-m", "nbhelpers.batch", "run", PROFILE.name, run.name, "--inside"]
     words += ["--project", str(PROJECT), "--folder", str(FOLDER)]
-    words += ["--cores", str(workflow.cores if run.number in ALL_CORES else half())]
+    words += ["--cores", str(threads_of(run))]
     words += [f"--{name}={config.get(name) or ''}" for name in ("data", "weights")]
     return lambda wildcards: shlex.join(words)  # a function's text may have braces too
 
@@ -73,7 +72,7 @@ for run in PROFILE.runs:
             inputs(run),
         output:
             stamp(run),
-        threads: workflow.cores if run.number in ALONE else half()
+        threads: threads_of(run)
         resources:
             gpu=int(run.number in GPU_NOTEBOOKS),
         params:
