@@ -22,8 +22,8 @@ PROFILE = profiles.without_unnamed_scoring(PROFILE, FOLDER, config.get("data") o
 # What a figure can depend on; pages are rendered anew without a run.
 HELPERS = [path for path in Path(workspace.__file__).parent.rglob("*.py") if path.parent.name != "batch"]
 GPU_NOTEBOOKS = (2, 3, 5, 6, 7, 8, 9)  # all that load a network; one run holds a GPU at a time
-# These use every core in turn; the others share them. Two trainings side by side took longer than
-# one after the other.
+# These use every core in turn; the others share them. Two trainings side by side end no sooner: on
+# two cores each epoch took 1.8 times as long.
 WHOLE_MACHINE = (1, 2, 3, 4)
 HELD = workspace.lock_folder(FOLDER)  # beside the batch that called, and the runs that follow
 
