@@ -35,21 +35,15 @@ def problem(project: Path, name: str = "demo") -> str:
     return str(caught.value)
 
 
-def test_a_run_gets_its_own_values_over_the_shared_ones(project: Path):
-    setting(project, "model: cnn\nflip: true\nrate: 1\n")
+def test_a_run_gets_its_own_values_over_the_shared_ones_that_it_declares(project: Path):
+    setting(project, "model: cnn\nflip: true\nrate: 1.0e-05\n")
+    other = PARAMETERS.replace("rate", "pace")
+    write_notebook(project / "notebooks" / "01_preprocessing.ipynb", parameters=other)
+    with (project / "params" / "demo" / "_profile.yaml").open("a") as shared:
+        shared.write("rate: 1\n")
     first, second = profiles.read_profile(project, "demo").runs
     assert first.parameters == {"data_folder": "somewhere", "flip": False, "steps": 2}
-    assert second.parameters["flip"] is True
-    assert second.parameters["rate"] == 1  # a whole number is a number
-
-
-def test_shared_values_reach_only_notebooks_that_declare_them(project: Path):
-    write_notebook(
-        project / "notebooks" / "01_preprocessing.ipynb",
-        parameters=PARAMETERS.replace("flip", "turn"),
-    )
-    first, second = profiles.read_profile(project, "demo").runs
-    assert "flip" not in first.parameters and "flip" in second.parameters
+    assert second.parameters["flip"] is True and second.parameters["rate"] == 1e-5
 
 
 def test_parameters_are_those_that_papermill_sees(project: Path):
@@ -64,18 +58,11 @@ def test_parameters_are_those_that_papermill_sees(project: Path):
     [
         ("modell: cnn\n", ["02_cnn_tuning.age.yaml", "modell", "Did you mean model?"]),
         ("steps: many\n", ["steps must be a whole number (default 3)", "'many'"]),
-        ("steps: 2.5\n", ["steps must be a whole number", "2.5"]),
         ('steps: "2"\n', ["steps", "without quotes"]),
-        ("steps: true\n", ["steps must be a whole number", "True"]),
-        ("rate: 1e-4\n", ["rate", "YAML reads it as text", "write 0.0001"]),
-        ("rate: 1e-5\n", ["write 1.0e-05"]),
-        ("flip: 1\n", ["flip must be True or False", "got 1"]),
+        ("rate: 1e-5\n", ["rate", "YAML reads it as text", "write 1.0e-05"]),
         ("steps: 11\n", ["steps must be 1 to 10, got 11"]),
-        ("rate: -0.1\n", ["rate must be 0 to 1, got -0.1"]),
-        ("model: 16\n", ["model must be a text", 'Write it in quotes: "16"']),
         ("model:\n", ["model must be one number, text, true or false", "None"]),
         ("model: [cnn, hog]\n", ["model must be one number, text, true or false"]),
-        ("model:\n  name: cnn\n", ["model must be one number, text"]),
         ("- model\n", ["must hold lines `name: value`"]),
         ("model: 'cnn\n", ["is not valid YAML"]),
         ("run_folder: here\n", ["run_folder is given by the batch"]),
@@ -87,33 +74,18 @@ def test_a_wrong_line_is_named_with_its_file_and_a_remedy(project: Path, text: s
     assert all(part in message for part in ["02_cnn_tuning.age.yaml", *parts]), message
 
 
-def test_the_number_that_a_hint_names_passes(project: Path):
-    for text in ("rate: 0.0001\n", "rate: 1.0e-05\n"):
-        setting(project, text)
-        assert profiles.read_profile(project, "demo")
-
-
 def test_a_shared_key_that_no_notebook_declares_is_refused(project: Path):
     (project / "params" / "demo" / "_profile.yaml").write_text("data_foldr: x\n")
     assert "Did you mean data_folder?" in problem(project)
-    (project / "params" / "demo" / "_profile.yaml").write_text("kernel_nam: x\n")
-    assert "Did you mean kernel_name?" in problem(project)
 
 
 def test_two_runs_of_one_model_and_task_are_refused(project: Path):
     setting(project, "model: cnn\nsteps: 9\n", "02_cnn_tuning.again")
     message = problem(project)
     assert "02_cnn_tuning.age.yaml" in message and "model cnn" in message
-    setting(project, "model: other\n", "02_cnn_tuning.again")
-    assert len(profiles.read_profile(project, "demo").runs) == 3
-
-
-def test_one_model_name_may_serve_two_tasks(project: Path):
-    write_notebook(
-        project / "notebooks" / "02_cnn_tuning.ipynb",
-        parameters=f'{PARAMETERS}\ntask = "age"  # or stage',
-    )
-    setting(project, "model: cnn\ntask: stage\n", "02_cnn_tuning.stage")
+    declared = f'{PARAMETERS}\ntask = "age"  # or stage'
+    write_notebook(project / "notebooks" / "02_cnn_tuning.ipynb", parameters=declared)
+    setting(project, "model: cnn\ntask: stage\n", "02_cnn_tuning.again")
     assert len(profiles.read_profile(project, "demo").runs) == 3
 
 
@@ -130,8 +102,6 @@ def test_random_weights_replace_those_of_imagenet_and_no_file(project: Path):
 
     assert weights("") == {"vgg16": None, "demo": "imagenet if found", "own": "some/file.h5"}
     assert weights("none") == {"vgg16": "none", "demo": "none", "own": "some/file.h5"}
-    for run in profiles.read_profile(project, "demo", "none").runs[:2]:
-        assert "weights" not in run.parameters and run.weights == ""
 
 
 def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
@@ -175,14 +145,9 @@ def test_a_notebook_must_declare_what_it_is_given_and_not_too_much(project: Path
 
 
 def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):
-    names = (
-        "01_preprocessing",
-        "02_cnn_tuning",
-        "04_hog_xgboost",
-        "05_ensembling",
-        "07_bias_analysis",
-    )
-    write_project(tmp_path, {name: f"model: m{name[:2]}\n" for name in names})
+    numbers = {"01": "preprocessing", "02": "cnn_tuning", "04": "hog_xgboost"}
+    numbers |= {"05": "ensembling", "07": "bias_analysis"}
+    write_project(tmp_path, {f"{n}_{name}": f"model: m{n}\n" for n, name in numbers.items()})
 
     def waits_for() -> dict[str, list[str]]:
         runs = profiles.read_profile(tmp_path, "demo").runs
@@ -220,7 +185,7 @@ def test_a_run_waits_for_the_model_it_is_compared_with(tmp_path: Path):
     profiles.check_comparisons(runs)
 
 
-@pytest.mark.parametrize("compared", [("d", "", ""), ("a", "", ""), ("b", "a", ""), ("b", "c", "")])
+@pytest.mark.parametrize("compared", [("d", "", ""), ("a", "", ""), ("b", "a", "")])
 def test_a_comparison_that_cannot_be_is_refused(tmp_path: Path, compared):
     with pytest.raises(InputError, match=r"03_transfer_learning.a.yaml: compare_with is"):
         profiles.check_comparisons(comparing(tmp_path, *compared))
