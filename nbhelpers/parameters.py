@@ -37,8 +37,8 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
 
-def check(values: dict[str, object]) -> None:
-    """Check the parameters of the notebook that calls it: `parameters.check(globals())`.
+def check(values: dict[str, object]) -> tuple[str, ...]:
+    """Check the parameters of the notebook whose variables are `values`; returns their names.
 
     They are compared with the comments of the cell that set them, as it was run last, so it works
     for values changed by hand and by papermill, whose misspelt names it finds too.
@@ -66,6 +66,7 @@ def check(values: dict[str, object]) -> None:
         found = problem(name, values[name], parameter)
         if found:
             raise InputError(found)
+    return tuple(declared)
 
 
 def problem(name: str, value: object, parameter: Parameter) -> str:

@@ -7,19 +7,23 @@ What another folder of radiographs is called in the run folder whose models scor
 
 import math
 import re
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from nbhelpers import parameters
 from nbhelpers.workspace import (
     InputError,
     find_run_file,
     find_run_files,
     hardware,
+    open_run_folder,
     read_json,
-    require_same_fingerprint,
+    require_tensorflow,
     versions,
     write_json,
 )
@@ -52,12 +56,13 @@ def scored_runs(run_folder: Path, known: list[str]) -> list[str]:
 
 
 SCORE_KEYS = ("model", "task", "split", "metric", "n", "value", "lower", "upper")
+GIVEN = ("run", "run_folder", "profile")  # parameters that say who runs, not what is done
 KEYS = (
     "run",
     "notebook",
     "profile",
     "title",
-    "question",
+    "headline",
     "parameters",
     "fingerprint",
     "manifest",
@@ -74,51 +79,94 @@ KEYS = (
 )
 
 
-def save_results(
-    run_folder: Path,
+@dataclass(frozen=True)
+class Record:
+    """A run of a notebook from its first cell to its results file.
+
+    Attributes:
+        folder: the run folder.
+        run: `<notebook>` or `<notebook>.<name>`.
+        profile: that the run belongs to.
+        title: of the run, in a few words.
+        parameters: of the notebook, as it got them; of a path only its last name.
+        started: when, in seconds of the monotonic clock.
+    """
+
+    folder: Path
+    run: str
+    profile: str
+    title: str
+    parameters: dict[str, object]
+    started: float
+
+
+def begin(values: dict[str, object], title: str) -> Record:
+    """Check a notebook's parameters, open its run folder and note when it started.
+
+    Args:
+        values: the notebook's variables, `globals()`.
+        title: of the run, in a few words: what stands on its card.
+
+    Raises InputError for a parameter that cannot be used, for a folder that cannot be written, and
+    where Keras runs on another backend than TensorFlow.
+    """
+    declared = parameters.check(values)
+    _require_run_name(values["run"])
+    if "keras" in sys.modules:
+        require_tensorflow()
+    folder = open_run_folder(values["run_folder"])
+    own = {name: _without_folders(values[name]) for name in declared if name not in GIVEN}
+    return Record(folder, values["run"], values["profile"], title, own, time.monotonic())
+
+
+def _without_folders(value: object) -> object:
+    """A path's last name: results go to others, to whom folders of this machine say nothing."""
+    return Path(value).name if isinstance(value, str) and "/" in value else value
+
+
+def save(
+    record: Record,
     *,
-    run: str,
-    profile: str,
-    title: str,
-    question: str,
-    parameters: dict[str, object],
-    seconds: float,
+    headline: tuple[str, str],
     scores: pd.DataFrame | None = None,
     figures: dict[str, float | int | str | None] | None = None,
     notes: tuple[str, ...] = (),
     marks: tuple[str, ...] = (),
     tables: dict[str, pd.DataFrame] | None = None,
-    fingerprint: dict[str, object] | None = None,
-) -> Path:
-    """Write the results file of `run` (`<notebook>` or `<notebook>.<name>`); returns its path.
+) -> None:
+    """Write the results file of a run, `results/<run>.json`: its last step.
 
-    `scores` is what `scores.evaluate` gives; NaN becomes null, infinity is refused. `figures`
-    are key figures by name, `marks` short labels that stand beside the model wherever it is shown
-    ("random weights"), `tables` what the index and the model card show beside the scores, by name;
-    their rows become lists of objects, without their index. Fingerprint, split manifest, versions,
-    hardware and the time are added.
-    Raises InputError where the run folder's data are not those of `fingerprint` (as read at the
-    start of the run, where given), or where other results there come from other data.
+    Parameters, fingerprint, split manifest, versions, hardware and time are added.
+
+    Args:
+        headline: the one figure of the run: what it is, and its value as text.
+        scores: what `scores.evaluate` gives; NaN becomes null, infinity is refused.
+        figures: further figures by name.
+        notes: what a reader of the index must know of the data.
+        marks: short labels that stand with the model wherever it is shown ("random weights").
+        tables: what the index and the model card show besides scores, by name; their rows become
+            lists of objects, without their index.
+
+    Raises:
+        InputError: the run folder has results that were made from other data.
     """
-    _require_run_name(run)
-    facts = read_json(find_run_file(run_folder, "data.json"))
-    if fingerprint is not None:
-        require_same_fingerprint(run_folder, fingerprint)
+    folder, run = record.folder, record.run
+    facts = read_json(find_run_file(folder, "data.json"))
     data_hash = facts["fingerprint"]["hash"]
-    _require_same_data_beside(run_folder, run, data_hash)
+    _require_same_data_beside(folder, run, data_hash)
     content = {
         "run": run,
         "notebook": run.partition(".")[0],
-        "profile": profile,
-        "title": title,
-        "question": question,
-        "parameters": {name: _plain(value, name) for name, value in parameters.items()},
+        "profile": record.profile,
+        "title": record.title,
+        "headline": [str(part) for part in headline],
+        "parameters": {name: _plain(value, name) for name, value in record.parameters.items()},
         "fingerprint": data_hash,
         "manifest": facts["manifest"]["hash"],
         "splits": facts["manifest"]["counts"],
         "versions": versions(),
         "hardware": hardware(),
-        "seconds": round(float(seconds), 1),
+        "seconds": round(time.monotonic() - record.started, 1),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "scores": _score_records(scores),
         "figures": {name: _plain(value, name) for name, value in (figures or {}).items()},
@@ -126,9 +174,7 @@ def save_results(
         "marks": [str(mark) for mark in marks],
         "tables": {name: _records(table) for name, table in (tables or {}).items()},
     }
-    path = run_folder / "results" / f"{run}.json"
-    write_json(path, content)
-    return path
+    write_json(folder / "results" / f"{run}.json", content)
 
 
 def read_results(run_folder: Path, run: str) -> dict[str, object]:
@@ -156,7 +202,7 @@ def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> Non
 def _read(path: Path) -> dict[str, object]:
     content = read_json(path)
     if isinstance(content, dict):
-        for key, empty in (("marks", []), ("tables", {})):  # older files have none
+        for key, empty in (("marks", []), ("tables", {}), ("headline", ["", ""])):  # older files
             content.setdefault(key, empty)
     lacking = [key for key in KEYS if key not in content] if isinstance(content, dict) else KEYS
     if lacking:

@@ -2,13 +2,13 @@
 
 import base64
 import io
+import re
 from pathlib import Path
 
 from nbhelpers.batch import model_card, pages, scoreboard, status
 
 PICTURE_TAG = "picture"
 PICTURE_WIDTH = 720  # pixels of a card's picture, twice what it is shown with
-KEY_FIGURES = 3  # of a page on its card
 # What a card says where it is not the state itself; a run without a state was not reached.
 STATES = {status.DONE: "complete", "": "not run"}
 
@@ -51,7 +51,7 @@ def card(run_folder: Path, folder: dict, run: str) -> dict[str, object]:
     return {
         "run": run,
         "title": results.get("title") or heading(cells) or run,
-        "question": results.get("question", ""),
+        "question": question(cells),
         "marks": results.get("marks", []),
         "status": at,
         "word": STATES.get(at, at),
@@ -61,27 +61,15 @@ def card(run_folder: Path, folder: dict, run: str) -> dict[str, object]:
         "alt": alt,
         "seconds": seconds,
         "run_time": pages.duration(seconds),
-        "figures": key_figures(results.get("figures", {})),
+        "headline": results.get("headline", ["", ""]),
         "earlier": bool(results) and at not in (status.DONE, ""),
     }
 
 
-def key_figures(figures: dict) -> list[tuple[str, str]]:
-    """The first key figures of a results file as name and text, comparisons last."""
-    known = [
-        (name.replace("_", " "), figure_text(figures[name]))
-        for name in sorted(figures, key=lambda name: name.startswith("against "))
-        if figures[name] is not None
-    ]
-    return known[:KEY_FIGURES]
-
-
-def figure_text(value: float | str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.3g}" if isinstance(value, float) and abs(value) < 1000 else str(value)
+def question(cells: list[dict]) -> str:
+    """The question that the notebook asks below its title, in bold."""
+    asked = re.search(r"\*\*(.+?\?)\*\*", "".join(cells[0]["source"]) if cells else "")
+    return asked[1] if asked else ""
 
 
 def heading(cells: list[dict]) -> str:

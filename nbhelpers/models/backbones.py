@@ -13,7 +13,7 @@ import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,6 @@ import numpy as np
 from keras import layers
 
 from nbhelpers import workspace
-from nbhelpers.models import networks
 from nbhelpers.workspace import InputError
 
 NO_WEIGHTS = "none"
@@ -197,7 +196,12 @@ def _download(row: Backbone) -> Path:
 
 
 def of_network(network: keras.Model) -> list[layers.Layer]:
-    """The layers after `stem_range` and before `picture_features`, in order."""
+    """The backbone's layers: those after `stem_range` and before `picture_features`, in order.
+
+    Frozen, `trainable = False`, BatchNormalization runs in inference mode too: it normalises by its
+    moving statistics and does not update them. Dropout inside a backbone (EfficientNet's skipped
+    blocks) has nothing to freeze and goes on in training.
+    """
     radiograph, features = (network.get_layer(n).output for n in ("radiograph", "picture_features"))
     return after_stem(keras.Model(radiograph, features).layers)[:-1]
 
@@ -297,64 +301,47 @@ def load(row: Backbone, path: Path) -> keras.Model:
     return plain
 
 
-def transfer_network(
-    backbone: str,
-    image_size: int,
-    facts: dict,
-    *,
-    task: str,
-    weights_path: Path | None,
-    stages: int = 0,
-    seed: int = 0,
-    **of_head,
-) -> keras.Model:
-    """A network on a backbone: [radiographs uint8, sex] to months or stage probabilities.
+def application(backbone: str) -> Callable[..., keras.Model]:
+    """The function of keras.applications that makes a backbone, `keras.applications.VGG16`, say."""
+    return find(backbone).build
 
-    Random weights come from Keras' global seed (`keras.utils.set_random_seed`). All layers are
-    trainable; see `freeze`.
 
-    Args:
-        backbone: a name of `BACKBONES`.
-        image_size: height and width of the prepared radiographs, pixels.
-        facts: what the card carries; for age also `mean_months` and `spread_months` of training.
-        weights_path: weights of the backbone without its classifier, in either of Keras' layouts
-            (`.h5`, `.weights.h5`); None starts from random weights.
-        stages: ends the backbone before its down-sampling number `stages + 1`, for quick runs;
-            0 takes the whole. A part takes smaller pictures too, where Keras can build the whole.
-        of_head: sex_input, sex_units, dense_units, dropout or standardise of `networks.head`.
+def stem(pixels, backbone: str, stages: int = 0):
+    """Pixels `[n, height, width, 1]` in [-1, 1] as three channels in the backbone's own range.
 
-    Raises:
-        InputError: an unknown backbone, pictures too small for it, more stages than it has, or a
-            file of weights that is damaged or another backbone's.
+    Raises InputError for an unknown backbone and for pictures that are too small for it: for a part
+    of one (`stages`) they may be smaller.
     """
     row = find(backbone)
-    if image_size < row.smallest_side and not stages:
-        raise InputError(_too_small(row, image_size))
-    radiograph, sex, pixels = networks.inputs(image_size, facts, seed)
-    stem = to_range(pixels, row)
-    try:
-        whole = row.build(include_top=False, weights=None, input_tensor=stem)
-    except ValueError as error:
-        if image_size < row.smallest_side:
-            raise InputError(_too_small(row, image_size)) from error
-        raise
-    plain = load(row, weights_path) if weights_path else None
-    fill(after_stem(whole.layers), plain)
-    maps = end_of_stage(whole, stages) if stages else whole.output
-    features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
-    output = networks.head(features, sex, task, facts, seed=seed, **of_head)
-    name = f"{backbone}_{task}".lower().replace(".", "_")
-    network = keras.Model([radiograph, sex], output, name=name)
-    assert_stem_range(network, backbone)
-    return network
-
-
-def to_range(pixels, row: Backbone):
-    """Pixels `[n, height, width, 1]` in [-1, 1] as three equal channels in the backbone's range."""
+    if pixels.shape[1] < row.smallest_side and not stages:
+        raise InputError(
+            f"image_size is {pixels.shape[1]}; {row.name} takes pictures of at least "
+            f"{row.smallest_side} pixels a side. Prepare larger ones or choose another backbone."
+        )
     channels = layers.Concatenate(name="three_channels", dtype="float32")([pixels] * 3)
     scale = [127.5 * a for a in row.scale]
     offset = [127.5 * a + b for a, b in zip(row.scale, row.offset, strict=True)]
     return layers.Rescaling(scale, offset=offset, name="stem_range", dtype="float32")(channels)
+
+
+def feature_maps(whole: keras.Model, backbone: str, weights_path: Path | None, stages: int = 0):
+    """The last feature maps `[n, height, width, channels]` of a flat backbone, weights filled in.
+
+    Args:
+        whole: what `application(backbone)` made on `stem`, without a classifier, with random
+            weights, from Keras' global seed (`keras.utils.set_random_seed`).
+        weights_path: weights of the backbone without its classifier, in either of Keras' layouts
+            (`.h5`, `.weights.h5`); None leaves them random.
+        stages: ends the backbone before its down-sampling number `stages + 1`, for quick runs;
+            0 takes the whole.
+
+    Raises:
+        InputError: more stages than it has, or a file that is damaged or another backbone's.
+    """
+    assert_stem_range(whole, backbone)
+    plain = load(find(backbone), weights_path) if weights_path else None
+    fill(after_stem(whole.layers), plain)
+    return end_of_stage(whole, stages) if stages else whole.output
 
 
 def assert_stem_range(network: keras.Model, backbone: str) -> None:
@@ -376,27 +363,3 @@ def assert_stem_range(network: keras.Model, backbone: str) -> None:
             f"{wanted[1].round(3).tolist()}, but gets {got[0].min():.3f} to {got[0].max():.3f} and "
             f"{got[1].min():.3f} to {got[1].max():.3f}: normalised twice, or not at all?"
         )
-
-
-def freeze(network: keras.Model) -> None:
-    """Keep the backbone as it is in training; compile afterwards.
-
-    For BatchNormalization `trainable = False` means in Keras that it also runs in inference mode:
-    it normalises by its moving statistics and does not update them. Dropout inside a backbone
-    (EfficientNet's skipped blocks) has nothing to freeze and goes on in training.
-    """
-    for layer in of_network(network):
-        layer.trainable = False
-
-
-def unfreeze(network: keras.Model) -> None:
-    """Train the backbone too; compile afterwards."""
-    for layer in of_network(network):
-        layer.trainable = True
-
-
-def _too_small(row: Backbone, image_size: int) -> str:
-    return (
-        f"image_size is {image_size}; {row.name} takes pictures of at least {row.smallest_side} "
-        "pixels a side. Prepare larger ones or choose another backbone."
-    )

@@ -2,11 +2,11 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 
-from nbhelpers.workspace import InputError, cores
+from nbhelpers.workspace import InputError, cores, log
 
 FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6.0
 
@@ -16,14 +16,19 @@ def gpus() -> list[str]:
     return [name for name, _ in _seen_gpus()]
 
 
-def require_gpu(wanted: bool) -> None:
-    """Raise InputError at once where a GPU is wanted and TensorFlow sees none."""
-    if wanted and not gpus():
+def prepare(require_gpu: bool = False) -> None:
+    """Set the precision that suits the devices, and log which they are.
+
+    Raises InputError at once where a GPU is required and TensorFlow sees none.
+    """
+    if require_gpu and not gpus():
         raise InputError(
             "require_gpu is true and TensorFlow sees no GPU. Choose a GPU in Kaggle's Settings, "
             "Accelerator or Colab's Runtime, Change runtime type (elsewhere install TensorFlow "
             "with CUDA), or set require_gpu to false."
         )
+    set_precision()
+    log(describe())
 
 
 def set_precision(policy: str = "") -> str:
@@ -50,35 +55,13 @@ def set_precision(policy: str = "") -> str:
     return policy
 
 
-def float32_twin(build: Callable[[], keras.Model], network: keras.Model) -> keras.Model:
-    """The same network computing in float32, with the weights of `network`, for saving.
-
-    A layer keeps its policy in the saved file, so a network trained in bfloat16 would compute in
-    bfloat16 wherever it is loaded. Call it outside `several_devices`: the twin then lives on one
-    device.
-
-    Args:
-        build: builds a network whose layers take the global policy.
-        network: built by the same `build` under any policy.
-    """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        twin = build()
-    finally:
-        keras.config.set_dtype_policy(policy)
-    twin.set_weights(network.get_weights())
-    return twin
-
-
 @contextlib.contextmanager
 def several_devices(device_type: str = "gpu") -> Iterator[int]:
     """Spread each batch over all GPUs where there are several; otherwise change nothing.
 
     By MirroredStrategy (MultiWorkerMirroredStrategy fails under Keras 3, keras#20585). Build,
-    compile, restore and fit inside; the batch size is that of all devices together. Inside, call
-    `synchronise` and feed `fit` and `evaluate` through `batches.whole_batches`. Predict and
-    save with the `float32_twin`: `predict` of a network from inside fails on a last batch that
+    compile, resume and fit inside; the batch size is that of all devices together. Outside, predict
+    with what `saved.save` gives back: `predict` of a network from inside fails on a last batch that
     leaves a device empty.
 
     The shares of a batch draw the same random numbers for dropout and augmentation, since every

@@ -6,35 +6,18 @@ shares its layers with the network: that is the whole network trained, ready to 
 fine-tuned as a second phase.
 """
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 
 from nbhelpers import workspace
 from nbhelpers.models import networks
-from nbhelpers.models.batches import Batches
+from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError
 
-FEATURE_VIEWS = 4
+VIEWS = 4  # of a training case, where the backbone stays frozen to the end
 BATCH_SIZE = 32  # at 512 px the first maps of VGG16 then take 2 GB each
-
-
-class FeatureBatches(Batches):
-    """Batches of rows: ([features float32 `[n, k]`, sex `[n, 1]`], target[, weight]).
-
-    As `Batches`, with the features `[view, case, k]` of `compute` in place of radiographs. With a
-    seed, the view in which a row is shown follows from it and the epoch; without one, all views are
-    clean.
-    """
-
-    def begin(self, epoch: int) -> None:
-        super().begin(epoch)
-        self.views = np.zeros(len(self.rows), int)
-        if self.seed is not None:
-            generator = np.random.default_rng((self.seed, epoch, 1))  # apart from the order's
-            self.views = generator.integers(0, len(self.images), len(self.rows))
-
-    def pictures(self, places: slice) -> np.ndarray:
-        return self.images[self.views[places], self.rows[places]]
 
 
 def head_network(network: keras.Model) -> keras.Model:
@@ -62,7 +45,7 @@ def compute(
     rows: np.ndarray,
     varied: np.ndarray,
     *,
-    views: int = FEATURE_VIEWS,
+    views: int = VIEWS,
     seed: int = 0,
 ) -> np.ndarray:
     """The features of a network's frozen backbone, float32 `[view, case, k]`.
@@ -102,6 +85,19 @@ def compute(
             new = min(BATCH_SIZE, len(cases) - start)
             found[view, at[:new]] = seen[:new]
     return found
+
+
+def head_on(
+    network: keras.Model, material: Material, views: int = VIEWS, seed: int = 0
+) -> tuple[keras.Model, Material]:
+    """The head of a network with a frozen backbone, and what the backbone makes of the images.
+
+    Training the head on that material trains the network's own; see `head_network` and `compute`.
+    Tuning cases get one view, the clean one; training cases `views`.
+    """
+    rows = np.concatenate([material.train, material.tuning])
+    found = compute(network, material.images, rows, material.train, views=views, seed=seed)
+    return head_network(network), replace(material, features=found)
 
 
 class _Change(keras.layers.Layer):

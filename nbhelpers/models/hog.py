@@ -18,11 +18,9 @@ import numpy as np
 import xgboost
 
 from nbhelpers import workspace
-from nbhelpers.data.stages import STAGES
 
 NEIGHBOURHOOD = 3  # cells a side over which a cell is normalised
 FAINT = 0.02  # gradient energy below which a cell counts as empty
-LINES = 20  # lines that tell of growing trees
 CARD = "nbhelpers"  # the attribute of the saved model that carries its settings
 
 
@@ -80,70 +78,6 @@ def features(images: Iterable[np.ndarray], settings: HogSettings) -> np.ndarray:
 def with_sex(table: np.ndarray, sex: np.ndarray) -> np.ndarray:
     """HOG features with sex (0 female, 1 male, NaN unknown) as the last column."""
     return np.column_stack([table, np.asarray(sex, np.float32)])
-
-
-@dataclass(frozen=True)
-class TreeSettings:
-    """How the trees are grown; see XGBoost's parameters of the same names.
-
-    Attributes:
-        rounds: trees at most (times five for stages); early stopping on `tuning` ends sooner.
-        patience: rounds without a better tuning score before growing stops.
-    """
-
-    rounds: int = 3000
-    learning_rate: float = 0.05
-    max_depth: int = 3
-    share_of_features: float = 0.05
-    share_of_cases: float = 0.7
-    patience: int = 60
-    seed: int = 0
-
-
-def fit(
-    task: str,
-    training: tuple[np.ndarray, np.ndarray],
-    tuning: tuple[np.ndarray, np.ndarray],
-    settings: TreeSettings,
-) -> tuple[xgboost.Booster, dict[str, list[float]]]:
-    """Grow trees on (features with sex, target); stop when the tuning score has stopped improving.
-
-    Ages are fitted by squared error and stopped by MAE in months, stages by log loss.
-
-    Returns:
-        The trees up to the best round, and the training and tuning score of every round.
-    """
-    bins = 64
-    train_matrix = xgboost.QuantileDMatrix(*training, max_bin=bins)
-    tuning_matrix = xgboost.QuantileDMatrix(*tuning, max_bin=bins, ref=train_matrix)
-    parameters = {
-        "learning_rate": settings.learning_rate,
-        "max_depth": settings.max_depth,
-        "subsample": settings.share_of_cases,
-        "colsample_bytree": settings.share_of_features,
-        "min_child_weight": 10 if task == "age" else 1,
-        "max_bin": bins,
-        "nthread": workspace.cores(),
-        "seed": settings.seed,
-    }
-    if task == "age":
-        parameters |= {"objective": "reg:squarederror", "eval_metric": "mae"}
-    else:
-        parameters |= {"objective": "multi:softprob", "eval_metric": "mlogloss"}
-        parameters["num_class"] = STAGES
-    told: dict[str, dict[str, list[float]]] = {}
-    booster = xgboost.train(
-        parameters,
-        train_matrix,
-        settings.rounds,
-        evals=[(train_matrix, "train"), (tuning_matrix, "tuning")],
-        early_stopping_rounds=settings.patience,
-        evals_result=told,
-        verbose_eval=max(1, settings.rounds // LINES),
-    )
-    metric = parameters["eval_metric"]
-    scores = {split: told[split][metric] for split in ("train", "tuning")}
-    return booster[: booster.best_iteration + 1], scores
 
 
 def save(booster: xgboost.Booster, path: Path, hog: HogSettings, facts: dict) -> None:

@@ -1,4 +1,4 @@
-"""The custom CNN with a sex branch, and the layers around any network: card, augmentation, heads.
+"""The layers around any network: card, augmentation, heads.
 
 A network takes uint8 radiographs `[n, height, width, 1]` and sex `[n, 1]` (0 female, 1 male).
 Scaling, augmentation and the target's mean and spread are layers inside it, so that the saved file
@@ -9,8 +9,6 @@ a picture is interpolated once; Keras' own layers warp three times, and on a pro
 costs a third of a small network's step. Its amounts are those of the best documented ablation on
 these radiographs; stronger ones gave nothing there.
 """
-
-from collections.abc import Sequence
 
 import keras
 import pandas as pd
@@ -167,68 +165,21 @@ def head(
         x = layers.BatchNormalization(momentum=0.9, name="standard_features")(x)
     x = layers.Dense(dense_units, activation="relu", name="dense")(x)
     x = layers.Dropout(dropout, seed=seed + 6, name="dropout")(x)
+    return output(x, task, facts)
+
+
+def output(features, task: str, facts: dict):
+    """Months, or probabilities of the five stages, from features `[n, k]`, in float32.
+
+    Months are one unit, scaled by the mean and SD of the training ages, which `facts` holds; before
+    the softmax of stages stands the layer `logits`.
+    """
     if task == "age":
-        return age_head(x, facts["mean_months"], facts["spread_months"])
-    return stage_head(x)
-
-
-def age_head(features, mean_months: float, spread_months: float):
-    """Months from features `[n, k]`: one float32 unit, scaled by the training ages' mean and SD."""
-    standard = layers.Dense(1, dtype="float32", name="standard_age")(features)
-    return layers.Rescaling(spread_months, offset=mean_months, dtype="float32", name="months")(
-        standard
-    )
-
-
-def stage_head(features):
-    """Probabilities of the five stages; the layer `logits` stands before the softmax."""
+        standard = layers.Dense(1, dtype="float32", name="standard_age")(features)
+        scaling = {"offset": facts["mean_months"], "dtype": "float32", "name": "months"}
+        return layers.Rescaling(facts["spread_months"], **scaling)(standard)
     logits = layers.Dense(STAGES, dtype="float32", name="logits")(features)
     return layers.Softmax(dtype="float32", name="stage_probabilities")(logits)
-
-
-def custom_cnn(
-    image_size: int,
-    facts: dict,
-    *,
-    task: str = "age",
-    widths: Sequence[int] = (16, 32, 64, 128, 256),
-    convolutions_per_block: int = 2,
-    dense_units: int = 256,
-    sex_units: int = SEX_UNITS,
-    dropout: float = 0.3,
-    sex_input: bool = True,
-    seed: int = 0,
-) -> keras.Model:
-    """A CNN of 3 x 3 convolutions with max pooling after each block and a sex branch.
-
-    Args:
-        image_size: height and width of the prepared radiographs, pixels.
-        facts: what the card carries; for age also `mean_months` and `spread_months` of training.
-        task: `age` (months) or `stage` (five probabilities).
-        widths: channels of each block; the first block has one convolution, since its pictures are
-            the largest and it costs most.
-
-    Returns:
-        An uncompiled model of [radiographs uint8, sex float32].
-    """
-    radiograph, sex, x = inputs(image_size, facts, seed)
-    for block, width in enumerate(widths):
-        for number in range(convolutions_per_block if block else 1):
-            x = _convolution(x, width, name=f"block{block + 1}_conv{number + 1}")
-        x = layers.MaxPooling2D(name=f"block{block + 1}_pool")(x)
-    x = layers.GlobalAveragePooling2D(name="picture_features")(x)
-    output = head(
-        x,
-        sex,
-        task,
-        facts,
-        sex_input=sex_input,
-        sex_units=sex_units,
-        dense_units=dense_units,
-        dropout=dropout,
-        seed=seed,
-    )
-    return keras.Model([radiograph, sex], output, name=f"custom_cnn_{task}")
 
 
 def layer_table(model: keras.Model) -> pd.DataFrame:
@@ -245,10 +196,3 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
         if not isinstance(layer, left_out)
     ]
     return pd.DataFrame(rows).set_index("layer")
-
-
-def _convolution(x, width: int, name: str):
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
-    # A hundred-odd steps an epoch: with the default of 0.99 the moving statistics lag behind.
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)

@@ -20,6 +20,7 @@ from nbhelpers.images.preparation import VERSION, Preparation, load_preparation,
 from nbhelpers.models import ensembles, hog, networks
 from nbhelpers.models.batches import Batches
 from nbhelpers.models.ensembles import Combination
+from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError, find_run_file, log, read_json, write_json
 
 BATCH_SIZE = 128
@@ -27,13 +28,21 @@ LONG = 20  # batches, from which on predicting tells how far it is
 SUFFIXES = (".keras", ".ubj", ".json")
 
 
-def save(model: keras.Model, path: Path) -> None:
-    """Write the model atomically as `.keras`, without the optimiser."""
+def save(model: keras.Model, path: Path) -> keras.Model:
+    """Write the model atomically as `.keras`, without the optimiser, and give it back as written.
+
+    It computes in float32 from then on: a layer keeps its policy in the file, so a network trained
+    in half precision would compute in half precision wherever it is loaded.
+    """
+    config = json.dumps(model.get_config())
+    for policy in ("mixed_float16", "mixed_bfloat16"):
+        config = config.replace(f'"{policy}"', '"float32"')
     # A compiled model would be saved with its optimiser: Keras 3 drops `include_optimizer`.
-    plain = model.__class__.from_config(model.get_config())
+    plain = model.__class__.from_config(json.loads(config))
     plain.set_weights(model.get_weights())
     with workspace.atomic_path(path) as temporary:
         plain.save(temporary)
+    return plain
 
 
 def load(path: Path) -> keras.Model:
@@ -68,6 +77,40 @@ def predict(
         as_male = _predict_rows(model, images, np.ones(len(sex)), rows[unknown], flip)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
+
+
+def predict_unseen(
+    folder: Path, model: str, members: dict[str, keras.Model], materials: list[Material]
+) -> None:
+    """Predict every case that a network was not trained on and write the prediction table.
+
+    Of several networks, one a fold, their plain mean is saved as the model.
+
+    Args:
+        members: saved networks by name; one, or one a fold. A case's prediction is the mean of
+            those that did not see it in training.
+        materials: what each was trained on.
+    """
+    if len(members) > 1:
+        task, male_share = materials[0].card["task"], materials[0].unknown_sex
+        save_ensemble(folder, model, ensembles.equal(task, (*members,), male_share))
+    table = materials[0].table
+    unseen = [np.setdiff1d(np.arange(len(table)), part.train) for part in materials]
+    rows = np.unique(np.concatenate(unseen))
+    said = []
+    for network, part, own in zip(members.values(), materials, unseen, strict=True):
+        found = predict(network, part.images, part.sex, own)
+        whole = np.full((len(rows), *found.shape[1:]), np.nan)
+        whole[np.searchsorted(rows, own)] = found
+        said.append(whole)
+    predictions.save_predictions(
+        folder,
+        model,
+        materials[0].card["task"],
+        table.iloc[rows],
+        np.nanmean(said, axis=0),
+        out_of_fold=len(materials) > 1,
+    )
 
 
 def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:

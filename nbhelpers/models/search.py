@@ -10,7 +10,7 @@ import gc
 import os
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
@@ -23,8 +23,8 @@ from keras_tuner.errors import FailedTrialError
 
 from nbhelpers import workspace
 from nbhelpers.models import training
-from nbhelpers.models.batches import Material, training_batches, tuning_batches
-from nbhelpers.models.training import Schedule
+from nbhelpers.models.batches import training_batches, tuning_batches
+from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError
 
 OBJECTIVE = "tuning_loss"
@@ -38,82 +38,12 @@ ORACLES = {
     "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
     "random": keras_tuner.oracles.RandomSearchOracle,
 }
-
-WIDEST = 256  # channels: doubling from block to block ends here
-CHOICES = ("first_width", "dense_units", "sex_units")
-WHOLE = ("blocks", "convolutions")
-LOGARITHMIC = ("learning_rate", "weight_decay")
-# A network chosen by hand: the first trial, as far as the space holds it, so that no search ends
-# below it.
-KNOWN = {
-    "blocks": 5,
-    "first_width": 16,
-    "convolutions": 2,
-    "dropout": 0.2,
-    "dense_units": 256,
-    "sex_units": 32,
-    "learning_rate": 1.5e-3,
-    "weight_decay": 1e-4,
-}
+# Gives a compiled network, of hyperparameters, the steps it is trained for, and a seed.
+Build = Callable[[keras_tuner.HyperParameters, int, int], keras.Model]
 
 
 @dataclass(frozen=True)
-class Space:
-    """What is searched: (lowest, highest), or the values to choose from.
-
-    Attributes:
-        blocks: each halves the picture; a picture of s pixels has room for log2(s).
-        first_width: channels of the first block; each further block doubles them, up to 256.
-        convolutions: 3 x 3 convolutions of each block but the first, which has one.
-        dropout: share of dense units dropped in training.
-        dense_units, sex_units: units of the dense layer and of the sex branch; choices.
-        learning_rate: peak of the rate; searched on a logarithmic scale.
-        weight_decay: AdamW's; searched on a logarithmic scale.
-    """
-
-    blocks: tuple[int, int] = (4, 6)
-    first_width: tuple[int, ...] = (12, 16, 24, 32)
-    convolutions: tuple[int, int] = (1, 2)
-    dropout: tuple[float, float] = (0.0, 0.5)
-    dense_units: tuple[int, ...] = (64, 128, 256, 512)
-    sex_units: tuple[int, ...] = (8, 16, 32, 64)
-    learning_rate: tuple[float, float] = (5e-4, 4e-3)
-    weight_decay: tuple[float, float] = (1e-5, 1e-2)
-
-
-def hyperparameters(space: Space) -> keras_tuner.HyperParameters:
-    """The space as Keras Tuner takes it; the defaults are the known network's values."""
-    given = keras_tuner.HyperParameters()
-    for name, values in asdict(space).items():
-        nearest = min(max(KNOWN[name], min(values)), max(values))
-        if name in CHOICES:
-            known = min(values, key=lambda value: abs(value - nearest))
-            given.Choice(name, list(values), default=known, ordered=True)
-        elif name in WHOLE:
-            given.Int(name, *values, default=nearest)
-        else:
-            sampling = "log" if name in LOGARITHMIC else "linear"
-            given.Float(name, *values, sampling=sampling, default=nearest)
-    return given
-
-
-def cnn_settings(values: dict) -> dict:
-    """A trial's values as keyword arguments of `networks.custom_cnn`."""
-    first = int(values["first_width"])
-    return {
-        "widths": tuple(min(first * 2**block, WIDEST) for block in range(int(values["blocks"]))),
-        "convolutions_per_block": int(values["convolutions"]),
-        "dense_units": int(values["dense_units"]),
-        "sex_units": int(values["sex_units"]),
-        "dropout": float(values["dropout"]),
-    }
-
-
-SEARCHED = tuple(field.name for field in fields(Space))
-
-
-@dataclass(frozen=True)
-class SearchSettings:
+class Settings:
     """How to search. Whichever budget is used up first ends the search; begun trials are finished.
 
     Attributes:
@@ -123,6 +53,7 @@ class SearchSettings:
             for 9, 40 for 27.
         minutes: of training, of all workers together; a cap.
         epochs: of a full trial.
+        batch_size: radiographs a step.
         seed: of the proposed values, and with a trial's number of its weights and batch order.
     """
 
@@ -130,24 +61,23 @@ class SearchSettings:
     trials: int
     minutes: float
     epochs: int
+    batch_size: int
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What every trial is made with.
+class Search:
+    """What a search found.
 
     Attributes:
-        task: age or stage.
-        schedule: of every trial, but for its epochs, learning rate, weight decay and seed.
-        build: gives the uncompiled network of a trial's values and seed; see `cnn_settings`.
-        material: what a trial is trained on; trials are compared on its tuning split alone.
+        trials: a row a trial, see `trial_rows`.
+        best: hyperparameters of the trial with the lowest tuning loss.
+        ended: why the search ended before all its trials were made, or an empty text.
     """
 
-    task: str
-    schedule: Schedule
-    build: Callable[[dict, int], keras.Model]
-    material: Material
+    trials: pd.DataFrame
+    best: keras_tuner.HyperParameters
+    ended: str
 
 
 class _Kept:
@@ -201,7 +131,7 @@ class _Kept:
         return super()._random_values()
 
 
-def open_oracle(settings: SearchSettings, space: keras_tuner.HyperParameters) -> keras_tuner.Oracle:
+def open_oracle(settings: Settings, space: keras_tuner.HyperParameters) -> keras_tuner.Oracle:
     """An oracle of Keras Tuner, with `_Kept` before its class, that minimises the tuning loss."""
     own = {
         "hyperband": {
@@ -227,14 +157,14 @@ def open_oracle(settings: SearchSettings, space: keras_tuner.HyperParameters) ->
 
 
 class _Tuner(BaseTuner):
-    """Trains trials by a recipe, to their end.
+    """Trains trials to their end.
 
     Not Keras Tuner's own Tuner class: on TensorFlow each of its trials imports tensorboard, even
     where nothing is logged to it.
     """
 
-    def __init__(self, oracle, settings: SearchSettings, recipe: Recipe, place: Path):
-        self.settings, self.recipe = settings, recipe
+    def __init__(self, oracle, build: Build, material: Material, settings: Settings, place: Path):
+        self.build, self.material, self.settings = build, material, settings
         super().__init__(oracle, directory=str(place.parent), project_name=place.name)
 
     def _get_tuner_fname(self) -> str:
@@ -250,7 +180,10 @@ class _Tuner(BaseTuner):
 
     def run_trial(self, trial: Trial) -> dict:
         """What Keras Tuner calls: metrics of a trial; FailedTrialError with the reason."""
-        workspace.log(f"trial {trial.trial_id}: {_words(trial.hyperparameters.values)}")
+        values = trial.hyperparameters.values
+        shown = {name: value for name, value in values.items() if "tuner/" not in name}
+        words = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        workspace.log(f"trial {trial.trial_id}: {words}")
         try:
             return self._train(trial)
         except Exception as error:
@@ -264,27 +197,26 @@ class _Tuner(BaseTuner):
 
     def _train(self, trial: Trial) -> dict:
         """Train a trial, from the weights of an earlier one where Hyperband says so."""
-        settings, recipe, values = self.settings, self.recipe, trial.hyperparameters.values
+        settings, values = self.settings, trial.hyperparameters.values
+        first = values.get("tuner/initial_epoch", 0)
+        last = values.get("tuner/epochs", settings.epochs)
         seed = int(workspace.hash_of([settings.seed, trial.trial_id]), 16) % 2**31
         keras.utils.set_random_seed(seed)
-        network = recipe.build(values, seed)
+        fed = training_batches(self.material, settings.batch_size, seed)
+        network = self.build(_whole(trial.hyperparameters), (last - first) * len(fed), seed)
         if values.get("tuner/trial_id"):
             network.load_weights(Path(self.get_trial_dir(values["tuner/trial_id"])) / BEST)
-        schedule = replace(
-            recipe.schedule,
-            epochs=values.get("tuner/epochs", settings.epochs),
-            learning_rate=values["learning_rate"],
-            weight_decay=values["weight_decay"],
-            seed=seed,
+        progress = training.Progress(fed, last)
+        network.fit(
+            fed,
+            validation_data=tuning_batches(self.material),
+            initial_epoch=first,
+            epochs=last,
+            shuffle=False,
+            callbacks=[training.Averages(), progress],
+            verbose=0,
         )
-        history = training.fit(
-            network,
-            recipe.task,
-            training_batches(recipe.material, schedule.batch_size, seed),
-            tuning_batches(recipe.material),
-            schedule,
-            first_epoch=values.get("tuner/initial_epoch", 0),
-        )
+        history = progress.table()
         loss = float(history["tuning_loss"].min())
         if not np.isfinite(loss):
             raise ArithmeticError(
@@ -299,46 +231,48 @@ class _Tuner(BaseTuner):
             OBJECTIVE: loss,
             "seconds": float(history["seconds"].sum()),
             "epochs": len(history),
-            "until_epoch": schedule.epochs,
+            "until_epoch": last,
             "weights": network.count_params(),
         }
 
 
-def search(
-    settings: SearchSettings,
-    recipe: Recipe,
-    folder: Path,
-    key: str,
-    space: Space | None = None,
-) -> tuple[pd.DataFrame, str]:
+def search(build: Build, material: Material, settings: Settings, folder: Path) -> Search:
     """Search, or go on with the same search; alone, as its chief or as a worker.
 
     A trial whose process was killed starts again, finished ones are kept; a search that was broken
-    off ends as one that ran through.
+    off ends as one that ran through. A worker leaves with SystemExit once no trial is left: its
+    chief goes on.
 
     Args:
+        build: gives the compiled network of a trial; the first trial takes every default.
+        material: what trials are trained on; they are compared on its tuning split alone.
         folder: holds a folder for each search, named by a hash of all that the search depends on.
-        key: hash of the data, the rows and the card.
-
-    Returns:
-        One row a trial, see `trial_rows`, none for a worker; and why the search ended before all
-        its trials were made, or an empty text.
 
     Raises InputError when no trial completed. Sets the random seeds of Python, NumPy and Keras.
     """
-    searched = hyperparameters(space or Space())
-    told = {"settings": asdict(settings), "space": searched.get_config(), "key": key}
-    told |= {"task": recipe.task, "schedule": asdict(recipe.schedule)}
+    searched = keras_tuner.HyperParameters()
+    fed = training_batches(material, settings.batch_size, settings.seed)
+    known = build(searched, settings.epochs * len(fed), settings.seed)
+    key = training.training_key(known, fed, settings.epochs, material.card)
+    told = [asdict(settings), searched.get_config(), key]
     place = folder / f"{settings.strategy}-{workspace.hash_of(told)}"
     oracle = open_oracle(settings, searched)
-    tuner = _Tuner(oracle, settings, recipe, place)
-    tuner.search()
+    _Tuner(oracle, build, material, settings, place).search()
     if is_worker():
-        return pd.DataFrame(), ""
+        raise SystemExit
     trials = trial_rows(oracle, place)
     best = completed(trials).iloc[0]
     workspace.log(f"best of {len(trials)} trials: {best['trial']}, {best[OBJECTIVE]:.3f}")
-    return trials, oracle.used_up() if len(trials) < settings.trials else ""
+    ended = oracle.used_up() if len(trials) < settings.trials else ""
+    return Search(trials, _whole(oracle.trials[best["trial"]].hyperparameters), ended)
+
+
+def _whole(given: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
+    """With whole numbers where a worker's connection made decimals of them."""
+    for entry in given.space:
+        if isinstance(entry.default, int):
+            given.values[entry.name] = int(given.values[entry.name])
+    return given
 
 
 def is_worker() -> bool:
@@ -350,19 +284,19 @@ def is_worker() -> bool:
 def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
     """One row a trial, in the order in which they began.
 
-    Columns: trial, status (completed, failed or running), the values of `Space`, goes_on_from (the
+    Columns: trial, status (completed, failed or running), the searched values, goes_on_from (the
     trial whose weights it began with, or empty), tuning_loss, seconds, epochs (trained in this
     trial), until_epoch (where it was to end, earlier trials counted), weights (how many), reason
     (of a failure, or empty), folder.
     """
     rows = []
     for trial in oracle.trials.values():
-        values = trial.hyperparameters.values
+        values = _whole(trial.hyperparameters).values
         rows.append(
             {
                 "trial": trial.trial_id,
                 "status": trial.status.lower(),
-                **{name: values[name] for name in SEARCHED},
+                **{entry.name: values[entry.name] for entry in oracle.hyperparameters.space},
                 "goes_on_from": values.get("tuner/trial_id", ""),
                 OBJECTIVE: _metric(trial, OBJECTIVE),
                 "seconds": _metric(trial, "seconds"),
@@ -374,8 +308,7 @@ def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
                 "folder": str(place / f"trial_{trial.trial_id}"),
             }
         )
-    whole = dict.fromkeys((*CHOICES, *WHOLE), int)  # a worker's values came as decimals
-    return pd.DataFrame(rows).astype(whole).sort_values("trial", ignore_index=True)
+    return pd.DataFrame(rows).sort_values("trial", ignore_index=True)
 
 
 def completed(trials: pd.DataFrame) -> pd.DataFrame:
@@ -385,11 +318,6 @@ def completed(trials: pd.DataFrame) -> pd.DataFrame:
         reasons = "; ".join(sorted(set(trials["reason"]) - {""}))
         raise InputError(f"No trial of the search completed. Reasons: {reasons or 'none given'}.")
     return done.sort_values(OBJECTIVE, kind="stable", ignore_index=True)
-
-
-def best_values(trials: pd.DataFrame) -> dict:
-    """The searched values of the trial with the lowest tuning loss."""
-    return completed(trials)[[*SEARCHED]].to_dict("records")[0]
 
 
 def histories(trials: pd.DataFrame, count: int = 5) -> pd.DataFrame:
@@ -410,7 +338,3 @@ def histories(trials: pd.DataFrame, count: int = 5) -> pd.DataFrame:
 
 def _metric(trial: Trial, name: str, absent: float = float("nan")) -> float:
     return trial.metrics.get_last_value(name) if trial.metrics.exists(name) else absent
-
-
-def _words(values: dict) -> str:
-    return ", ".join(f"{name} {values[name]:.3g}" for name in SEARCHED)

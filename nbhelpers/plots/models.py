@@ -12,10 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from scipy import stats
 
-from nbhelpers.models.search import CHOICES, LOGARITHMIC, SEARCHED, WHOLE, completed
+from nbhelpers.models.search import completed
 from nbhelpers.plots.style import COLOURS, INK, LINE, SOFT
 from nbhelpers.plots.tables import hyperparameter_name
 
+# What notebook 02 searches, in the order in which it is shown.
+CHOICES = ("first_width", "dense_units", "sex_units")
+WHOLE = ("blocks", "convolutions")
+LOGARITHMIC = ("learning_rate", "weight_decay")
+SEARCHED = (
+    "blocks",
+    "first_width",
+    "convolutions",
+    "dropout",
+    "dense_units",
+    "sex_units",
+    *LOGARITHMIC,
+)
 FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
 PERMUTATIONS = 5000
 LOSS_COLOURS = LinearSegmentedColormap.from_list("loss", [COLOURS[0], "#8fb3c4", "#dedbd5"])

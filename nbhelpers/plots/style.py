@@ -47,10 +47,9 @@ STYLE = {
 }
 
 
-def use_style() -> None:
-    """Make the suite's style matplotlib's default in this process."""
-    plt.rcParams.update(STYLE)
-    plt.rcParams["axes.prop_cycle"] = cycler(color=COLOURS)
+# Importing this file makes the suite's style matplotlib's default in this process.
+plt.rcParams.update(STYLE)
+plt.rcParams["axes.prop_cycle"] = cycler(color=COLOURS)
 
 
 def show(figure: Figure, alt: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers.evaluation.conformal import TOLD_LEVEL
-from nbhelpers.evaluation.scores import ALL
+from nbhelpers.evaluation.scores import ALL, DERIVED, TRIVIAL
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ SHOWN = {
     "age": ("mae", "rmse", "r2", "median_error", "within_6", "within_12", "within_24", "mse"),
     "stage": ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
 }
+SIMPLEST = {"age": "mean age by sex", "stage": "majority stage"}  # of the trivial predictors
 TASKS = {"age": "Bone age", "stage": "Developmental stage"}
 MODELS = {
     "cnn": "Custom CNN",
@@ -260,6 +261,28 @@ def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
     return score_words(scores[chosen & (scores["metric"] == metric)].iloc[0], metric)
 
 
+def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
+    """How far a model errs on the test split, and the simplest predictor: two sentences."""
+    metric, simplest = SHOWN[task][0], SIMPLEST[task]
+    own, other = (score(scores, name, "test", metric) for name in (model, TRIVIAL + simplest))
+    said = (
+        f"On the test split the {METRICS[metric].name} of {model_name(model)} is {own}; always "
+        f"predicting the {simplest} gives {other}."
+    )
+    if task == "age":
+        kappa = score(scores, model + DERIVED, "test", "qwk")
+        said += f" The stages that its months fall into have a weighted kappa of {kappa}."
+    return said
+
+
+def headline(scores: pd.DataFrame, model: str, task: str) -> tuple[str, str]:
+    """What stands on a run's card: the measure, and the model's score with its interval."""
+    metric = SHOWN[task][0]
+    chosen = scores[(scores["model"] == model) & (scores["split"] == "test")]
+    row = chosen[chosen["metric"] == metric].iloc[0]
+    return f"{METRICS[metric].heading}, test split", score_text(row, metric)
+
+
 def calibration_words(calibration: pd.DataFrame, level: float) -> list[str]:
     """What the table says of the last place, as sentences of a list; `level` of its intervals."""
     last = calibration[calibration["place"] == calibration["place"].iloc[-1]].set_index("metric")
@@ -277,14 +300,14 @@ def calibration_words(calibration: pd.DataFrame, level: float) -> list[str]:
 
 
 def comparison_words(model: str, other: str, task: str, difference: Mapping) -> str:
-    """What `scores.compare_models` found on the test split, as one sentence of a list."""
+    """What `scores.compare_models` found on the test split, as a sentence."""
     scale, unit = (1, "months") if task == "age" else (100, "percentage points")
     what = "mean absolute error" if task == "age" else "share of wrong stages"
     value, lower, upper = (scale * difference[key] for key in ("value", "lower", "upper"))
     word = "lower" if value < 0 else "higher"
     clear = "" if lower * upper > 0 else ", which does not exclude zero"
     return (
-        f"- The {what} of {model_name(model)} is {abs(value):.2f} {unit} {word} than that of "
+        f"The {what} of {model_name(model)} is {abs(value):.2f} {unit} {word} than that of "
         f"{model_name(other)} (difference {value:+.2f}, 95 % paired bootstrap interval "
         f"{lower:+.2f} to {upper:+.2f}, test split, n = {difference['n']:,}){clear}."
     )
