@@ -29,7 +29,7 @@ SUFFIXES = (".keras", ".ubj", ".json")
 
 
 def save(model: keras.Model, path: Path) -> keras.Model:
-    """Write the model atomically as `.keras`, without the optimiser, and give it back as written.
+    """Write the model atomically as `.keras`, without the optimiser, and read it back.
 
     It computes in float32 from then on: a layer keeps its policy in the file, so a network trained
     in half precision would compute in half precision wherever it is loaded.
@@ -42,7 +42,8 @@ def save(model: keras.Model, path: Path) -> keras.Model:
     plain.set_weights(model.get_weights())
     with workspace.atomic_path(path) as temporary:
         plain.save(temporary)
-    return plain
+    # Not `plain`: EfficientNet's normalisation works with copies of its weights, made when read.
+    return load(path)
 
 
 def load(path: Path) -> keras.Model:
