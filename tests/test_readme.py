@@ -93,7 +93,8 @@ def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
 
 def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
     run = measured("07_bias_analysis")
-    found, model = run["tables"], run["parameters"]["model"]
+    found = run["tables"]
+    model = found["group tests"][0]["model"]
     (gap,) = [
         row
         for row in found["sex gap"]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import metrics, predictions
+from nbhelpers import metrics, predictions, results
 from nbhelpers.data.cases import load_cases, load_data_facts
 from nbhelpers.data.stages import SEXES, stage_of
 from nbhelpers.workspace import InputError, explained_errors, hash_of
@@ -310,6 +310,18 @@ def best_model(scores: dict, metric: str) -> str | None:
     first, *_ = in_order_of_rank(scores, metric) or [TRIVIAL]
     scored = not first.startswith(TRIVIAL) and _chosen_by(scores, first, metric) is not None
     return first if scored else None
+
+
+def best_of_run(run_folder: Path, task: str) -> str:
+    """The model that the finished runs of a folder name as best on calibration.
+
+    Raises InputError where none was scored there.
+    """
+    board = collect(results.read_all_results(run_folder), task)
+    best = best_model(board, "mae" if task == "age" else "qwk")
+    if best is None:
+        raise InputError(f"{run_folder} has no model of {task}. Run notebooks 01 to 04 first.")
+    return best
 
 
 def _chosen_by(scores: dict, model: str, metric: str) -> float | None:

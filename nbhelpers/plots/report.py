@@ -1,13 +1,18 @@
-"""What a page shows of any model: its scores as tables, its errors as figures."""
+"""What pages show of models: scores as tables, errors as figures, of all cases and of groups."""
 
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
+from nbhelpers import predictions, results
+from nbhelpers.bias import subgroups
 from nbhelpers.data.cases import load_cases, load_data_facts
 from nbhelpers.evaluation import scores as scoring
-from nbhelpers.images.preparation import load_images
+from nbhelpers.images.geometry import load_geometry
+from nbhelpers.images.preparation import load_images, load_preparation
+from nbhelpers.models.material import pictures_of
+from nbhelpers.plots import bias as drawn_bias
 from nbhelpers.plots import scores as drawn
 from nbhelpers.plots import style, tables
 
@@ -54,10 +59,7 @@ def show_scores(
         errors = scoring.case_errors(folder, model, task, "test")
         style.show(*drawn.predicted_against_true(errors, f"{name}, test split"))
         style.show(*drawn.errors_by_age(errors))
-        worst = scoring.largest_errors(folder, model, "test", LARGEST)
-        pictures = load_images(folder, view)
-        rows = load_cases(folder).set_index("case_id").index.get_indexer(worst["case_id"])
-        style.show(*drawn.largest_errors(worst, pictures[rows]))
+        show_largest(folder, model, view)
         display(Markdown("### The stages that these ages fall into"))
         display(tables.score_table(scores, "stage", "test"))
         by_years = scoring.score_under_cuts(folder, model, "test", "years")
@@ -70,6 +72,98 @@ def show_scores(
     return scores, tables.verdict(scores, model, task), tables.headline(scores, model, task)
 
 
+def show_largest(folder: Path, model: str, view: str, count: int = LARGEST) -> None:
+    """The test radiographs whose predicted months lie furthest off, the worst first."""
+    worst = scoring.largest_errors(folder, model, "test", count)
+    style.show(*drawn.largest_errors(worst, pictures_of(folder, view, worst["case_id"])))
+
+
+def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
+    """Errors on the test split by group: of one model in full, of every model by sex and age.
+
+    Returns:
+        By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
+        stages where there are any.
+    """
+    tasks = {
+        "errors by group": ("age", subgroups.error_table),
+        "stages by group": ("stage", subgroups.stage_table),
+    }
+    found = {
+        title: pd.concat(
+            [of(folder, one, "test") for one in predictions.saved_models(folder, task)]
+        )
+        for title, (task, of) in tasks.items()
+        if predictions.saved_models(folder, task)
+    }
+    errors = found["errors by group"]
+    own, name = errors[errors["model"] == model], tables.model_name(model)
+    for metric in ("mae", "signed_error"):
+        style.show(*drawn_bias.by_group(own, metric))
+    more = tables.group_table(own, ("over_12", "over_24", "qwk", "coverage"))
+    _show_folded(f"Errors beyond one and two years, kappa and coverage of {name}", more)
+    coarse = list(scoring.groups(scoring.case_errors(folder, model, "age", "test")))
+    for table, task in zip(found.values(), ("ages", "stages"), strict=False):
+        _show_folded(
+            f"Every model of {task}, by sex and band of age", tables.by_model(table, coarse)
+        )
+    return found
+
+
+def show_prepared(folder: Path, view: str, model: str) -> None:
+    """Prepared radiographs of another folder, from young to old as a model of ages predicts them.
+
+    Prints on how many a hand was found, where the preparation looks for one.
+    """
+    months = predictions.said_rows(folder, model, "age")["predicted_months"].to_numpy()
+    style.show(*drawn.gallery(load_cases(folder), load_images(folder, view), months))
+    if load_preparation(folder, view).find_hand:
+        print(f"a hand was found on {100 * load_geometry(folder, view)['found'].mean():.1f} %")
+
+
+def show_statistics(train: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
+    """How prepared pictures here differ from those of train, drawn; gives `external.compare`."""
+    from nbhelpers.evaluation.external import compare  # it loads Keras, which 01 and 04 do without
+
+    style.show(*drawn.image_statistics(train, here))
+    found = compare(train, here)
+    display(found.drop(columns="what").style.format(precision=2))
+    return found
+
+
+def show_elsewhere(folder: Path, name: str, model: str, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores on another folder next to those on the test split, and where a model errs there.
+
+    Args:
+        name: of the folder (see `results.set_folder`).
+        scores: what `external.score_set` gives of it.
+
+    Returns:
+        The scores on the test split.
+    """
+    finished = results.read_all_results(folder)
+    before = pd.DataFrame([score for result in finished for score in result["scores"]])
+    before = before[before["split"] == "test"].drop_duplicates(["model", "task", "metric"])
+    both = pd.concat([before, scores])
+    for task, metric in (("age", "mae"), ("stage", "qwk")):
+        part = both[(both["task"] == task) & (both["metric"] == metric)]
+        part = part[part.groupby("model")["split"].transform("nunique") == 2]
+        order = scoring.in_order_of_rank(scoring.collect(finished, task), metric)
+        if len(part):
+            style.show(*drawn.scores_beside(part, order, metric))
+    here, own = results.set_folder(folder, name), load_cases(folder)
+    errors = scoring.case_errors(here, model, "age", "external")
+    style.show(*drawn.predicted_against_true(errors, f"{tables.model_name(model)}, {name}"))
+    style.show(*drawn.ages(own.loc[own["split"] == "train", "age_months"], errors["age_months"]))
+    return before
+
+
+def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> None:
+    """What `stress.stress` and `stress.tipping_strength` found."""
+    style.show(*drawn_bias.stress_curves(table))
+    display(tables.by_kind(tips))
+
+
 def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[str, object]]:
     """How much a model's error differs from another's on the test split: in words, and in figures.
 
@@ -80,3 +174,9 @@ def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[
     found = scoring.compare_models(folder, model, other, task, "test")
     figures = {f"against {other}: {key}": value for key, value in found.items()}
     return tables.comparison_words(model, other, task, found), figures
+
+
+def _show_folded(title: str, table: pd.DataFrame) -> None:
+    """A table that is too long to stand open on a page."""
+    shown = f'<div style="overflow-x: auto">{table.to_html()}</div>'
+    display(HTML(f"<details><summary>{title}</summary>{shown}</details>"))
