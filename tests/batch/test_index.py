@@ -20,8 +20,8 @@ def score(model: str, split: str, value: float, task: str = "age", metric: str =
 
 
 def results(run: str, *scores: dict, **more: object) -> dict:
-    facts = {"title": f"Title of {run}", "question": "How far?", "notes": [], "seconds": 61.0}
-    facts |= {"marks": [], "tables": {}, "figures": {}}
+    facts = {"title": f"Title of {run}", "notes": [], "seconds": 61.0}
+    facts |= {"marks": [], "tables": {}, "figures": {}, "headline": ["", ""]}
     return {"run": run, "scores": list(scores), **facts, **more}
 
 
