@@ -30,7 +30,6 @@ COLUMNS = ["model", "task", "split", "metric", "n", "value", "lower", "upper"]
 PAIR_COLUMNS = ["a", "b", "n", "value", "lower", "upper", "p", "p_holm"]
 TEST_LIST = "test_scored.jsonl"
 CHOOSING_SPLIT = "calibration"
-LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 ALL = "all"
 BANDS_YEARS = (0, 5, 10, 15, 20)
 FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
@@ -299,7 +298,7 @@ def in_order_of_rank(scores: dict, metric: str) -> list[str]:
 
     def rank(model: str) -> tuple[bool, float, str]:
         value = _chosen_by(scores, model, metric)
-        sign = 1 if metric in LOWER_IS_BETTER else -1
+        sign = 1 if metric in metrics.LOWER_IS_BETTER else -1
         return model.startswith(TRIVIAL), np.inf if value is None else sign * value, model
 
     return sorted({model for model, _ in scores}, key=rank)

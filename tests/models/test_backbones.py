@@ -182,9 +182,8 @@ def test_names_and_sizes_that_cannot_be_are_refused():
 )
 def test_a_stage_ends_before_the_next_down_sampling(backbone):
     _, _, pixels = networks.inputs(64, CARD)
-    row = backbones.find(backbone)
-    stem = backbones.to_range(pixels, row)
-    whole = row.build(include_top=False, weights=None, input_tensor=stem)
+    stem, application = backbones.stem(pixels, backbone), backbones.application(backbone)
+    whole = application(include_top=False, weights=None, input_tensor=stem)
     chain = backbones.after_stem(whole.layers)
     outputs = [layer.output for layer in chain]
     for stages in (1, 2, 3, 4):
