@@ -54,11 +54,11 @@ def test_the_feature_map_is_the_last_that_is_fine_enough_and_that_nothing_leads_
     whole = layers.Add(name="whole")([stem, within])
     low = layers.Conv2D(4, 3, strides=2, padding="same", name="low")(whole)
     pooled = layers.GlobalAveragePooling2D()(low)
-    made = keras.Model([radiograph, sex], networks.age_head(pooled, 120.0, 40.0), name="skips")
+    made = keras.Model([radiograph, sex], networks.output(pooled, "age", CARD), name="skips")
     assert grad_cam.feature_layer(made).name == "low"
     assert grad_cam.feature_layer(made, SIDE).name == "whole"
     around = layers.Concatenate()([pooled, layers.GlobalAveragePooling2D()(whole)])
-    made = keras.Model([radiograph, sex], networks.age_head(around, 120.0, 40.0), name="around")
+    made = keras.Model([radiograph, sex], networks.output(around, "age", CARD), name="around")
     assert grad_cam.feature_layer(made).name == "whole"
     with pytest.raises(InputError, match="around has no feature map of 100 cells a side"):
         grad_cam.feature_layer(made, 100)
@@ -93,7 +93,7 @@ def test_each_stage_has_its_own_map_and_sex_matters(given):
 def test_what_cannot_be_explained_is_refused(given):
     radiograph, known, x = networks.inputs(SIDE, CARD)
     flat = layers.Flatten()(x)
-    plain = keras.Model([radiograph, known], networks.age_head(flat, 120.0, 40.0), name="plain")
+    plain = keras.Model([radiograph, known], networks.output(flat, "age", CARD), name="plain")
     with pytest.raises(InputError, match="plain has no convolution"):
         grad_cam.heat_maps(plain, *given)
 
