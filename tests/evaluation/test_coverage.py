@@ -1,6 +1,7 @@
 """Coverage of intervals on any split, and all pairs of models, from a run folder's files."""
 
 import json
+import math
 
 import pytest
 from test_ensembles import case_table, months_of, probabilities_of
@@ -72,10 +73,20 @@ def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, tas
     assert path.read_bytes() == before
 
 
-def test_over_redraws_the_mean_is_the_level(run_folder):
-    found = conformal.redrawn_coverage(run_folder, "good", "plain", 0.9)
-    assert 0.88 < found.query("group == 'all'")["coverage"].mean() < 0.93
-    assert found["redraw"].nunique() == conformal.REDRAWS
+@pytest.mark.parametrize("level", conformal.LEVELS)
+def test_the_same_for_all_is_the_quantile_of_the_calibration_errors(run_folder, level):
+    for task in ("age", "stage"):
+        conformal.fit_all(run_folder, task)
+    of_calibration = predictions.fitting_rows(run_folder, "good", "age")
+    errors = (of_calibration["predicted_months"] - of_calibration["age_months"]).abs().sort_values()
+    rank = math.ceil(round((len(errors) + 1) * level, 9))
+    found = conformal.same_for_all(run_folder, "good", "age", level)
+    assert found == errors.iloc[rank - 1]
+    of_calibration = predictions.fitting_rows(run_folder, "stager", "stage")
+    probabilities = of_calibration[predictions.STAGE_COLUMNS].to_numpy()
+    lacked = 1 - probabilities[range(len(errors)), of_calibration["stage"].to_numpy(int)]
+    found = conformal.same_for_all(run_folder, "stager", "stage", level)
+    assert found == sorted(lacked)[rank - 1]
 
 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
