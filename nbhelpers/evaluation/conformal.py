@@ -165,30 +165,30 @@ def held_stages(limits: Limits, probabilities: np.ndarray, kind: str, level: flo
     return held
 
 
-def fit_intervals(run_folder: Path, model: str) -> None:
-    """Fit the intervals of a model of ages and write them.
-
-    Raises InputError where the model has no labelled case of calibration.
-    """
-    rows = _calibration(run_folder, model, "age")
-    cuts = load_data_facts(run_folder)["stage_cuts"]
-    fitted = fit(rows["predicted_months"], rows["age_months"], rows["sex"], cuts)
-    _write(run_folder, model, "age", asdict(fitted), len(rows))
-
-
-def fit_sets(run_folder: Path, model: str) -> None:
-    """Fit the sets of a model of stages and write them; raises InputError as `fit_intervals`."""
-    rows = _calibration(run_folder, model, "stage")
-    probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
-    limits = fit_stage_sets(probabilities, rows["stage"].to_numpy(int))
-    _write(run_folder, model, "stage", {"limits": limits}, len(rows))
-
-
 def fit_all(run_folder: Path, task: str) -> None:
-    """Fit intervals of months, or sets of stages, of every model with predictions of the task."""
-    fit_one = fit_intervals if task == "age" else fit_sets
+    """Fit intervals of months, or sets of stages, of every model with predictions of the task.
+
+    Raises InputError where a model has no labelled case of calibration.
+    """
     for model in predictions.saved_models(run_folder, task):
-        fit_one(run_folder, model)
+        fit_model(run_folder, model, task)
+
+
+def fit_model(run_folder: Path, model: str, task: str) -> None:
+    """Fit the intervals or sets of one model and write them; raises InputError as `fit_all`."""
+    rows = predictions.fitting_rows(run_folder, model, task)
+    label = rows["age_months" if task == "age" else "stage"]
+    rows = rows[(rows["split"] == "calibration") & label.notna()]
+    if rows.empty:
+        raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
+    if task == "age":
+        cuts = load_data_facts(run_folder)["stage_cuts"]
+        content = asdict(fit(rows["predicted_months"], rows["age_months"], rows["sex"], cuts))
+    else:
+        probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
+        content = {"limits": fit_stage_sets(probabilities, rows["stage"].to_numpy(int))}
+    path = run_folder / NAMES[task].format(model)
+    write_json(path, content | {"model": model, "calibration_cases": len(rows)})
 
 
 def same_for_all(run_folder: Path, model: str, task: str, level: float) -> float | None:
@@ -270,20 +270,6 @@ def _coverage(
             score = metrics.score_share(is_held[chosen])
             told.append((kind, level, group, *score, float(sizes[chosen].mean())))
     return pd.DataFrame(told, columns=[*COLUMNS, size])
-
-
-def _calibration(run_folder: Path, model: str, task: str) -> pd.DataFrame:
-    rows = predictions.fitting_rows(run_folder, model, task)
-    label = "age_months" if task == "age" else "stage"
-    rows = rows[(rows["split"] == "calibration") & rows[label].notna()]
-    if rows.empty:
-        raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
-    return rows
-
-
-def _write(run_folder: Path, model: str, task: str, content: dict, n: int) -> None:
-    path = run_folder / NAMES[task].format(model)
-    write_json(path, content | {"model": model, "calibration_cases": n})
 
 
 def _read(run_folder: Path, model: str, task: str, keys: list[str]) -> dict:

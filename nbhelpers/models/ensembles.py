@@ -60,7 +60,7 @@ class Known:
 
 
 def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
-    """What all members say of the calibration split, and of train where all have folds.
+    """What all members predict for calibration, and for train where all have folds.
 
     Raises InputError for less than two members, one that lacks cases which another has, or one
     whose cases are of other splits than the run folder's: it was made from other data.
@@ -70,7 +70,8 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
     tables = {m: predictions.fitting_rows(run_folder, m, task) for m in members}
     every = load_cases(run_folder)
     _require_own_splits(every, tables, task)
-    tables = {m: table[_labelled(table, task)] for m, table in tables.items()}
+    label = "age_months" if task == "age" else "stage"
+    tables = {m: table[table[label].notna()] for m, table in tables.items()}
     _require_same_calibration(tables, task)
     shared = set.intersection(*(set(table["case_id"]) for table in tables.values()))
     first = tables[members[0]]
@@ -85,7 +86,7 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
         tuple(members),
         cases.reset_index()[["case_id", "split", "sex"]],
         _stacked(tables.values(), cases.index, task),
-        cases["age_months"].to_numpy(float) if task == "age" else cases["stage"].to_numpy(int),
+        cases[label].to_numpy(float if task == "age" else int),
         splits.male_share(every),
     )
 
@@ -119,15 +120,11 @@ def part_of(known: Known, rows: np.ndarray) -> Known:
 
 
 def _stacked(tables: Iterable[pd.DataFrame], case_ids: pd.Index, task: str) -> np.ndarray:
-    """What the members say of these cases: months `[n, members]` or `[n, members, 5]`."""
+    """What the members predict for these cases: months `[n, members]` or `[n, members, 5]`."""
     values = predictions.VALUE_COLUMNS[task]
     said = [table.set_index("case_id").loc[case_ids, values].to_numpy(float) for table in tables]
     stacked = np.stack(said, axis=1)
     return stacked[:, :, 0] if task == "age" else stacked
-
-
-def _labelled(table: pd.DataFrame, task: str) -> pd.Series:
-    return table["age_months" if task == "age" else "stage"].notna()
 
 
 def _require_own_splits(cases: pd.DataFrame, tables: dict[str, pd.DataFrame], task: str) -> None:

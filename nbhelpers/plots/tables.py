@@ -240,15 +240,16 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
     """
     size, unit, digits = "mean_stages", "stages", 2
     if "width_months" in coverage:
-        size, unit, digits = "width_months", "width in months", 1
+        size, unit, digits = "width_months", "months wide", 1
     shares = 100 * coverage[["coverage", "lower", "upper"]]
     cells = shares.assign(size=coverage[size]).to_numpy()
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
     table = coverage.assign(text=texts).pivot(index=index, columns="kind", values="text")
     table = table.reindex(index=coverage[index].unique(), columns=coverage["kind"].unique())
     table.insert(0, "cases", coverage.drop_duplicates(index).set_index(index)["n"])
-    heading = f"inside, % (95 % interval); {unit}"
-    return table.rename(index=model_name, columns=KINDS).rename_axis(index=None, columns=heading)
+    return table.rename(index=model_name, columns=KINDS).rename_axis(
+        index=None, columns=f"% inside; {unit}"
+    )
 
 
 def coverage_words(row: Mapping) -> str:
