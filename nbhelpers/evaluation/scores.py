@@ -247,7 +247,10 @@ def sex_bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
     A case of unknown sex is in none.
     """
-    return crossed_with_sex(rows, _bands(rows))
+    pairs = itertools.product(SEXES, _bands(rows).items())
+    return _filled(
+        {f"{sex}, {name}": (rows["sex"] == sex).to_numpy() & of for sex, (name, of) in pairs}
+    )
 
 
 def fine_groups(rows: pd.DataFrame, stage_names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -259,14 +262,6 @@ def stage_groups(stage: pd.Series, stage_names: Sequence[str]) -> dict[str, np.n
     """Which cases `[n]` are in each stage, by name; a case without a stage is in none."""
     number = stage.to_numpy(float, na_value=np.nan)
     return _filled({name: number == place for place, name in enumerate(stage_names)})
-
-
-def crossed_with_sex(rows: pd.DataFrame, classes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Which rows `[n]` are in each sex and class, "female, class"; empty ones left out."""
-    pairs = itertools.product(SEXES, classes.items())
-    return _filled(
-        {f"{sex}, {name}": (rows["sex"] == sex).to_numpy() & of for sex, (name, of) in pairs}
-    )
 
 
 def _bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
     said = saved.predict_saved(run, "mean", "age", pictures, splits.sex_codes(table["sex"]))
     predictions.save_predictions(run, "mean", "age", table, said)
     for model in ("one", "two", "mean"):
-        conformal.fit_intervals(run, model)
+        conformal.fit_model(run, model, "age")
     return run
 
 
