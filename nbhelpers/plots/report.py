@@ -8,9 +8,11 @@ from IPython.display import HTML, Markdown, display
 from nbhelpers import predictions, results
 from nbhelpers.bias import subgroups
 from nbhelpers.data.cases import load_cases, load_data_facts
+from nbhelpers.evaluation import conformal
 from nbhelpers.evaluation import scores as scoring
 from nbhelpers.images.geometry import load_geometry
 from nbhelpers.images.preparation import load_images, load_preparation
+from nbhelpers.models import ensembles
 from nbhelpers.models.material import pictures_of
 from nbhelpers.plots import bias as drawn_bias
 from nbhelpers.plots import scores as drawn
@@ -162,6 +164,96 @@ def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> None:
     """What `stress.stress` and `stress.tipping_strength` found."""
     style.show(*drawn_bias.stress_curves(table))
     display(tables.by_kind(tips))
+
+
+def show_losses(by_model: dict[str, float], task: str) -> None:
+    """What each model's cases of calibration cost on average, the best first."""
+    name = "mean absolute error, months" if task == "age" else "wrong stages, %"
+    table = tables.LOSSES[task][0] * pd.Series(by_model, name=name).sort_values().to_frame()
+    display(table.rename(tables.model_name).round(2))
+
+
+def show_members(known: ensembles.Known) -> dict[str, float]:
+    """What each member's cases of calibration cost, and how the members' errors correlate."""
+    own = ensembles.part_of(known, known.calibration)
+    alone = {
+        name: ensembles.losses(own.task, own.predicted[:, place], own.truth).mean()
+        for place, name in enumerate(own.members)
+    }
+    show_losses(alone, known.task)
+    style.show(*drawn.error_correlation(ensembles.error_correlation(known)))
+    return alone
+
+
+def show_weights(made: dict[str, ensembles.Combination]) -> None:
+    """The weights of ensembles by name, but for logistic ones, which have five for each column."""
+    rows = {}
+    for name, one in made.items():
+        if len(one.weights) == 1:
+            rows[name] = dict(zip(one.members, one.weights[0], strict=True))
+            if one.task == "age":
+                ends = {"a boy adds, months": one.sex[0], "intercept, months": one.intercept[0]}
+                rows[name] |= ends
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    display(table.rename(index=tables.model_name, columns=tables.model_name).round(3))
+
+
+def show_ensembles(
+    folder: Path, models: list[str], best: str, task: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Evaluate ensembles, show their scores, how far the best of them errs, and for whom.
+
+    Returns:
+        What `scores.evaluate` gives of all, and `subgroups.scores_by_group` of every model of the
+        task, on the test split.
+    """
+    evaluated = pd.concat(scoring.evaluate(folder, name, task) for name in models)
+    scores = evaluated.drop_duplicates(["model", "task", "split", "metric"])
+    for split in ("test", "calibration"):
+        display(tables.score_table(scores, task, split, tables.SHOWN[task][:3]).T)
+    title = f"{tables.model_name(best)}, test split"
+    if task == "age":
+        errors = scoring.case_errors(folder, best, task, "test")
+        style.show(*drawn.predicted_against_true(errors, title))
+    style.show(*drawn.confusion(scoring.confusion_matrix(folder, best, task, "test"), title))
+    every = predictions.saved_models(folder, task)
+    by_group = [subgroups.scores_by_group(folder, name, task, "test") for name in every]
+    display(tables.group_table(by_group[every.index(best)].query("model == @best")))
+    return scores, pd.concat(by_group)
+
+
+def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str]:
+    """How often intervals or sets hold the test cases: of the best model by group, and of all.
+
+    Returns:
+        `conformal.coverage` of all cases, and of the best model at one level by group; and what it
+        says of the best, in words.
+    """
+    measure = conformal.coverage if task == "age" else conformal.set_coverage
+    level, kind = conformal.TOLD_LEVEL, conformal.TOLD_KIND if task == "age" else "by stage"
+    by_model = [
+        measure(folder, name, "test").assign(model=name, split="test")
+        for name in predictions.saved_models(folder, task)
+    ]
+    held = pd.concat(by_model)
+    every, at_level = held["group"] == scoring.ALL, held["level"] == level
+    own = held[(held["model"] == best) & at_level]
+    style.show(*drawn.coverage_by_group(own, level))
+    display(tables.coverage_table(own, "group"))
+    display(tables.coverage_table(held[every & at_level], "model"))
+    (row,) = own[(own["group"] == scoring.ALL) & (own["kind"] == kind)].to_dict("records")
+    return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(row)
+
+
+def show_added(added: pd.DataFrame, task: str) -> None:
+    """What each member adds, of `ensembles.leave_one_out`."""
+    style.show(*drawn.added_by_member(added, task))
+
+
+def show_pairs(folder: Path, task: str) -> None:
+    """Every pair of models on the same test cases, with Holm's correction."""
+    unit = "months" if task == "age" else "kappa"
+    style.show(*drawn.all_pairs(scoring.all_pairs(folder, task, "test"), unit))
 
 
 def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[str, object]]:

@@ -90,6 +90,8 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
+# What one wrong case costs: what it is multiplied by, and the unit of differences.
+LOSSES = {"age": (1.0, "months"), "stage": (100.0, "percentage points")}
 HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolutions a block"}
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
@@ -223,6 +225,37 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(index=None, columns="error grown by 10 % at")
 
 
+def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
+    """Coverage of one level: a row a `group` or `model`, a column a kind of intervals or sets.
+
+    A cell is the share inside with its 95 % interval, and the mean width or number of stages.
+    """
+    size, unit, digits = "mean_stages", "stages", 2
+    if "width_months" in coverage:
+        size, unit, digits = "width_months", "months wide", 1
+    shares = 100 * coverage[["coverage", "lower", "upper"]]
+    cells = shares.assign(size=coverage[size]).to_numpy()
+    texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
+    table = coverage.assign(text=texts).pivot(index=index, columns="kind", values="text")
+    table = table.reindex(index=coverage[index].unique(), columns=coverage["kind"].unique())
+    table.insert(0, "cases", coverage.drop_duplicates(index).set_index(index)["n"])
+    return table.rename(index=model_name, columns=KINDS).rename_axis(
+        index=None, columns=f"% inside; {unit}"
+    )
+
+
+def coverage_words(row: Mapping) -> str:
+    """How many test cases the intervals or sets hold, as a sentence."""
+    what, size = "Sets", f"{row.get('mean_stages', 0):.2f} stages large"
+    if "width_months" in row:
+        what, size = "Intervals", f"{row['width_months']:.1f} months wide"
+    return (
+        f"{what} of {100 * row['level']:.0f} % around it, {KINDS[row['kind']]}, hold "
+        f"{score_words({**row, 'value': row['coverage']}, 'coverage')} of the test cases and are "
+        f"{size} on average."
+    )
+
+
 def plain(
     table: pd.DataFrame, index: list[str], words: dict[str, str], digits: int
 ) -> pd.DataFrame:
@@ -276,6 +309,12 @@ def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
     return said
 
 
+def error_words(scores: pd.DataFrame, model: str, task: str) -> str:
+    """How far a model errs on the test split, to be put into a sentence."""
+    metric = SHOWN[task][0]
+    return f"{METRICS[metric].name} of {score(scores, model, 'test', metric)}"
+
+
 def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:
     """What stands on a run's card: the measure, and the model's score with its interval."""
     metric = SHOWN[task][0]
@@ -287,7 +326,7 @@ def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -
 
 def comparison_words(model: str, other: str, task: str, difference: Mapping) -> str:
     """What `scores.compare_models` found on the test split, as a sentence."""
-    scale, unit = (1, "months") if task == "age" else (100, "percentage points")
+    scale, unit = LOSSES[task]
     what = "mean absolute error" if task == "age" else "share of wrong stages"
     value, lower, upper = (scale * difference[key] for key in ("value", "lower", "upper"))
     word = "lower" if value < 0 else "higher"

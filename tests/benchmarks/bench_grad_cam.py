@@ -17,10 +17,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import small_networks
 from tf_keras_vis.gradcam import Gradcam
 
 from nbhelpers.explain import grad_cam
-from nbhelpers.models import networks
 
 SIZE, CASES, ROUNDS = 112, 64, 3
 WIDTHS = (24, 48, 96, 192, 256)
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     place = parser.parse_args().json
     keras.utils.set_random_seed(0)
-    network = networks.custom_cnn(
+    network = small_networks.custom_cnn(
         SIZE, FACTS, task="age", widths=WIDTHS, dense_units=64, sex_input=False
     )
     theirs = Gradcam(single_input(network), clone=False)

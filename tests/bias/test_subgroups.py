@@ -64,7 +64,7 @@ def test_fine_groups_add_to_groups_and_split_the_cases():
 
 @pytest.mark.parametrize("group", ["male", "5 to 10 years", "middle", HARD])
 def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
-    conformal.fit_intervals(run_folder, "made")
+    conformal.fit_model(run_folder, "made", "age")
     told = subgroups.error_table(run_folder, "made", "test").query("group == @group")
     told = told.set_index("metric")
     rows = scores.case_errors(run_folder, "made", "age", "test")

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import small_networks
 
 from nbhelpers.explain import checks, grad_cam
-from nbhelpers.models import networks, saved
+from nbhelpers.models import saved
 
 SIDE, N = 32, 30
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
@@ -70,7 +71,7 @@ def test_only_the_square_that_matters_is_marked(given):
 
 def network(task="age", **options):
     keras.utils.set_random_seed(0)
-    return networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=8, **options)
+    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=8, **options)
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import small_networks
 from keras import layers
 
 from nbhelpers.explain import checks, grad_cam
@@ -23,7 +24,7 @@ def given():
 
 def network(task="age"):
     keras.utils.set_random_seed(0)
-    return networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16)
+    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16)
 
 
 @pytest.mark.parametrize("cells", [0, SIDE // 2])
@@ -53,11 +54,11 @@ def test_the_feature_map_is_the_last_that_is_fine_enough_and_that_nothing_leads_
     whole = layers.Add(name="whole")([stem, within])
     low = layers.Conv2D(4, 3, strides=2, padding="same", name="low")(whole)
     pooled = layers.GlobalAveragePooling2D()(low)
-    made = keras.Model([radiograph, sex], networks.age_head(pooled, 120.0, 40.0), name="skips")
+    made = keras.Model([radiograph, sex], networks.output(pooled, "age", CARD), name="skips")
     assert grad_cam.feature_layer(made).name == "low"
     assert grad_cam.feature_layer(made, SIDE).name == "whole"
     around = layers.Concatenate()([pooled, layers.GlobalAveragePooling2D()(whole)])
-    made = keras.Model([radiograph, sex], networks.age_head(around, 120.0, 40.0), name="around")
+    made = keras.Model([radiograph, sex], networks.output(around, "age", CARD), name="around")
     assert grad_cam.feature_layer(made).name == "whole"
     with pytest.raises(InputError, match="around has no feature map of 100 cells a side"):
         grad_cam.feature_layer(made, 100)
@@ -92,7 +93,7 @@ def test_each_stage_has_its_own_map_and_sex_matters(given):
 def test_what_cannot_be_explained_is_refused(given):
     radiograph, known, x = networks.inputs(SIDE, CARD)
     flat = layers.Flatten()(x)
-    plain = keras.Model([radiograph, known], networks.age_head(flat, 120.0, 40.0), name="plain")
+    plain = keras.Model([radiograph, known], networks.output(flat, "age", CARD), name="plain")
     with pytest.raises(InputError, match="plain has no convolution"):
         grad_cam.heat_maps(plain, *given)
 

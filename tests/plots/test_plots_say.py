@@ -10,18 +10,20 @@ import pandas as pd
 import pytest
 
 from nbhelpers import metrics
-from nbhelpers.models import search
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
 from nbhelpers.plots import tables as plots_tables
 
+DEFAULTS = {"blocks": 5, "first_width": 16, "convolutions": 2, "dropout": 0.2}
+DEFAULTS |= {"dense_units": 256, "sex_units": 32}
+
 
 def trials(n: int, effect: float = 0.0) -> pd.DataFrame:
     """n trials with values at random; `effect` months of loss a factor of ten of learning rate."""
-    rng, space = np.random.default_rng(4), search.Space()
-    made = pd.DataFrame([search.KNOWN] * n)
-    for name in ("learning_rate", "weight_decay"):
-        made[name] = np.exp(rng.uniform(*np.log(getattr(space, name)), n))
+    rng = np.random.default_rng(4)
+    made = pd.DataFrame([DEFAULTS] * n)
+    for name, ends in (("learning_rate", (5e-4, 4e-3)), ("weight_decay", (1e-5, 1e-2))):
+        made[name] = np.exp(rng.uniform(*np.log(ends), n))
     loss = 12 + effect * np.log10(made["learning_rate"] / 1e-3) + rng.normal(0, 0.1, n)
     made = made.assign(trial=[f"{number:02d}" for number in range(n)], tuning_loss=loss)
     made = made.assign(status="completed", seconds=90.0, epochs=4, until_epoch=4, weights=123456)
