@@ -146,22 +146,19 @@ def score_words(score: Mapping, metric: str) -> str:
     return f"{value} (95 % interval {interval}, n = {n})" if interval else f"{value} (n = {n})"
 
 
-def wide(scores: pd.DataFrame, index: str, columns: str | list[str]) -> pd.DataFrame:
+def wide(scores: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
     """Scores as text, a row and a column for each value of two columns, in their order.
 
     Metrics and models get their names; groups down the side get their number of cases.
     """
     texts = [score_text(row, row["metric"]) for row in scores.to_dict("records")]
     table = scores.assign(text=texts).pivot(index=index, columns=columns, values="text")
-    table = table.reindex(index=scores[index].unique())
-    if isinstance(columns, str):
-        table = table.reindex(columns=scores[columns].unique())
+    table = table.reindex(index=scores[index].unique(), columns=scores[columns].unique())
     words = {name: metric.heading for name, metric in METRICS.items()}
     words |= {model: model_name(model) for model in scores.get("model", ())}
     if index == "group":
         table.insert(0, "cases", scores.drop_duplicates(index).set_index(index)["n"])
-    none = [None] * table.columns.nlevels
-    return table.rename(index=words, columns=words).rename_axis(index=None, columns=none)
+    return table.rename(index=words, columns=words).rename_axis(index=None, columns=None)
 
 
 def score_table(
