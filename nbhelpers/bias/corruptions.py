@@ -1,6 +1,6 @@
 """Corruptions of a radiograph: other poses, exposures, detectors and files than a model learnt on.
 
-Each has a kind and a strength; a new one is a function and a row of `DISTURBANCES`. Where there is
+Each has a kind and a strength; a new one is a function and a row of `CORRUPTIONS`. Where there is
 no reason for one direction (which way a hand is turned, which side is collimated) the case draws
 it, the same one at every strength. A radiograph keeps its size; what a moved one shows from outside
 has the grey level of its own edges. Corrupted radiographs are then prepared as ever, on all cores.
@@ -27,18 +27,18 @@ MARKER_MARGIN, MARKER_WIDTH, MARKER_STROKE = 0.03, 0.6, 0.2  # of the shorter si
 Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 
-def disturb(pixels: np.ndarray, kind: str, strength: float, case: str) -> np.ndarray:
-    """The disturbed radiograph, uint8 `[height, width]` like the one given, which is left alone.
+def corrupt(pixels: np.ndarray, kind: str, strength: float, case: str) -> np.ndarray:
+    """The corrupted radiograph, uint8 `[height, width]` like the one given, which is left alone.
 
     The same kind, strength and case change a radiograph in the same way wherever it is asked for;
     the strength `identity` of the kind gives `pixels` back.
     """
-    disturbance = DISTURBANCES[kind]
-    if strength == disturbance.identity:
+    corruption = CORRUPTIONS[kind]
+    if strength == corruption.identity:
         return pixels
     seed = hashlib.sha256(f"{SALT}\0{kind}\0{case}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(seed[:8], "big"))
-    return disturbance.change(pixels, strength, random)
+    return corruption.change(pixels, strength, random)
 
 
 def _rotated(pixels: np.ndarray, degrees: float, random: np.random.Generator) -> np.ndarray:
@@ -153,11 +153,11 @@ def _marked(pixels: np.ndarray, percent: float, random: np.random.Generator) -> 
 
 
 @dataclass(frozen=True)
-class Disturbance:
+class Corruption:
     """One way in which a radiograph may differ from those that a model learnt on.
 
     Attributes:
-        change: disturbed pixels of pixels, a strength and the case's own random numbers.
+        change: corrupted pixels of pixels, a strength and the case's own random numbers.
         unit: of the strength.
         strengths: to try, from hardly visible to harmful; both ways where there are two.
         identity: the strength that changes nothing.
@@ -170,36 +170,36 @@ class Disturbance:
 
     @property
     def is_switch(self) -> bool:
-        """Whether there is nothing between undisturbed and disturbed."""
+        """Whether there is nothing between uncorrupted and corrupted."""
         return len(self.strengths) == 1
 
 
 # Noise, JPEG and resolution act on the radiograph's own pixels: the more of them it has, the less
-# is left of such a disturbance in the prepared picture. All others mean the same at every size.
-DISTURBANCES = {
-    "rotation": Disturbance(_rotated, "degrees", (2, 5, 10, 20, 45, 90)),
-    "shift": Disturbance(_shifted, "% of the side", (5, 10, 20, 30)),
-    "scale": Disturbance(_scaled, "%", (-40, -20, -10, 10, 20, 40)),
-    "brightness": Disturbance(_brighter, "grey levels", (-80, -40, -20, 20, 40, 80)),
-    "contrast": Disturbance(_contrasted, "%", (-75, -50, -25, 25, 50, 100)),
-    "gamma": Disturbance(_with_gamma, "exponent", (0.4, 0.6, 0.8, 1.25, 1.7, 2.5), 1.0),
-    "noise": Disturbance(_noisy, "SD in grey levels", (5, 10, 20, 40, 80)),
-    "blur": Disturbance(_blurred, "SD in % of the longer side", (0.25, 0.5, 1, 2)),
-    "jpeg": Disturbance(_compressed, "quality", (70, 40, 20, 10, 5), 100.0),
-    "resolution": Disturbance(_coarser, "times coarser", (2, 4, 8, 16, 32), 1.0),
-    "inverted": Disturbance(_inverted, "on or off", (1,)),
-    "mirrored": Disturbance(_mirrored, "on or off", (1,)),
-    "marker": Disturbance(_marked, "% of the shorter side", (3, 6, 12, 25)),
-    "collimation": Disturbance(_collimated, "% of the side", (5, 10, 20, 30, 40)),
+# is left of such a corruption in the prepared picture. All others mean the same at every size.
+CORRUPTIONS = {
+    "rotation": Corruption(_rotated, "degrees", (2, 5, 10, 20, 45, 90)),
+    "shift": Corruption(_shifted, "% of the side", (5, 10, 20, 30)),
+    "scale": Corruption(_scaled, "%", (-40, -20, -10, 10, 20, 40)),
+    "brightness": Corruption(_brighter, "grey levels", (-80, -40, -20, 20, 40, 80)),
+    "contrast": Corruption(_contrasted, "%", (-75, -50, -25, 25, 50, 100)),
+    "gamma": Corruption(_with_gamma, "exponent", (0.4, 0.6, 0.8, 1.25, 1.7, 2.5), 1.0),
+    "noise": Corruption(_noisy, "SD in grey levels", (5, 10, 20, 40, 80)),
+    "blur": Corruption(_blurred, "SD in % of the longer side", (0.25, 0.5, 1, 2)),
+    "jpeg": Corruption(_compressed, "quality", (70, 40, 20, 10, 5), 100.0),
+    "resolution": Corruption(_coarser, "times coarser", (2, 4, 8, 16, 32), 1.0),
+    "inverted": Corruption(_inverted, "on or off", (1,)),
+    "mirrored": Corruption(_mirrored, "on or off", (1,)),
+    "marker": Corruption(_marked, "% of the shorter side", (3, 6, 12, 25)),
+    "collimation": Corruption(_collimated, "% of the side", (5, 10, 20, 30, 40)),
 }
 
 
-def disturbed_pictures(
+def corrupted_pictures(
     paths: Sequence[str | Path], preparation: Preparation, kind: str, strengths: Sequence[float]
 ) -> np.ndarray:
-    """Radiographs disturbed and then prepared: uint8 `[strengths, n, side, side]`.
+    """Radiographs corrupted and then prepared: uint8 `[strengths, n, side, side]`.
 
-    Each file is read once; its name without its ending stands for the case (see `disturb`). Raises
+    Each file is read once; its name without its ending stands for the case (see `corrupt`). Raises
     InputError naming a radiograph that cannot be read.
     """
     side = preparation.image_size
@@ -213,7 +213,7 @@ def disturbed_pictures(
 def of_file(
     path: str | Path, preparation: Preparation, kind: str, strengths: Sequence[float]
 ) -> np.ndarray:
-    """One radiograph, disturbed at each strength and prepared: uint8 `[strengths, side, side]`."""
+    """One radiograph, corrupted at each strength and prepared: uint8 `[strengths, side, side]`."""
     pixels, case = read_image(Path(path)), Path(path).stem
-    disturbed = (disturb(pixels, kind, strength, case) for strength in strengths)
-    return np.stack([prepare_image(one, preparation)[0] for one in disturbed])
+    corrupted = (corrupt(pixels, kind, strength, case) for strength in strengths)
+    return np.stack([prepare_image(one, preparation)[0] for one in corrupted])

@@ -1,7 +1,7 @@
 """How far models can be trusted on radiographs unlike those they learnt on: a stress test.
 
-The original radiograph is disturbed and then prepared as the model's own were, so finding the hand
-and stretching meet the disturbed film, as they would in life. A kind at a time is prepared and
+The original radiograph is corrupted and then prepared as the model's own were, so finding the hand
+and stretching meet the corrupted film, as they would in life. A kind at a time is prepared and
 predicted, so only one kind's pictures are in memory; networks are read once and kept for all kinds.
 """
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from nbhelpers import metrics
 from nbhelpers.bias import corruptions
-from nbhelpers.bias.corruptions import DISTURBANCES
+from nbhelpers.bias.corruptions import CORRUPTIONS
 from nbhelpers.data import splits
 from nbhelpers.evaluation.scores import case_errors
 from nbhelpers.images.preparation import Preparation
@@ -24,7 +24,7 @@ from nbhelpers.models import saved
 
 SALT = "hand radiographs, stressed"
 CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
-GROWTH = 0.10  # of the MAE, beyond which a disturbance is no longer harmless
+GROWTH = 0.10  # of the MAE, beyond which a corruption is no longer harmless
 SCORE_COLUMNS = ["n", "mae", "lower", "upper", "difference", "difference_lower", "difference_upper"]
 COLUMNS = ["kind", "strength", "unit", "model", *SCORE_COLUMNS]
 TIPPING_COLUMNS = ["model", "kind", "unit", "strongest", "strength"]
@@ -46,13 +46,13 @@ def stress(
     models: Sequence[str],
     split: str,
     count: int = CASES,
-    kinds: Sequence[str] = tuple(DISTURBANCES),
+    kinds: Sequence[str] = tuple(CORRUPTIONS),
 ) -> pd.DataFrame:
-    """Scores of models of ages on disturbed radiographs of a split: COLUMNS.
+    """Scores of models of ages on corrupted radiographs of a split: COLUMNS.
 
-    A row a kind, strength and model; first in each kind stand the undisturbed radiographs, prepared
+    A row a kind, strength and model; first in each kind stand the uncorrupted radiographs, prepared
     and predicted once for all, under its `identity`. `mae` is in months with its 95 % bootstrap
-    interval, `difference` what the disturbance adds to it on the same cases, with its paired
+    interval, `difference` what the corruption adds to it on the same cases, with its paired
     interval.
 
     Args:
@@ -72,17 +72,17 @@ def stress(
         draw_cases(cases[0], count),
         functools.cache(saved.load),
     )
-    undisturbed = errors_of(kinds[0], (DISTURBANCES[kinds[0]].identity,))
+    uncorrupted = errors_of(kinds[0], (CORRUPTIONS[kinds[0]].identity,))
     rows = []
     for kind in kinds:
-        disturbance = DISTURBANCES[kind]
-        disturbed = errors_of(kind, disturbance.strengths)
-        for index, strength in enumerate((disturbance.identity, *disturbance.strengths)):
+        corruption = CORRUPTIONS[kind]
+        corrupted = errors_of(kind, corruption.strengths)
+        for index, strength in enumerate((corruption.identity, *corruption.strengths)):
             for model in models:
-                plain = undisturbed[model][0]
-                errors = disturbed[model][index - 1] if index else plain
+                plain = uncorrupted[model][0]
+                errors = corrupted[model][index - 1] if index else plain
                 scores = _scores(errors, plain)
-                rows.append((kind, float(strength), disturbance.unit, model, *scores))
+                rows.append((kind, float(strength), corruption.unit, model, *scores))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -98,7 +98,7 @@ def _errors(
     """Each model's absolute errors on the drawn cases, months `[strengths, n]`."""
     flat = {}
     for view, preparation in preparations.items():
-        shown = corruptions.disturbed_pictures(drawn["image_path"], preparation, kind, strengths)
+        shown = corruptions.corrupted_pictures(drawn["image_path"], preparation, kind, strengths)
         flat[view] = shown.reshape(-1, *shown.shape[2:])
     sex = np.tile(splits.sex_codes(drawn["sex"]), len(strengths))
     truth = drawn["age_months"].to_numpy(float)
@@ -108,9 +108,9 @@ def _errors(
     }
 
 
-def _scores(errors: np.ndarray, undisturbed: np.ndarray) -> tuple:
+def _scores(errors: np.ndarray, uncorrupted: np.ndarray) -> tuple:
     """SCORE_COLUMNS of absolute errors `[n]`."""
-    added = metrics.compare_errors(errors, undisturbed)
+    added = metrics.compare_errors(errors, uncorrupted)
     return *metrics.score_mean(errors), added["value"], added["lower"], added["upper"]
 
 
@@ -125,19 +125,19 @@ def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (model, kind), part in table.groupby(["model", "kind"], sort=False):
-        disturbance = DISTURBANCES[kind]
+        corruption = CORRUPTIONS[kind]
         for direction in (-1, 1):
-            away = (part["strength"] - disturbance.identity) * direction
+            away = (part["strength"] - corruption.identity) * direction
             tried = part.loc[away[away >= 0].sort_values().index]
             if len(tried) > 1:
                 strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
-                tips = _tips_at(strengths, mae, disturbance.is_switch)
-                rows.append((model, kind, disturbance.unit, strengths[-1], tips))
+                tips = _tips_at(strengths, mae, corruption.is_switch)
+                rows.append((model, kind, corruption.unit, strengths[-1], tips))
     return pd.DataFrame(rows, columns=TIPPING_COLUMNS)
 
 
 def _tips_at(strengths: np.ndarray, mae: np.ndarray, is_switch: bool) -> float:
-    """Where the MAE first reaches its limit; the first of both arrays is undisturbed."""
+    """Where the MAE first reaches its limit; the first of both arrays is uncorrupted."""
     limit = (1 + GROWTH) * mae[0]
     reached = np.flatnonzero(mae[1:] >= limit) + 1
     if not len(reached):

@@ -129,7 +129,11 @@ def run_folder(tmp_path: Path) -> Path:
     status.page_path(tmp_path, "04_bad").write_text("page")
     tagged = new_code_cell("b", outputs=[picture("the tagged one")])
     tagged.metadata["tags"] = ["picture"]
-    cells = [new_markdown_cell("# A\n\n**How far off?**"), new_code_cell("a", outputs=[picture("the first")]), tagged]
+    cells = [
+        new_markdown_cell("# A\n\n**How far off?**"),
+        new_code_cell("a", outputs=[picture("the first")]),
+        tagged,
+    ]
     executed = status.executed_path(tmp_path, "02_cnn")
     executed.parent.mkdir()
     nbformat.write(new_notebook(cells=cells), executed)

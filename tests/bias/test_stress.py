@@ -1,4 +1,4 @@
-"""The stress test: films are disturbed, not pictures; undisturbed ones score as they did before."""
+"""The stress test: films are corrupted, not pictures; uncorrupted ones score as they did before."""
 
 import functools
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_the_cases_drawn_are_labelled_and_depend_on_nothing_but_their_ids():
     assert set(stress.draw_cases(given, 50)["case_id"]) == set("01234")
 
 
-def test_undisturbed_radiographs_score_as_in_the_run(run_folder, told):
+def test_uncorrupted_radiographs_score_as_in_the_run(run_folder, told):
     plain = told.groupby(["kind", "model"], sort=False)["mae"].transform("first")
     np.testing.assert_allclose(told["difference"], told["mae"] - plain, atol=1e-9)
     for model in MODELS:
@@ -120,24 +120,24 @@ def test_a_model_that_reads_brightness_is_hurt_by_it_and_not_by_mirroring(told):
     assert both == pytest.approx(alone)  # an ensemble of it
 
 
-def test_films_are_disturbed_before_they_are_stretched(run_folder, told):
+def test_films_are_corrupted_before_they_are_stretched(run_folder, told):
     """Stretching undoes another brightness, which it could not if it came first."""
     paths, preparation = cases.load_cases(run_folder)["image_path"], PREPARATIONS["stretched"]
-    made = corruptions.disturbed_pictures(paths, preparation, "brightness", [20])[0]
+    made = corruptions.corrupted_pictures(paths, preparation, "brightness", [20])[0]
     np.testing.assert_array_equal(made, images_preparation.load_images(run_folder, "stretched"))
     assert told.loc[("brightness", -20, "stretched"), "difference"] == pytest.approx(0, abs=1e-3)
 
 
-def test_pictures_are_those_of_the_disturbed_film_on_one_core_and_on_several(
+def test_pictures_are_those_of_the_corrupted_film_on_one_core_and_on_several(
     run_folder, monkeypatch
 ):
     paths, preparation = cases.load_cases(run_folder)["image_path"][:5], PREPARATIONS["plain"]
     for cores in ("1", "3"):
         monkeypatch.setenv("NBHELPERS_CORES", cores)
-        made = corruptions.disturbed_pictures(paths, preparation, "noise", (40, 0, 5))
+        made = corruptions.corrupted_pictures(paths, preparation, "noise", (40, 0, 5))
         for place, path in enumerate(paths):
             for index, strength in enumerate((40, 0, 5)):
-                noisy = corruptions.disturb(read_image(path), "noise", strength, Path(path).stem)
+                noisy = corruptions.corrupt(read_image(path), "noise", strength, Path(path).stem)
                 expected = images_preparation.prepare_image(noisy, preparation)[0]
                 np.testing.assert_array_equal(made[index, place], expected)
 
