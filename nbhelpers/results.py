@@ -177,12 +177,6 @@ def save(
     write_json(folder / "results" / f"{run}.json", content)
 
 
-def read_results(run_folder: Path, run: str) -> dict[str, object]:
-    """The results of one run; raises InputError where it has not finished."""
-    _require_run_name(run)
-    return _read(find_run_file(run_folder, f"results/{run}.json"))
-
-
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
     """The results of every finished run, of this folder and those attached, sorted by name."""
     return [_read(path) for path in find_run_files(run_folder, "results/*.json")]

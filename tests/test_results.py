@@ -37,7 +37,7 @@ def test_it_holds_what_the_index_needs(run_folder):
         run_folder, scores=scores(), figures={"gain": np.float64(3.5)}, marks=("random weights",)
     )
     assert path == run_folder / "results" / "04_hog_xgboost.age.json"
-    content = results.read_results(run_folder, "04_hog_xgboost.age")
+    (content,) = results.read_all_results(run_folder)
     assert set(content) == set(results.KEYS)
     facts = cases.load_data_facts(run_folder)
     assert content["notebook"] == "04_hog_xgboost"
@@ -55,7 +55,7 @@ def test_it_holds_what_the_index_needs(run_folder):
     for key in ("marks", "headline"):
         del content[key]
     path.write_text(json.dumps(content))
-    older = results.read_results(run_folder, "04_hog_xgboost.age")
+    (older,) = results.read_all_results(run_folder)
     assert older["marks"] == [] and older["headline"] == ["", ""]
 
 
@@ -72,8 +72,6 @@ def test_what_cannot_be_saved_or_read_is_named(run_folder, tmp_path):
     with pytest.raises(ValueError, match="no column 'lower'"):
         save(run_folder, scores=scores().drop(columns="lower"))
     assert not list((run_folder / "results").glob("*"))
-    with pytest.raises(InputError, match=r"no results/02_cnn\.json"):
-        results.read_results(run_folder, "02_cnn")
     with pytest.raises(InputError, match=r"no data\.json.*01_preprocessing"):
         save(tmp_path)
 

@@ -9,7 +9,6 @@ Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -33,8 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line. User errors become one line and status 2."""
     chosen = parse(arguments)
     try:
-        project = find_project(chosen.project)
-        folder = find_run_folder(project, chosen)
+        project = profiles.find_project(chosen.project)
+        name = chosen.run or getattr(chosen, "profile", "")
+        folder = status.find_run_folder(project, chosen.folder, name)
         data = str(workspace.find_data_folder(chosen.data)) if chosen.data else ""
         if chosen.command == "score":
             profile, run = profiles.scoring_run(project, folder, data)
@@ -72,27 +72,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def find_project(named: str) -> Path:
-    """The folder with `notebooks` and `params`: as named, else here, else where nbhelpers is."""
-    places = [Path(named)] if named else [Path.cwd(), Path(__file__).parents[2]]
-    for place in places:
-        if (place / "notebooks").is_dir() and (place / "params").is_dir():
-            return place.resolve()
-    raise InputError(
-        f"{places[0]} has no notebooks/ and params/. Run this in the project's folder."
-    )
-
-
-def find_run_folder(project: Path, chosen: argparse.Namespace) -> Path:
-    """The run folder: as named by --folder, else that of --run or of the profile's name."""
-    if chosen.folder:
-        return Path(chosen.folder).expanduser().resolve()
-    name = chosen.run or getattr(chosen, "profile", "")
-    if not re.fullmatch(r"[\w-][\w.-]*", name):
-        raise InputError(f"RUN={name!r} must be a plain name: letters, digits, points and dashes.")
-    return project / "reports" / name
-
-
 def run_profile(
     project: Path, folder: Path, profile: Profile, data: str, chosen: argparse.Namespace
 ) -> int:
@@ -104,12 +83,8 @@ def run_profile(
     profiles.check_comparisons(profile.runs)
     whole, profile = profile, profiles.without_unnamed_scoring(profile, folder, data)
     names = [run.name for run in profile.runs]
-    for run in whole.runs:
-        if run.name not in names:
-            log(
-                f"left out {run.name}: it names no folder to score. To score one with the models "
-                f"of this run: make score RUN={folder.name} DATA=folder"
-            )
+    for left_out in sorted({run.name for run in whole.runs} - {*names}):
+        log(f"left out {left_out}: it names no folder. make score RUN={folder.name} DATA=folder")
     with workspace.lock_folder(folder, alone=True) as held:
         cases.refuse_other_data(folder, data)
         status.forget_incomplete(folder, {run.name: run.weights for run in profile.runs})
@@ -125,9 +100,15 @@ def run_profile(
     unfinished = [name for name in names if not status.done_path(folder, name).exists()]
     if failed and not ran:
         said = (folder / status.FOLDER / LOG).read_text(errors="replace").splitlines()
-        for line in said[-LINES_SHOWN:]:
-            print(f"snakemake | {line}", file=sys.stderr)
-    summarise(names, ran, unfinished, time.monotonic() - started)
+        print("Snakemake stopped:", *said[-LINES_SHOWN:], sep="\n", file=sys.stderr)
+    took = pages.duration(time.monotonic() - started)
+    if unfinished:
+        print(f"NOT COMPLETE after {took}: {', '.join(unfinished)}.")
+    elif ran:
+        rest = ", the others were up to date" if len(ran) < len(names) else ""
+        print(f"{len(ran)} of {len(names)} runs done in {took}{rest}.")
+    else:
+        print(f"Nothing to do: all {len(names)} runs are up to date ({took}).")
     print(f"Open {index}", flush=True)
     return FAILED if failed or unfinished else COMPLETE
 
@@ -156,17 +137,6 @@ def run_snakemake(
             log("stopping: the runs at work are ended, what is finished is kept")
             process.terminate()
             return process.wait() or FAILED
-
-
-def summarise(names: list[str], ran: list[str], unfinished: list[str], seconds: float) -> None:
-    took = pages.duration(seconds)
-    if unfinished:
-        print(f"NOT COMPLETE after {took}: {', '.join(unfinished)}.")
-    elif not ran:
-        print(f"Nothing to do: all {len(names)} runs are up to date ({took}).")
-    else:
-        rest = ", the others were up to date" if len(ran) < len(names) else ""
-        print(f"{len(ran)} of {len(names)} runs done in {took}{rest}.")
 
 
 def run_alone(
@@ -240,7 +210,6 @@ def run_notebook(
     os.environ.update(NBHELPERS_HEADLESS="1", NBHELPERS_CORES=str(use))
     with (
         atomic_path(status.executed_path(folder, run.name)) as output,
-        explained_errors(folder),
         # TCP ports are drawn before a kernel binds them, so kernels that start side by side clash;
         # a socket's path has at most about 100 characters, and TMPDIR may be long.
         tempfile.TemporaryDirectory(prefix="nbhelpers-", dir="/tmp") as sockets,

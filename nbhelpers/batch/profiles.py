@@ -69,6 +69,17 @@ class Profile:
     runs: tuple[Run, ...]
 
 
+def find_project(named: str) -> Path:
+    """The folder with `notebooks` and `params`: as named, else here, else where nbhelpers is."""
+    places = [Path(named)] if named else [Path.cwd(), Path(__file__).parents[2]]
+    for place in places:
+        if (place / "notebooks").is_dir() and (place / "params").is_dir():
+            return place.resolve()
+    raise InputError(
+        f"{places[0]} has no notebooks/ and params/. Run this in the project's folder."
+    )
+
+
 def read_profile(project: Path, name: str, weights: str = "") -> Profile:
     """Read `params/<name>`, check every run and that Jupyter knows the kernel.
 

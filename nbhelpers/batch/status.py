@@ -7,13 +7,23 @@ again and after the job failed, so a failed repetition would lose figures that w
 """
 
 import json
+import re
 import time
 from pathlib import Path
 
-from nbhelpers.workspace import log, write_json
+from nbhelpers.workspace import InputError, log, write_json
 
 FOLDER = "state"
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
+
+
+def find_run_folder(project: Path, named: str, name: str) -> Path:
+    """The run folder: the one that is `named`, else that called `name` below `reports`."""
+    if named:
+        return Path(named).expanduser().resolve()
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        raise InputError(f"RUN={name!r} must be a plain name: letters, digits, points and dashes.")
+    return project / "reports" / name
 
 
 def done_path(run_folder: Path, run: str) -> Path:

@@ -128,7 +128,7 @@ def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
     arguments = ("--data", str(radiographs), "--run", "real")
     done = report(project, *arguments)
     assert done.returncode == 0 and started(done.stdout) == ["01_preprocessing"]
-    assert "left out 09_external: it names no folder to score" in done.stdout
+    assert "left out 09_external: it names no folder" in done.stdout
     assert "make score RUN=real DATA=folder" in done.stdout
     # Nor does the index call it open after a run of its own.
     assert execute(project, "run", "demo", "01_preprocessing", *arguments).returncode == 0
@@ -236,7 +236,7 @@ def test_a_broken_snakefile_is_shown(tmp_path: Path):
     (project / "Snakefile").write_text("rule all: nonsense\n")
     done = report(project)
     assert done.returncode == 1
-    assert "snakemake | " in done.stderr and "NOT COMPLETE" in done.stdout
+    assert "Snakemake stopped" in done.stderr and "NOT COMPLETE" in done.stdout
     assert (project / "reports" / "demo" / "index.html").exists()
 
 
