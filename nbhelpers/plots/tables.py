@@ -36,7 +36,7 @@ class Metric:
 
 
 # Unit -> what a value is multiplied by, and how many decimals it is shown with.
-FORMATS = {"months": (1, 1), "months²": (1, 1), "%": (100, 1), "": (1, 3)}
+FORMATS = {"months": (1, 1), "months²": (1, 1), "%": (100, 1), "ratio": (1, 2), "": (1, 3)}
 METRICS = {
     "mae": Metric("mean absolute error", "months"),
     "rmse": Metric("RMSE", "months"),
@@ -60,6 +60,12 @@ METRICS = {
     "precision": Metric("precision"),
     "recall": Metric("recall"),
     "f1": Metric("F1"),
+    "ratio": Metric("energy over area", "ratio"),
+    "energy_share": Metric("share of the energy", "%"),
+    "area_share": Metric("share of the area", "%"),
+    "hit": Metric("maximum inside", "%"),
+    "chance": Metric("inside by chance", "%"),
+    "likeness": Metric("rank correlation", "ratio"),
 }
 # Of a task, in their order: the first ranks the models, three stand where models are many.
 SHOWN = {
@@ -105,6 +111,12 @@ def model_name(model: str) -> str:
     return MODELS.get(base, base) + end + of
 
 
+def network_name(network: str) -> str:
+    """As `model_name`, of a network with its task: "cnn age" is "Custom CNN, age"."""
+    model, _, task = network.rpartition(" ")
+    return f"{model_name(model)}, {task}" if task in TASKS else network
+
+
 def hyperparameter_name(name: str) -> str:
     """What a hyperparameter of the search is called."""
     return HYPERPARAMETERS.get(name, name.replace("_", " "))
@@ -143,7 +155,8 @@ def score_words(score: Mapping, metric: str) -> str:
             value += f" or {score['value'] / 12:.2f} years"
     sizes = [score[key] for key in ("n", "n_female", "n_male") if key in score]
     n = " and ".join(f"{size:,.0f}" for size in sizes)
-    return f"{value} (95 % interval {interval}, n = {n})"
+    certain = f"95 % interval {interval}, " if interval else ""
+    return f"{value} ({certain}n = {n})"
 
 
 def wide(scores: pd.DataFrame, index: str, columns: str | list[str]) -> pd.DataFrame:

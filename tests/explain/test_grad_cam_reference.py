@@ -20,7 +20,7 @@ def scored(x):
     x = layers.MaxPooling2D()(x)
     x = layers.Conv2D(16, 3, padding="same", activation="relu", name="coarse")(x)
     x = layers.Dense(8, activation="tanh")(layers.GlobalMaxPooling2D()(x))
-    return networks.age_head(x, 120.0, 40.0)
+    return networks.output(x, "age", CARD)
 
 
 @pytest.fixture(scope="module")
