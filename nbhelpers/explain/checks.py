@@ -43,22 +43,6 @@ COLUMNS = ["measure", *SCORE]
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def trained_on_shuffled(
-    network: keras.Model, images: np.ndarray, sex: np.ndarray, months: np.ndarray, epochs: int
-) -> keras.Model:
-    """Another network of ages of the same layers, trained from random weights on shuffled ages.
-
-    images: uint8 `[n, height, width]`; sex, months: `[n]`, both known.
-    """
-    keras.utils.set_random_seed(SANITY_SEED)
-    made = keras.models.clone_model(network)
-    made.compile(keras.optimizers.AdamW(RATE), "mae")
-    shuffled = np.random.default_rng(SANITY_SEED).permutation(np.asarray(months, np.float32))
-    fed = np.asarray(sex, np.float32)[:, None]
-    made.fit([images[..., None], fed], shuffled, batch_size=SANITY_BATCH, epochs=epochs, verbose=0)
-    return made
-
-
 def like_shuffled(
     network: keras.Model,
     learnt: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -67,15 +51,24 @@ def like_shuffled(
     cells: int,
     epochs: int,
 ) -> tuple[int, float, float, float]:
-    """How like the network's maps are those of one trained on shuffled ages: n, mean, interval.
+    """How like a network's maps are those of one that is trained on shuffled ages.
+
+    It has the same layers, and starts from random weights. Gives n, the mean Spearman correlation
+    and its 95 % interval.
 
     Args:
-        learnt: images, sex and months to train on, see `trained_on_shuffled`.
-        shown: images and sex that the maps are of, as for `grad_cam.coarse_maps`.
+        learnt: images uint8 `[m, height, width]`, sex and months `[m]`, to train on.
+        shown: images and sex that the maps are of, see `grad_cam.coarse_maps`.
     """
-    both = network, trained_on_shuffled(network, *learnt, epochs)
-    maps = [sum(grad_cam.coarse_maps(one, *shown, method, cells=cells)) for one in both]
-    return metrics.score_mean(likeness(*maps))
+    keras.utils.set_random_seed(SANITY_SEED)
+    other = keras.models.clone_model(network)
+    other.compile(keras.optimizers.AdamW(RATE), "mae")
+    images, sex, months = learnt
+    shuffled = np.random.default_rng(SANITY_SEED).permutation(np.asarray(months, np.float32))
+    fed = [images[..., None], np.asarray(sex, np.float32)[:, None]]
+    other.fit(fed, shuffled, batch_size=SANITY_BATCH, epochs=epochs, verbose=0)
+    both = (grad_cam.coarse_maps(one, *shown, method, cells=cells) for one in (network, other))
+    return metrics.score_mean(likeness(*(sum(maps) for maps in both)))
 
 
 def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -127,8 +127,6 @@ def coarse_maps(
     cells: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `heat_maps`, of the size of the feature map, for these pictures alone."""
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; choose from {', '.join(METHODS)}.")
     maps_of = _compiled(network, method, cells)
     fed = np.asarray(sex, np.float32)[:, None]
     units = network.get_layer(SCORES[task_of(network)]).output.shape[-1]

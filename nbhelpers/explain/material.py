@@ -106,11 +106,6 @@ class Material:
     boxes: pd.DataFrame | None
     originals: bool
 
-    @property
-    def others(self) -> list[Explained]:
-        """All networks but the one that is looked at closely."""
-        return [one for one in self.networks.values() if one is not self.closely]
-
     def drawn(self, split: str, count: int, with_boxes: bool = False) -> np.ndarray:
         """Rows of at most `count` cases of a split, evenly over the ages."""
         among = (self.table["split"] == split) & self.table["age_months"].notna()

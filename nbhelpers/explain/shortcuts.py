@@ -6,8 +6,6 @@ map lies on it, and what becomes of the predictions without it. Throughout, pict
 radiographs uint8 [n, side, side], hands and masks bool [n, side, side].
 """
 
-from dataclasses import dataclass
-
 import cv2
 import keras
 import numpy as np
@@ -37,32 +35,13 @@ DARK = 0.05  # of the grey levels: below, a root would raise noise
 LEAST_RISE, NOISY = 2.8, 3  # tones that an edge rises by within SMOOTH; times the median rise
 
 
-@dataclass(frozen=True)
-class Places:
-    """What lies on places that are not the hand, of the pictures on which a hand was found.
-
-    Attributes:
-        pictures: uint8 [n, side, side].
-        months: true ages [n].
-        masks: bool [n, side, side] by PLACES.
-        energy: see `place_energy`.
-        masking: see `masking_effect`.
-    """
-
-    pictures: np.ndarray
-    months: np.ndarray
-    masks: dict[str, np.ndarray]
-    energy: pd.DataFrame
-    masking: pd.DataFrame
-
-
 def examine(
     network: keras.Model,
     pictures: np.ndarray,
     sex: np.ndarray,
     months: np.ndarray,
     maps: np.ndarray,
-) -> Places:
+) -> tuple[np.ndarray, dict[str, np.ndarray], pd.DataFrame, pd.DataFrame]:
     """Find the places of pictures and answer both questions.
 
     Where no hand is found, nothing can be told apart from it: such pictures are left out.
@@ -71,15 +50,18 @@ def examine(
         network: of ages.
         sex, months: [n], months being true ages.
         maps: float [n, side, side], none below 0.
+
+    Returns:
+        Which pictures have a hand, bool [n]; the masks of their places; and what `place_energy`
+        and `masking_effect` give of them.
     """
     hands = to_border(hand_masks(pictures))
     has_hand = hands.any(axis=(1, 2))
-    every = pictures, sex, np.asarray(months, float), maps, hands
-    pictures, sex, months, maps, hands = (one[has_hand] for one in every)
+    given = pictures, sex, months, maps, hands
+    pictures, sex, months, maps, hands = (one[has_hand] for one in given)
     masks = places_of(pictures, hands)
-    energy = place_energy(maps, masks, hands)
     masking = masking_effect(network_score(network), pictures, sex, months, masks)
-    return Places(pictures, months, masks, energy, masking)
+    return has_hand, masks, place_energy(maps, masks, hands), masking
 
 
 def to_border(hands: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 
 from nbhelpers.explain import checks, regions
 from nbhelpers.explain.material import Explained
-from nbhelpers.explain.shortcuts import MARKER, PLACES, Places
+from nbhelpers.explain.shortcuts import MARKER, PLACES
 from nbhelpers.images.geometry import affine_of
 from nbhelpers.images.radiograph import read_image
 from nbhelpers.plots import tables
@@ -70,11 +70,7 @@ def show_networks(
             maps = {"for the predicted": for_it, "against the predicted": against_it}
             maps["for the true stage"], _ = one.heat_maps(rows, method, true)
             pairs = zip(true, checks.predicted_stage(one.network, *given), strict=True)
-            titles = [
-                f"{stage_names[own]}\npredicted "
-                + ("right" if own == other else f"\n{stage_names[other]}")
-                for own, other in pairs
-            ]
+            titles = ["\npredicted\n".join(stage_names[at] for at in pair) for pair in pairs]
         display(Markdown(f"### {network_name(one.name)}"))
         show(*overlays(given[0], titles, maps))
 
@@ -112,23 +108,22 @@ def show_localisation(local: pd.DataFrame, network: str, stage_names: list[str])
     return summary
 
 
-def show_places(found: Places) -> None:
-    """Where places that are not the hand were found, what lies on them and what they matter."""
-    marked = np.flatnonzero(found.masks[MARKER].any(axis=(1, 2)))[::A_ROW][:3]
-    others = np.setdiff1d(np.arange(len(found.pictures)), marked)
+def show_places(
+    pictures: np.ndarray,
+    titles: np.ndarray,
+    masks: dict[str, np.ndarray],
+    energy: pd.DataFrame,
+    masking: pd.DataFrame,
+) -> None:
+    """Where places that are not the hand were found, and what they matter: `shortcuts.examine`."""
+    marked = np.flatnonzero(masks[MARKER].any(axis=(1, 2)))[::A_ROW][:3]
+    others = np.setdiff1d(np.arange(len(pictures)), marked)
     few = np.concatenate([marked, others[: A_ROW - len(marked)]])
-    titles = [f"{age / 12:.1f} years" for age in found.months[few]]
-    masks = {place: each[few] for place, each in found.masks.items()}
-    show(*places(found.pictures[few], masks, titles))
-    display(_wide(found.energy, "place", "metric", "of the picture"))
-    words = {
-        "n": "cases",
-        "mae_before": "mean error, months",
-        "mae_after": "without the place",
-        "prediction_change": "predictions moved by",
-        "difference": "change of the error",
-    }
-    display(tables.plain(found.masking.round(2), ["place"], words, 2))
+    show(*places(pictures[few], {place: each[few] for place, each in masks.items()}, titles[few]))
+    display(_wide(energy, "place", "metric", "of the picture"))
+    words = {"n": "cases", "mae_before": "mean error, months", "mae_after": "without the place"}
+    words |= {"prediction_change": "predictions moved by", "difference": "change of the error"}
+    display(tables.plain(masking.round(2), ["place"], words, 2))
 
 
 def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
@@ -300,7 +295,7 @@ def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
     shown = table[table["value"].notna()].astype({"region": str})
     regions = list(shown["region"].unique())
     figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(regions)))
-    names = {False: "not learnt from", True: "learnt from"}
+    names = {False: "not in training", True: "in training"}
     for number, (seen, part) in enumerate(shown.groupby("seen")):
         rows = part.set_index("region").reindex(regions)
         label = f"{names[seen]}, n up to {int(rows['n'].max()):,}"
@@ -308,12 +303,8 @@ def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
     axes.axvline(1, color=COLOURS[7], linewidth=1)
     axes.set_xlabel("share of the map's energy over share of the hand")
     axes.legend(fontsize=8)
-    every = shown.loc[shown["region"] == "any", "value"]
-    overall = f"; all regions together {every.iloc[0]:.2f}" if len(every) else ""
-    return (
-        figure,
-        f"How much more of a map lies on each region than its share of the hand{overall}.",
-    )
+    each = ", ".join(f"{row.region} {row.value:.2f}" for row in shown[~shown["seen"]].itertuples())
+    return figure, f"How much more of a map lies on each region than its share of the hand: {each}."
 
 
 def _rows(

@@ -107,10 +107,8 @@ def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are
 def test_a_control_learns_from_shuffled_ages_and_leaves_the_network_alone(given):
     made = network()
     before = made.get_weights()
-    other = checks.trained_on_shuffled(made, *given, np.linspace(20, 200, N), epochs=1)
-    for mine, then in zip(made.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(mine, then)
-    assert any((one != two).any() for one, two in zip(other.get_weights(), before, strict=True))
     learnt = (*given, np.linspace(20, 200, N))
     n, value, lower, upper = checks.like_shuffled(made, learnt, given, "hires_cam", 0, epochs=1)
     assert n == N and -1 < lower < value < upper < 0.9
+    for mine, then in zip(made.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, then)

@@ -147,9 +147,8 @@ def test_a_picture_without_a_hand_is_left_out_and_the_rest_is_examined():
     card = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25}
     network = custom_cnn(64, card, widths=(2,), dense_units=4)
     months, maps = np.arange(7.0) + 100, np.ones(shown.shape, np.float32)
-    found = shortcuts.examine(network, shown, np.zeros(7), months, maps)
-    np.testing.assert_array_equal(found.months, months[[0, 2, 3, 4, 5, 6]])
-    assert len(found.pictures) == 6 == found.energy["n"].max() and tuple(found.masks) == PLACES
-    assert found.masking["place"].tolist() == list(PLACES)
-    even = found.energy[found.energy["metric"] == "ratio"]["value"].dropna()
-    assert even.to_numpy() == pytest.approx(1)
+    has_hand, masks, energy, masking = shortcuts.examine(network, shown, np.zeros(7), months, maps)
+    assert has_hand.tolist() == [True, False, *[True] * 5] and len(masks[MARKER]) == 6
+    assert energy["n"].max() == 6 and masking["place"].tolist() == list(PLACES)
+    ratios = energy[energy["metric"] == "ratio"]["value"].dropna()
+    assert ratios.to_numpy() == pytest.approx(1)
