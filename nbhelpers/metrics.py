@@ -23,6 +23,9 @@ LEVEL = 0.95
 DEFINED = 0.9
 STAGES = 5
 WITHIN_MONTHS = (6, 12, 24)
+# Scores of ages that are no means over cases: of absolute errors along an axis, as NumPy has them.
+OF_ERRORS = {"median_error": np.median}
+LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 
 
 def score_ages(true_months: np.ndarray, predicted_months: np.ndarray) -> pd.DataFrame:
@@ -37,20 +40,22 @@ def score_ages(true_months: np.ndarray, predicted_months: np.ndarray) -> pd.Data
     absolute = np.abs(error)
     within = [absolute <= limit for limit in WITHIN_MONTHS]
     columns = np.column_stack([absolute, error**2, centred, centred**2, *within]).astype(float)
-    point = _age_scores(columns.mean(axis=0, keepdims=True), np.array([np.median(absolute)]))
+    point = _age_scores(columns.mean(axis=0, keepdims=True), absolute[None])
     resampled = [
-        _age_scores(draws @ columns / len(truth), np.median(absolute[chosen], axis=1))
+        _age_scores(draws @ columns / len(truth), absolute[chosen])
         for chosen, draws in resamples(len(truth))
     ]
     return _table(point, resampled, len(truth))
 
 
-def _age_scores(means: np.ndarray, median: np.ndarray) -> dict[str, np.ndarray]:
+def _age_scores(means: np.ndarray, absolute: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of many resamples: means [resamples, columns], absolute errors [resamples, n]."""
     mae, mse, age, age_squared, *within = means.T
     variance = age_squared - age**2
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(variance > 1e-9, 1 - mse / variance, np.nan)
-    scores = {"mae": mae, "mse": mse, "rmse": np.sqrt(mse), "r2": r2, "median_error": median}
+    scores = {"mae": mae, "mse": mse, "rmse": np.sqrt(mse), "r2": r2}
+    scores |= {name: of(absolute, axis=1) for name, of in OF_ERRORS.items()}
     return scores | {f"within_{limit}": w for limit, w in zip(WITHIN_MONTHS, within, strict=True)}
 
 

@@ -27,6 +27,9 @@ import cv2
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+# TensorFlow takes a GPU's memory as it needs it, not all of it at once.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
 KAGGLE_INPUT = Path("/kaggle/input")
 # How deep below it things are looked for. A data set lies at `<name>` or, since 2026, at
 # `datasets/<owner>/<name>`, the output of a notebook at `notebooks/<owner>/<name>`: an archive in
@@ -75,12 +78,11 @@ def platform_name() -> str:
 
 
 def require_tensorflow() -> None:
-    """Raise InputError unless Keras runs on TensorFlow; to be asked before Keras is imported.
+    """Raise InputError unless Keras runs on TensorFlow.
 
-    Where the packages of another backend are not installed, importing Keras fails by itself.
-    TensorFlow then takes a GPU's memory as it needs it, not all of it at once.
+    Notebooks choose it before they import Keras; a kernel that has imported Keras before may run on
+    another. Where the packages of another backend are not installed, importing Keras fails.
     """
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:
         from keras.backend import backend
 

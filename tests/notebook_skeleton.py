@@ -24,8 +24,11 @@ def problems(notebook: dict) -> list[str]:
         "the first cell does not ask the question it answers": "?" not in source(cells[0]),
         "the opening does not say how to run on Kaggle": "Kaggle" not in opening,
         "the opening does not say how to run on Colab": "Colab" not in opening,
+        "the second cell shows no answer": "answer = display(" not in source(cells[1]),
+        "no cell updates the answer": not any("answer.update(" in source(cell) for cell in cells),
+        "no cell calls results.begin": not any("results.begin(" in source(one) for one in cells),
         "there is no heading '## What this shows'": "\n## What this shows" not in f"\n{prose}",
-        "the last cell does not call save_results": "save_results(" not in source(cells[-1]),
+        "the last cell does not call results.save": "results.save(" not in source(cells[-1]),
         "there must be one cell tagged 'parameters'": len(tagged) != 1,
         "the notebook has metadata: strip it": bool(
             set(notebook["metadata"]) - {"kernelspec", "language_info"}

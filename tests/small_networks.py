@@ -1,12 +1,14 @@
-"""Networks as the notebooks build them, small enough for tests."""
+"""Networks built and trained as the notebooks do it, small enough for tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import pandas as pd
 from keras import layers
 
-from nbhelpers.models import backbones, networks
+from nbhelpers.models import backbones, networks, sam, training
+from nbhelpers.models.batches import Batches
 from nbhelpers.models.networks import SEX_UNITS
 
 
@@ -74,9 +76,7 @@ def transfer_network(
     maps = backbones.feature_maps(whole, backbone, weights_path, stages)
     features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
     output = networks.head(features, sex, task, facts, seed=seed, **of_head)
-    network = keras.Model([radiograph, sex], output, name=f"{backbone}_{task}".replace(".", "_"))
-    backbones.assert_stem_range(network, backbone)
-    return network
+    return keras.Model([radiograph, sex], output, name=f"{backbone}_{task}".replace(".", "_"))
 
 
 def _convolution(x, width: int, name: str):
@@ -84,3 +84,36 @@ def _convolution(x, width: int, name: str):
     # A hundred-odd steps an epoch: with the default of 0.99 the moving statistics lag behind.
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def fit(
+    network: keras.Model,
+    task: str,
+    fed: Batches,
+    tuning: Batches,
+    epochs: int,
+    rate: float = 2e-3,
+    *,
+    state: Path | None = None,
+    about: object = None,
+    averaging: float = 0.0,
+    with_sam: bool = False,
+    patience: int = training.PATIENCE,
+) -> pd.DataFrame:
+    """Compile and train as the notebooks do; returns the history."""
+    model = sam.SharpnessAware(network, 0.05) if with_sam else network
+    options = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
+    schedule = training.warm_up_and_decay(rate, epochs * len(fed))
+    optimiser = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **options)
+    model.compile(optimiser, training.loss_of(task), jit_compile=False)
+    progress = training.Progress(fed, epochs, state, about, patience)
+    model.fit(
+        fed,
+        validation_data=tuning,
+        initial_epoch=progress.resume(model),
+        epochs=epochs,
+        shuffle=False,
+        callbacks=[training.Averages(), progress] if averaging else [progress],
+        verbose=0,
+    )
+    return progress.table()

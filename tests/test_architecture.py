@@ -36,7 +36,7 @@ UNSAFE_CALLS = {"eval", "exec", "read_pickle", "to_pickle", "enable_unsafe_deser
 UNSAFE_KEYWORDS = {("allow_pickle", True), ("safe_mode", False), ("shell", True)}
 READ_ALL_ROWS = {"predictions", "evaluation.scores"}
 # The word "test", as a split, may stand here and in the layers that show finished scores.
-KNOW_THE_TEST_SPLIT = {"data.splits", "evaluation.scores", "evaluation.conformal"}
+KNOW_THE_TEST_SPLIT = {"data.splits", "evaluation.scores"}
 FIRST_SHOWING_LAYER = 6
 
 

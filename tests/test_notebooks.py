@@ -23,30 +23,35 @@ GOOD = {
     "metadata": {"kernelspec": {"name": "python3"}},
     "cells": [
         {"cell_type": "markdown", "metadata": {}, "source": "# Ages\n\nHow far? Kaggle, Colab."},
+        code("answer = display(Markdown('Expect much.'), display_id=True)"),
         code(
             'run = "01_a"  # name\nrun_folder = ""  # folder\nprofile = ""  # profile\n'
             "size = 128  # pixels, 32 to 512\nrate = -1.0e-3  # a step, -1 to 1"
         ),
         code('%matplotlib inline\nstyle.show(figure, alt="Ages")'),
         {"cell_type": "markdown", "metadata": {}, "source": "## What this shows"},
-        code("results.save_results(run_folder, run=run)"),
+        code("record = results.begin(globals(), 'Ages')\nanswer.update(Markdown('Much.'))"),
+        code("results.save(record)"),
     ],
 }
-GOOD["cells"][1]["metadata"]["tags"] = ["parameters"]
+GOOD["cells"][2]["metadata"]["tags"] = ["parameters"]
 # Number of a cell, what is replaced in its source by what, and what is said of it.
 FAULTS = [
     (0, "# Ages", "Ages", "no title"),
     (0, "far?", "far.", "question"),
     (0, "Colab", "", "run on Colab"),
-    (1, "size = 128  # pixels, 32 to 512", "size = 128  #", "size needs a comment"),
-    (1, "size = 128", "size = 64 + 64", "is not 'name = plain value'"),
-    (1, "size = 128", "size = [128]", "is not 'name = plain value'"),
-    (1, "profile =", "p =", "profile is not declared"),
-    (1, "128", "1  # any\n" + "".join(f"p{i} = 1  # any\n" for i in range(99)) + "q = 1", "more"),
-    (2, ', alt="Ages"', "", "alt text"),
-    (2, "style.show", "plt.show", "alt text"),
-    (3, "What this shows", "Something", "What this shows"),
-    (4, "save_results", "print", "does not call save_results"),
+    (2, "size = 128  # pixels, 32 to 512", "size = 128  #", "size needs a comment"),
+    (2, "size = 128", "size = 64 + 64", "is not 'name = plain value'"),
+    (2, "size = 128", "size = [128]", "is not 'name = plain value'"),
+    (2, "profile =", "p =", "profile is not declared"),
+    (2, "128", "1  # any\n" + "".join(f"p{i} = 1  # any\n" for i in range(99)) + "q = 1", "more"),
+    (3, ', alt="Ages"', "", "alt text"),
+    (3, "style.show", "plt.show", "alt text"),
+    (4, "What this shows", "Something", "What this shows"),
+    (6, "results.save", "print", "does not call results.save"),
+    (1, "answer = ", "", "no answer"),
+    (5, "answer.update", "print", "no cell updates the answer"),
+    (5, "results.begin", "print", "no cell calls results.begin"),
 ]
 
 
@@ -68,7 +73,7 @@ def test_the_check_sees_a_fault(number: int, old: str, new: str, said: str):
 )
 def test_the_check_sees_what_a_run_left_and_a_lost_tag(left: dict):
     notebook = copy.deepcopy(GOOD)
-    notebook["cells"][1] |= left
+    notebook["cells"][2] |= left
     assert problems(notebook)
 
 

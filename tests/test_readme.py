@@ -4,6 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
+
+from nbhelpers.plots.tables import SEXES, coverage_table
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MEASURED = ROOT / "reports" / "measured"
@@ -54,19 +58,17 @@ def test_every_difference_of_the_study_stands_in_a_results_file():
 
 def test_what_is_said_of_the_ensemble_and_its_intervals_stands_in_its_results_file():
     run = measured("05_ensembling.age")
-    figures, drawn = run["figures"], run["tables"]["redrawn"]
+    figures, best = run["figures"], run["figures"]["best on calibration"]
     against = {key.rpartition(": ")[2]: v for key, v in figures.items() if "against" in key}
     value, lower, upper = (f"{abs(against[key]):.2f}" for key in ("value", "upper", "lower"))
     assert f"{value} months ({lower} to {upper}, paired, n = {against['n']:,}) better" in README
-    assert f"`{figures['best on calibration']}`, is" in README
+    assert f"`{best}`, is" in README
     ((header, *rows),) = tables("group")
-    assert header[2:] == list(dict.fromkeys(row["kind"] for row in drawn))
-    shares = {}
-    for row in drawn:
-        if row["n"] >= 50:
-            shares.setdefault(row["group"], [f"{round(row['n']):,}"])
-            shares[row["group"]].append(f"{100 * row['coverage']:.1f} %")
-    assert [row[1:] for row in rows] == list(shares.values())
+    held = pd.DataFrame(run["tables"]["intervals"]).query("model == @best and level == 0.9")
+    shown = coverage_table(held, "group").rename(SEXES)
+    assert header[2:] == list(shown.columns[1:])
+    assert [row[2:] for row in rows] == shown.iloc[:, 1:].to_numpy().tolist()
+    assert [row[:2] for row in rows] == [[name, f"{n:,}"] for name, n in shown["cases"].items()]
 
 
 def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
@@ -93,7 +95,8 @@ def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
 
 def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
     run = measured("07_bias_analysis")
-    found, model = run["tables"], run["parameters"]["model"]
+    found = run["tables"]
+    model = found["group tests"][0]["model"]
     (gap,) = [
         row
         for row in found["sex gap"]

@@ -1,12 +1,12 @@
 """The results file: complete, plain JSON, and of the run folder's own data."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_radiographs
 
 from nbhelpers import results
 from nbhelpers.data import cases
@@ -20,16 +20,11 @@ def run_folder(radiographs, tmp_path):
     return tmp_path / "run"
 
 
-def save(run_folder: Path, **changes) -> Path:
-    given = {
-        "run": "04_hog_xgboost.age",
-        "profile": "smoke",
-        "title": "HOG",
-        "question": "How far?",
-        "parameters": {"image_size": np.int64(64), "folder": Path("/data"), "steps": ("a", "b")},
-        "seconds": 12.345,
-    }
-    return results.save_results(run_folder, **(given | changes))
+def save(run_folder: Path, run: str = "04_hog_xgboost.age", **more) -> Path:
+    given = {"image_size": np.int64(64), "weights": "w.h5", "steps": ("a", "b")}
+    record = results.Record(run_folder, run, "smoke", "HOG", given, time.monotonic() - 12.3)
+    results.save(record, headline=("error", "9.0"), **more)
+    return run_folder / "results" / f"{run}.json"
 
 
 def scores(value: float = 12.5) -> pd.DataFrame:
@@ -49,15 +44,19 @@ def test_it_holds_what_the_index_needs(run_folder):
     assert content["fingerprint"] == facts["fingerprint"]["hash"]
     assert content["manifest"] == facts["manifest"]["hash"]
     assert content["splits"] == {"train": 28, "tuning": 3, "calibration": 3, "test": 6}
-    assert content["parameters"] == {"image_size": 64, "folder": "/data", "steps": ["a", "b"]}
+    assert content["parameters"] == {"image_size": 64, "weights": "w.h5", "steps": ["a", "b"]}
+    assert content["headline"] == ["error", "9.0"]
     assert content["figures"] == {"gain": 3.5}
     assert content["marks"] == ["random weights"]
-    assert content["seconds"] == 12.3
+    assert content["seconds"] == pytest.approx(12.3, abs=1)
     assert "python" in content["versions"]
     assert content["hardware"]["cores"] >= 1
-    # A file of an older version has no marks.
-    path.write_text(json.dumps({key: value for key, value in content.items() if key != "marks"}))
-    assert results.read_results(run_folder, "04_hog_xgboost.age")["marks"] == []
+    # A file of an older version has neither.
+    for key in ("marks", "headline"):
+        del content[key]
+    path.write_text(json.dumps(content))
+    older = results.read_results(run_folder, "04_hog_xgboost.age")
+    assert older["marks"] == [] and older["headline"] == ["", ""]
 
 
 def test_what_is_not_defined_is_null(run_folder):
@@ -72,8 +71,6 @@ def test_what_cannot_be_saved_or_read_is_named(run_folder, tmp_path):
         save(run_folder, scores=scores(np.inf))
     with pytest.raises(ValueError, match="no column 'lower'"):
         save(run_folder, scores=scores().drop(columns="lower"))
-    with pytest.raises(InputError, match="letters, digits"):
-        save(run_folder, run="../x")
     assert not list((run_folder / "results").glob("*"))
     with pytest.raises(InputError, match=r"no results/02_cnn\.json"):
         results.read_results(run_folder, "02_cnn")
@@ -81,12 +78,27 @@ def test_what_cannot_be_saved_or_read_is_named(run_folder, tmp_path):
         save(tmp_path)
 
 
-def test_data_that_changed_during_the_run_are_refused(run_folder, tmp_path):
-    other = write_radiographs(tmp_path / "other", cases=20)
-    fingerprint = cases.fingerprint(other, cases.read_cases(other))
-    with pytest.raises(InputError, match="was made from other data"):
-        save(run_folder, fingerprint=fingerprint)
-    save(run_folder, fingerprint=cases.load_data_facts(run_folder)["fingerprint"])
+CELL = """run = "04_hog_xgboost"  # name of this run
+run_folder = ""  # folder of notebook 01's outputs
+profile = "interactive"  # profile that this run belongs to
+weights = "none"  # none, or the path of a file
+rounds = 30  # 1 to 100"""
+
+
+def begin(**changed) -> results.Record:
+    given = {"run": "04_hog_xgboost", "profile": "p", "weights": "/data/of/me/w.h5", "rounds": 30}
+    return results.begin({"In": [CELL], **given, **changed}, "HOG")
+
+
+def test_a_run_begins_with_checked_parameters_and_a_folder_of_its_own(tmp_path):
+    record = begin(run_folder=str(tmp_path / "run"))
+    assert record.folder == tmp_path / "run" and (tmp_path / "run" / "models").is_dir()
+    assert (record.run, record.profile, record.title) == ("04_hog_xgboost", "p", "HOG")
+    # Folders of this machine go to no reader.
+    assert record.parameters == {"weights": "w.h5", "rounds": 30}
+    for wrong in ({"rounds": 0}, {"rounds": "many"}, {"run": "../x"}):
+        with pytest.raises(InputError, match=r"rounds must be|letters, digits"):
+            begin(run_folder=str(tmp_path / "run"), **wrong)
 
 
 def test_results_of_other_data_beside_it_are_refused(run_folder):

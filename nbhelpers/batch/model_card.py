@@ -54,7 +54,7 @@ def best_of(folder: dict, task: str) -> dict[str, object]:
         return {}
     maker = maker_of(results, model, task)
     parameters = maker.get("parameters", {})
-    members = [name.strip() for name in str(parameters.get("combine") or "").split(",")]
+    members = str(maker.get("figures", {}).get("members", "")).split(", ")
     of_task = parameters.get("task", task)
     return {
         "task": task,

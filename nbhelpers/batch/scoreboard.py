@@ -14,12 +14,12 @@ from nbhelpers.evaluation.conformal import TOLD_KIND, TOLD_LEVEL
 from nbhelpers.evaluation.scores import (
     ALL,
     CHOOSING_SPLIT,
-    LOWER_IS_BETTER,
     TRIVIAL,
     best_model,
     collect,
     in_order_of_rank,
 )
+from nbhelpers.metrics import LOWER_IS_BETTER
 from nbhelpers.plots.tables import KINDS, METRICS, SHOWN, TASKS, model_name, value_and_interval
 from nbhelpers.results import NOTEBOOK, scored_runs
 

@@ -4,12 +4,10 @@ Groups overlap: every case is in several. A difference between groups is no caus
 age, and errors grow with it. Groups that are compared are of different cases, so both sides are
 resampled independently.
 
-Girls and boys differ in age too, so a raw gap may be one of age. Direct standardisation gives both
-sexes the ages of all cases together: within bands of age girls are compared with boys, and the
-bands are averaged by their share of the cases. That no gap was found does not show that there is
-none. Equivalence is shown where two one-sided tests at 5 % reject that the gap is as large as a
-margin to either side, which is where its 90 % interval lies within the margin (Schuirmann,
-J Pharmacokinet Biopharm 1987;15:657-680).
+Girls and boys differ in age too, so a raw gap may be one of age; notebook 07 standardises it. That
+no gap was found does not show that there is none. Equivalence is shown where two one-sided tests at
+5 % reject that the gap is as large as a margin to either side, which is where its 90 % interval
+lies within the margin (Schuirmann, J Pharmacokinet Biopharm 1987;15:657-680).
 """
 
 import itertools
@@ -18,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
 
 from nbhelpers import metrics
 from nbhelpers.data.cases import load_data_facts
@@ -30,10 +27,9 @@ SMALLEST = 2  # cases of a group that is scored
 SCORE = ["n", "value", "lower", "upper"]
 COLUMNS = ["model", "task", "split", "group", "metric", *SCORE]
 ERROR_COLUMNS = ["model", "split", "group", "metric", *SCORE, "too_few"]
-TEST_COLUMNS = ["model", "split", "group", "n", "n_others", *SCORE[1:], "p", "p_holm", "too_few"]
+TEST_COLUMNS = ["model", "split", "group", "n", "n_others", *SCORE[1:], "p", "too_few"]
 BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
 OVER_MONTHS = (12, 24)
-FEWEST_GROUPS = 3  # that a rank correlation is told of
 METRICS, ADJUSTMENTS = ("mae", "signed_error"), ("raw", "standardised")
 BAND_MONTHS = 24
 FEWEST_IN_BAND = 5  # cases of each sex: the mean of fewer stays put under resampling
@@ -45,7 +41,7 @@ def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     """ERROR_COLUMNS, a row a group of `fine_groups` and metric, with 95 % intervals.
 
     `mae` and `signed_error` (predicted minus true), months, of which the second falls with true age
-    for any model (see `agreement.error_slopes`); `over_12` and `over_24`, shares of cases further
+    for any model; `over_12` and `over_24`, shares of cases further
     off than that; `qwk`, quadratic weighted kappa of the stage that the months fall into;
     `coverage`, the share of ages inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the
     model has intervals. `n` counts the cases of that metric: kappa takes those with a stage alone.
@@ -161,9 +157,9 @@ def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
 
     `value` in months, above 0 where the group is worse, with its 95 % bootstrap interval. `p` is
     two-sided, by permutation (see `permutation_p`), and the one to go by in small groups, where the
-    interval is a little narrow; `p_holm` is corrected for the number of groups tested, which Holm's
-    method allows however they overlap. Where the group or the others are less than `FEWEST` cases,
-    `too_few` is true, the figures are NaN and the group is not tested.
+    interval is a little narrow; it is not corrected for the number of groups. Where the group or
+    the others are less than `FEWEST` cases, `too_few` is true, the figures are NaN and the group is
+    not tested.
     """
     rows = scores.case_errors(run_folder, model, "age", split)
     error = rows["error_months"].abs().to_numpy(float)
@@ -174,9 +170,8 @@ def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     table = pd.DataFrame(told, columns=columns).assign(group=list(of), model=model, split=split)
     tested = ~table["too_few"].to_numpy(bool)
     members = np.array(list(of.values()), bool).reshape(len(of), len(error))[tested]
-    p = permutation_p(error, members)
-    table[["p", "p_holm"]] = np.nan
-    table.loc[tested, "p"], table.loc[tested, "p_holm"] = p, metrics.holm(p)
+    table["p"] = np.nan
+    table.loc[tested, "p"] = permutation_p(error, members)
     return table[TEST_COLUMNS]
 
 
@@ -210,14 +205,14 @@ def permutation_p(values: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def independent_resamples(*sizes: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Blocks of resamples of several groups: how often each row is drawn, `[block, n]` a group.
+    """Blocks of resamples of several groups: the rows drawn, `[block, n]` a group.
 
     One generator draws all: `metrics.resamples`, called for each group, would start each from the
     same seed, and groups of like sizes would draw the same rows.
     """
     random = np.random.default_rng(metrics.SEED)
     for block in metrics.blocks():
-        yield tuple(metrics.draw(random, block, n)[1] for n in sizes)
+        yield tuple(random.integers(0, n, size=(block, n)) for n in sizes)
 
 
 def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
@@ -240,34 +235,13 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(told, columns=BALANCE_COLUMNS)
 
 
-def balance_correlation(cases: pd.DataFrame, errors: pd.DataFrame) -> dict[str, float | int]:
-    """Spearman's rank correlation, over sex by age bands, of cases in train with MAE.
-
-    Below 0, groups with more cases are told better. Gives `n_groups`, `value` and `p` (two-sided,
-    by permuting groups); NaN for less than `FEWEST_GROUPS` groups, or where all are alike. Groups
-    are few and differ in age as well as in number: a correlation is no effect of their number.
-    """
-    table = balance_table(cases, errors).dropna(subset="mae")
-    table = table[table["group"].str.contains(", ")]
-    train, mae = table["train"].to_numpy(float), table["mae"].to_numpy(float)
-    if len(table) < FEWEST_GROUPS or not (np.ptp(train) > 0 and np.ptp(mae) > 0):
-        return {"n_groups": len(table), "value": np.nan, "p": np.nan}
-    value = float(spearmanr(train, mae).statistic)
-    x, y = rankdata(train), rankdata(mae)
-    random = np.random.default_rng(metrics.SEED)
-    shuffled = random.permuted(np.tile(y - y.mean(), (metrics.RESAMPLES, 1)), axis=1)
-    drawn = shuffled @ (x - x.mean()) / (len(x) * x.std() * y.std())
-    beyond = (abs(drawn) >= abs(value) - 1e-9).sum()
-    return {"n_groups": len(table), "value": value, "p": float((beyond + 1) / (len(drawn) + 1))}
-
-
 def _against_others(error: np.ndarray, chosen: np.ndarray) -> tuple:
     group, others = error[chosen], error[~chosen]
     sizes = len(group), len(others)
     if min(sizes) < FEWEST:
         return *sizes, np.nan, np.nan, np.nan, True
     drawn = [
-        of_group @ group / len(group) - of_others @ others / len(others)
+        group[of_group].mean(axis=1) - others[of_others].mean(axis=1)
         for of_group, of_others in independent_resamples(*sizes)
     ]
     value = float(group.mean() - others.mean())
@@ -290,19 +264,24 @@ def _studentised(
     return np.where(abs(difference) < 1e-9, 0.0, ratio)
 
 
-def sex_gap(rows: pd.DataFrame, margin_months: float = MARGIN_MONTHS) -> pd.DataFrame:
+def sex_gap(
+    rows: pd.DataFrame,
+    gap: Callable[[np.ndarray, np.ndarray], float],
+    margin_months: float = MARGIN_MONTHS,
+) -> pd.DataFrame:
     """A row a metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
 
     `value` is girls minus boys, months, with 95 % and 90 % bootstrap intervals; girls and boys are
     resampled apart. `verdict`: `EQUIVALENT` to no gap within the margin, which a gap clearly off 0
     may be too; `NOT_SHOWN`; or `TOO_FEW`, less than `FEWEST` of a sex, figures NaN.
 
-    Standardised: by `BAND_MONTHS` of true age, weighted by the cases of both sexes; bands with less
+    Standardised: by bands of `BAND_MONTHS` of true age; raw: all ages are one band. Bands with less
     than `FEWEST_IN_BAND` cases of a sex are left out, and counted with their cases. `n_female` and
     `n_male` are the cases compared; those of unknown sex are not.
 
     Args:
         rows: `sex`, `age_months` and `error_months`, as `scores.case_errors` gives them.
+        gap: of girls and boys, each `[cases, 2]` of band and error, girls minus boys.
         margin_months: the largest gap that would not matter, above 0.
     """
     told = []
@@ -314,50 +293,31 @@ def sex_gap(rows: pd.DataFrame, margin_months: float = MARGIN_MONTHS) -> pd.Data
             band, least = 0 * band, 0
         sizes = pd.crosstab(band, known["sex"]).reindex(columns=SEXES, fill_value=0)
         enough = sizes.index[(sizes >= least).all(axis=1)]
-        table = pd.DataFrame({"band": band, "error": error.abs() if metric == "mae" else error})
+        table = np.column_stack([band, error.abs() if metric == "mae" else error])
         compared = [table[(known["sex"] == sex) & band.isin(enough)] for sex in SEXES]
         sides = {f"n_{sex}": len(part) for sex, part in zip(SEXES, compared, strict=True)}
         left_out = {"bands": len(enough), "bands_left_out": len(sizes) - len(enough)}
         left_out["cases_left_out"] = len(known) - sum(sides.values())
         named = {"metric": metric, "adjustment": adjustment}
-        told.append(named | sides | _compare(compared, margin_months) | left_out)
+        told.append(named | sides | _compare(*compared, gap, margin_months) | left_out)
     return pd.DataFrame(told)
 
 
-def _compare(compared: list[pd.DataFrame], margin: float) -> dict[str, float | str]:
+def _compare(
+    girls: np.ndarray, boys: np.ndarray, gap: Callable, margin: float
+) -> dict[str, float | str]:
     ends = ("value", "lower", "upper", "lower_90", "upper_90")
-    if min(map(len, compared)) < FEWEST:
+    if min(len(girls), len(boys)) < FEWEST:
         return dict.fromkeys(ends, np.nan) | {"margin_months": margin, "verdict": TOO_FEW}
-    bands = np.unique(compared[0]["band"])
-    # Of each sex [n, 2 * bands]: in which band a case is, and its error there.
-    columns = [_columns(part, bands) for part in compared]
-    value = _gap(*(of_sex.sum(axis=0, keepdims=True) for of_sex in columns))[0]
-    drawn = np.concatenate(
+    drawn = np.array(
         [
-            _gap(*(counts @ of_sex for counts, of_sex in zip(draws, columns, strict=True)))
-            for draws in independent_resamples(*map(len, compared))
+            gap(girls[of_girls], boys[of_boys])
+            for block in independent_resamples(len(girls), len(boys))
+            for of_girls, of_boys in zip(*block, strict=True)
         ]
     )
     lower, upper = np.nanquantile(drawn, [0.05, 0.95])
     shown = -margin < lower and upper < margin
-    told = (float(value), *metrics.interval(drawn), float(lower), float(upper))
+    told = (float(gap(girls, boys)), *metrics.interval(drawn), float(lower), float(upper))
     verdict = EQUIVALENT if shown else NOT_SHOWN
     return dict(zip(ends, told, strict=True)) | {"margin_months": margin, "verdict": verdict}
-
-
-def _columns(part: pd.DataFrame, bands: np.ndarray) -> np.ndarray:
-    inside = (part["band"].to_numpy()[:, None] == bands).astype(float)
-    return np.hstack([inside, inside * part["error"].to_numpy()[:, None]])
-
-
-def _gap(girls: np.ndarray, boys: np.ndarray) -> np.ndarray:
-    """Girls minus boys `[resamples]`, out of the cases and sums of each band `[resamples, 2 b]`."""
-    (of_girls, girls_sum), (of_boys, boys_sum) = (
-        np.split(sums, 2, axis=1) for sums in (girls, boys)
-    )
-    # A resample may draw no girl or no boy of a small band: it does without the band.
-    both = (of_girls > 0) & (of_boys > 0)
-    weight = np.where(both, of_girls + of_boys, 0)
-    gap = girls_sum / np.maximum(of_girls, 1) - boys_sum / np.maximum(of_boys, 1)
-    with np.errstate(invalid="ignore"):
-        return (weight * gap).sum(axis=1) / weight.sum(axis=1)

@@ -15,10 +15,10 @@ predicted; other tables are left alone. Tables are sought in the folder itself, 
 levels down. A folder named like a table holds the images of that table and of no other. Two
 tables with ages, or two images of one id, are two layouts: an error names both.
 
-A new layout is a new name in `COLUMN_NAMES` or in the words for a sex. Columns are found by name;
-case, spaces and punctuation do not matter (`Bone Age (months)` is `boneagemonths`). Extra columns,
-blank lines, a byte order mark, Windows line ends and semicolons or tabs in place of commas are all
-fine.
+A new layout, of ages in months, is a new name in `COLUMN_NAMES` or in the words for a sex. Columns
+are found by name; case, spaces and punctuation do not matter (`Bone Age (months)` is
+`boneagemonths`). Extra columns, blank lines, a byte order mark, Windows line ends and semicolons or
+tabs in place of commas are all fine.
 
 - Ids are file names without suffix; `1377.0` and `1377.png` mean 1377.
 - Bone ages are months, 0 to 240 (the RSNA set ends at 228).

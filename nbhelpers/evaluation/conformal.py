@@ -33,7 +33,7 @@ import pandas as pd
 from nbhelpers import metrics, predictions
 from nbhelpers.data.cases import load_data_facts
 from nbhelpers.data.stages import SEXES, STAGES, stage_of
-from nbhelpers.evaluation.scores import ALL, case_errors, crossed_with_sex, groups, stage_groups
+from nbhelpers.evaluation.scores import case_errors, groups, stage_groups
 from nbhelpers.workspace import InputError, find_run_file, find_run_files, read_json, write_json
 
 LEVELS = (0.8, 0.9, 0.95)
@@ -47,7 +47,6 @@ OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to 
 KNOTS = 8  # of the usual error as a function of predicted age
 SMALLEST_USUAL_ERROR = 1.0  # months
 FOLDS, SEED = 5, 0  # of the usual error of the cases that it is fitted on
-REDRAWS, REDRAW_SEED = 20, 0
 Limits = dict[str, dict[str, list[float]]]
 
 
@@ -166,23 +165,40 @@ def held_stages(limits: Limits, probabilities: np.ndarray, kind: str, level: flo
     return held
 
 
-def fit_intervals(run_folder: Path, model: str) -> None:
-    """Fit the intervals of a model of ages and write them.
+def fit_all(run_folder: Path, task: str) -> None:
+    """Fit intervals of months, or sets of stages, of every model with predictions of the task.
 
-    Raises InputError where the model has no labelled case of calibration.
+    Raises InputError where a model has no labelled case of calibration.
     """
-    rows = _calibration(run_folder, model, "age")
-    cuts = load_data_facts(run_folder)["stage_cuts"]
-    fitted = fit(rows["predicted_months"], rows["age_months"], rows["sex"], cuts)
-    _write(run_folder, model, "age", asdict(fitted), len(rows))
+    for model in predictions.saved_models(run_folder, task):
+        fit_model(run_folder, model, task)
 
 
-def fit_sets(run_folder: Path, model: str) -> None:
-    """Fit the sets of a model of stages and write them; raises InputError as `fit_intervals`."""
-    rows = _calibration(run_folder, model, "stage")
-    probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
-    limits = fit_stage_sets(probabilities, rows["stage"].to_numpy(int))
-    _write(run_folder, model, "stage", {"limits": limits}, len(rows))
+def fit_model(run_folder: Path, model: str, task: str) -> None:
+    """Fit the intervals or sets of one model and write them; raises InputError as `fit_all`."""
+    rows = predictions.fitting_rows(run_folder, model, task)
+    label = rows["age_months" if task == "age" else "stage"]
+    rows = rows[(rows["split"] == "calibration") & label.notna()]
+    if rows.empty:
+        raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
+    if task == "age":
+        cuts = load_data_facts(run_folder)["stage_cuts"]
+        content = asdict(fit(rows["predicted_months"], rows["age_months"], rows["sex"], cuts))
+    else:
+        probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
+        content = {"limits": fit_stage_sets(probabilities, rows["stage"].to_numpy(int))}
+    path = run_folder / NAMES[task].format(model)
+    write_json(path, content | {"model": model, "calibration_cases": len(rows)})
+
+
+def same_for_all(run_folder: Path, model: str, task: str, level: float) -> float | None:
+    """What the intervals or sets of kind `plain` were made with: half a width, months, or a limit.
+
+    None where an interval is all ages.
+    """
+    if task == "age":
+        return load_intervals(run_folder, model).half_widths["plain"][""][str(level)]
+    return _read(run_folder, model, "stage", ["limits"])["limits"]["plain"][str(level)][0]
 
 
 def has_intervals(run_folder: Path, model: str, task: str) -> bool:
@@ -243,32 +259,6 @@ def set_coverage(
     return _coverage(SET_KINDS, of_group, held, "mean_stages")
 
 
-def redrawn_coverage(run_folder: Path, model: str, kind: str, level: float) -> pd.DataFrame:
-    """Coverage where chance decides which held-out cases calibrate, a row a redraw and group.
-
-    Calibration and test are pooled and drawn anew, in the same numbers; predictions stay. One draw
-    of some hundred calibration cases moves the coverage by a percentage point or two; the mean over
-    redraws shows whether the method keeps its promise. Groups: all, each sex, and each sex and
-    predicted stage. Columns: redraw, group, n, coverage.
-    """
-    facts = load_data_facts(run_folder)
-    parts = [case_errors(run_folder, model, "age", split) for split in ("calibration", "test")]
-    pool = pd.concat(parts, ignore_index=True)
-    random, told = np.random.default_rng(REDRAW_SEED), []
-    for redraw in range(REDRAWS):
-        order = random.permutation(len(pool))
-        drawn, rest = pool.iloc[order[: len(parts[0])]], pool.iloc[order[len(parts[0]) :]]
-        given = (drawn[name] for name in ("predicted_months", "age_months", "sex"))
-        fitted = fit(*given, facts["stage_cuts"])
-        limits = ends(fitted, rest["predicted_months"], rest["sex"], kind, level)
-        held, of_group = inside(limits, rest["age_months"]), groups(rest)
-        named = stage_groups(rest["predicted_stage"], facts["stage_names"])
-        wanted = {name: of_group[name] for name in (ALL, *SEXES) if name in of_group}
-        for group, chosen in (wanted | crossed_with_sex(rest, named)).items():
-            told.append((redraw, group, int(chosen.sum()), float(held[chosen].mean())))
-    return pd.DataFrame(told, columns=["redraw", "group", "n", "coverage"])
-
-
 def _coverage(
     kinds: Sequence[str], of_group: dict[str, np.ndarray], held: Callable, size: str
 ) -> pd.DataFrame:
@@ -280,20 +270,6 @@ def _coverage(
             score = metrics.score_share(is_held[chosen])
             told.append((kind, level, group, *score, float(sizes[chosen].mean())))
     return pd.DataFrame(told, columns=[*COLUMNS, size])
-
-
-def _calibration(run_folder: Path, model: str, task: str) -> pd.DataFrame:
-    rows = predictions.fitting_rows(run_folder, model, task)
-    label = "age_months" if task == "age" else "stage"
-    rows = rows[(rows["split"] == "calibration") & rows[label].notna()]
-    if rows.empty:
-        raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
-    return rows
-
-
-def _write(run_folder: Path, model: str, task: str, content: dict, n: int) -> None:
-    path = run_folder / NAMES[task].format(model)
-    write_json(path, content | {"model": model, "calibration_cases": n})
 
 
 def _read(run_folder: Path, model: str, task: str, keys: list[str]) -> dict:

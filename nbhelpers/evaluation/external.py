@@ -4,8 +4,7 @@ What is made lies in `external/<name>/` of the run folder, laid out like a run f
 prepared pictures, geometry and prediction tables, so what reads those of a run reads these.
 
 Pictures are compared by a few plain statistics of the prepared picture, so that a reader can see
-what differs: a brighter film, a softer one, an empty frame. A picture is called outside where it
-lies further from the middle of the training pictures than 99 % of those do (Mahalanobis distance).
+what differs: a brighter film, a softer one, an empty frame.
 """
 
 import functools
@@ -14,16 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from sklearn.covariance import EmpiricalCovariance
 
-from nbhelpers import metrics, predictions, workspace
+from nbhelpers import predictions, workspace
 from nbhelpers.data import cases as data_cases
 from nbhelpers.data import duplicates, splits, stages
-from nbhelpers.evaluation import conformal
+from nbhelpers.evaluation import conformal, scores
 from nbhelpers.images.preparation import load_images, prepare_cases
 from nbhelpers.models import saved
 from nbhelpers.phantom import dataset
-from nbhelpers.results import set_folder
+from nbhelpers.results import set_folder, split_name
 from nbhelpers.workspace import InputError, atomic_path
 
 STATISTICS = {
@@ -35,10 +33,7 @@ STATISTICS = {
 }
 TRAINING_SAMPLE = 2000  # pictures of train that are looked at
 RANGE = (0.5, 99.5)  # percentiles of train that a single statistic is compared with
-OUTSIDE = 0.99  # of the training pictures lie nearer
-WARN_SHARE = 0.05  # of a set's pictures outside from which its page warns
 SEED = 0
-SHOWN = ("case_id", "sex", "label_months", "outside")  # of the CSV, beside those of one model
 
 
 def statistics(images: np.ndarray, rows: np.ndarray | None = None) -> pd.DataFrame:
@@ -52,19 +47,13 @@ def statistics(images: np.ndarray, rows: np.ndarray | None = None) -> pd.DataFra
     return pd.DataFrame(told, columns=list(STATISTICS), dtype=float)
 
 
-def training_sample(cases: pd.DataFrame) -> np.ndarray:
-    """Row numbers of at most `TRAINING_SAMPLE` cases of train, drawn at random, in order."""
+def statistics_of_train(run_folder: Path, view: str) -> pd.DataFrame:
+    """`STATISTICS` of at most `TRAINING_SAMPLE` pictures of train, drawn at random."""
+    cases = data_cases.load_cases(run_folder)
     train = np.flatnonzero((cases["split"] == "train").to_numpy())
     random = np.random.default_rng(SEED)
-    return np.sort(random.choice(train, min(TRAINING_SAMPLE, len(train)), replace=False))
-
-
-def outside(train: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
-    """Whether each picture `[n]` lies outside what the models saw; tables of `statistics`."""
-    middle, spread = train.mean(), train.std().replace(0, 1.0)
-    fitted = EmpiricalCovariance().fit((train - middle) / spread)
-    limit = np.quantile(fitted.mahalanobis((train - middle) / spread), OUTSIDE)
-    return fitted.mahalanobis((other - middle) / spread) > limit
+    drawn = np.sort(random.choice(train, min(TRAINING_SAMPLE, len(train)), replace=False))
+    return statistics(load_images(run_folder, view), drawn)
 
 
 def compare(train: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
@@ -82,20 +71,6 @@ def compare(train: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
             "out of range, %": 100 * ((other < low) | (other > high)).mean(),
         }
     )
-
-
-def calibration(truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
-    """Whether months mean here what they mean on the test split: metric, n, value, lower, upper.
-
-    `signed_error` is predicted minus true, months; `slope` of true on predicted months: below 1,
-    differences between predictions are too large (Van Calster et al., BMC Med 2019;17:230).
-    """
-    truth, predicted = metrics.finite_pair(truth, predicted)
-    rows = [
-        ("signed_error", *metrics.score_mean(predicted - truth)),
-        ("slope", *metrics.score_slope(predicted, truth)),
-    ]
-    return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
 
 
 def saved_models(run_folder: Path) -> list[tuple[str, str]]:
@@ -191,6 +166,32 @@ def predict_set(run_folder: Path, name: str) -> None:
             if task == "age":
                 ends = conformal.told_ends(run_folder, model, predicted, table["sex"])
             predictions.save_predictions(folder, model, task, table, predicted, ends)
+
+
+def score_set(run_folder: Path, name: str) -> pd.DataFrame:
+    """What `scores.evaluate` gives of every saved model; the split has the name of the set."""
+    folder = set_folder(run_folder, name)
+    found = pd.concat(
+        scores.evaluate(folder, model, task, learnt_in=run_folder)
+        for model, task in saved_models(run_folder)
+    )
+    return found.drop_duplicates(["model", "task", "metric"]).assign(split=split_name(name))
+
+
+def coverage(run_folder: Path, name: str) -> dict[str, pd.DataFrame]:
+    """How often intervals of ages (`intervals`) and sets of stages (`sets`) hold the labels.
+
+    Of every model that has some, `conformal.coverage` and `set_coverage` of all cases.
+    """
+    measures = {"age": conformal.coverage, "stage": conformal.set_coverage}
+    held = {"age": [], "stage": []}
+    for model, task in saved_models(run_folder):
+        if conformal.has_intervals(run_folder, model, task):
+            shares = measures[task](set_folder(run_folder, name), model, "external", run_folder)
+            held[task].append(shares[shares["group"] == scores.ALL].assign(model=model))
+    titles = {"intervals": held["age"], "sets": held["stage"]}
+    split = split_name(name)
+    return {title: pd.concat(of).assign(split=split) for title, of in titles.items() if of}
 
 
 def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> Path:

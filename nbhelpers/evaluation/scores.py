@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import metrics, predictions
+from nbhelpers import metrics, predictions, results
 from nbhelpers.data.cases import load_cases, load_data_facts
 from nbhelpers.data.stages import SEXES, stage_of
 from nbhelpers.workspace import InputError, explained_errors, hash_of
@@ -30,7 +30,6 @@ COLUMNS = ["model", "task", "split", "metric", "n", "value", "lower", "upper"]
 PAIR_COLUMNS = ["a", "b", "n", "value", "lower", "upper", "p", "p_holm"]
 TEST_LIST = "test_scored.jsonl"
 CHOOSING_SPLIT = "calibration"
-LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 ALL = "all"
 BANDS_YEARS = (0, 5, 10, 15, 20)
 FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
@@ -248,7 +247,10 @@ def sex_bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
     A case of unknown sex is in none.
     """
-    return crossed_with_sex(rows, _bands(rows))
+    pairs = itertools.product(SEXES, _bands(rows).items())
+    return _filled(
+        {f"{sex}, {name}": (rows["sex"] == sex).to_numpy() & of for sex, (name, of) in pairs}
+    )
 
 
 def fine_groups(rows: pd.DataFrame, stage_names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -260,14 +262,6 @@ def stage_groups(stage: pd.Series, stage_names: Sequence[str]) -> dict[str, np.n
     """Which cases `[n]` are in each stage, by name; a case without a stage is in none."""
     number = stage.to_numpy(float, na_value=np.nan)
     return _filled({name: number == place for place, name in enumerate(stage_names)})
-
-
-def crossed_with_sex(rows: pd.DataFrame, classes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Which rows `[n]` are in each sex and class, "female, class"; empty ones left out."""
-    pairs = itertools.product(SEXES, classes.items())
-    return _filled(
-        {f"{sex}, {name}": (rows["sex"] == sex).to_numpy() & of for sex, (name, of) in pairs}
-    )
 
 
 def _bands(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -299,7 +293,7 @@ def in_order_of_rank(scores: dict, metric: str) -> list[str]:
 
     def rank(model: str) -> tuple[bool, float, str]:
         value = _chosen_by(scores, model, metric)
-        sign = 1 if metric in LOWER_IS_BETTER else -1
+        sign = 1 if metric in metrics.LOWER_IS_BETTER else -1
         return model.startswith(TRIVIAL), np.inf if value is None else sign * value, model
 
     return sorted({model for model, _ in scores}, key=rank)
@@ -310,6 +304,18 @@ def best_model(scores: dict, metric: str) -> str | None:
     first, *_ = in_order_of_rank(scores, metric) or [TRIVIAL]
     scored = not first.startswith(TRIVIAL) and _chosen_by(scores, first, metric) is not None
     return first if scored else None
+
+
+def best_of_run(run_folder: Path, task: str) -> str:
+    """The model that the finished runs of a folder name as best on calibration.
+
+    Raises InputError where none was scored there.
+    """
+    board = collect(results.read_all_results(run_folder), task)
+    best = best_model(board, "mae" if task == "age" else "qwk")
+    if best is None:
+        raise InputError(f"{run_folder} has no model of {task}. Run notebooks 01 to 04 first.")
+    return best
 
 
 def _chosen_by(scores: dict, model: str, metric: str) -> float | None:

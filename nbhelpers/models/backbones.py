@@ -87,11 +87,28 @@ class Backbone:
     weight_file: str
 
     def build(self, **options) -> keras.Model:
-        """What its function of keras.applications gives."""
+        """What its function of keras.applications gives.
+
+        Raises InputError where pictures are too small for Keras to build it.
+        """
         width = self.name.removeprefix("MobileNet")
-        if width.startswith("0."):
-            return keras.applications.MobileNet(alpha=float(width), **options)
-        return getattr(keras.applications, self.name)(**options)
+        try:
+            if width.startswith("0."):
+                return keras.applications.MobileNet(alpha=float(width), **options)
+            return getattr(keras.applications, self.name)(**options)
+        except ValueError as error:
+            side = getattr(options.get("input_tensor"), "shape", (0, self.smallest_side))[1]
+            self.check_side(side, error)
+            raise
+
+    def check_side(self, side: int, cause: Exception | None = None) -> None:
+        """Raise InputError where pictures of a side, in pixels, are too small."""
+        if side < self.smallest_side:
+            raise InputError(
+                f"image_size is {side}; {self.name} takes pictures of at least "
+                f"{self.smallest_side} pixels a side. Prepare larger ones or choose another "
+                "backbone."
+            ) from cause
 
 
 BACKBONES = {
@@ -313,11 +330,8 @@ def stem(pixels, backbone: str, stages: int = 0):
     of one (`stages`) they may be smaller.
     """
     row = find(backbone)
-    if pixels.shape[1] < row.smallest_side and not stages:
-        raise InputError(
-            f"image_size is {pixels.shape[1]}; {row.name} takes pictures of at least "
-            f"{row.smallest_side} pixels a side. Prepare larger ones or choose another backbone."
-        )
+    if not stages:
+        row.check_side(pixels.shape[1])
     channels = layers.Concatenate(name="three_channels", dtype="float32")([pixels] * 3)
     scale = [127.5 * a for a in row.scale]
     offset = [127.5 * a + b for a, b in zip(row.scale, row.offset, strict=True)]

@@ -1,21 +1,18 @@
 """Ensembles of saved models, fitted where no member was trained: calibration, and out of fold.
 
-Every figure that an ensemble is judged by on these rows is cross-fitted: a case is predicted by an
+How one is fitted stands in notebook 05: a `Fit` gives weights out of predictions and truth. Every
+figure that an ensemble is judged by on these rows is cross-fitted: a case is predicted by an
 ensemble fitted on the other folds, so that one with many coefficients gains nothing by them. The
 test split is not read here. A fitted ensemble is plain numbers, kept as JSON.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, sparse
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from nbhelpers import metrics, predictions
 from nbhelpers.data import splits
@@ -24,13 +21,11 @@ from nbhelpers.workspace import InputError
 
 SMALLEST = 10  # cases that an ensemble is fitted on
 SMALLEST_PROBABILITY = 1e-4  # a logarithm of less would let one member rule out a stage alone
-PENALTIES = np.logspace(-2, 4, 13)  # that ridge chooses from, by leave-one-out
-NEVER = -100.0  # the score of a stage that no case has
 FOLDS, SEED = 5, 0  # of cross-fitting
-KINDS = {
-    "age": ("equal", "weighted", "linear", "ridge", "ridge_sex"),
-    "stage": ("equal", "weighted", "logistic"),
-}
+# Of the members' months `[n, members]` or probabilities `[n, members, 5]`, a number of a boy `[n]`
+# (1, or 0 for a girl) and the true months or stages `[n]` it makes `Combination`'s weights, one row
+# or five, its intercept and what a boy adds.
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple]
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,7 @@ class Known:
         cases: one row a case: `case_id`, `split` and `sex`, of calibration and of train.
         predicted: months `[n, members]` or probabilities `[n, members, 5]`.
         truth: months or stage numbers `[n]`.
+        male_share: of the training cases, stands for an unknown sex.
     """
 
     task: str
@@ -50,6 +46,7 @@ class Known:
     cases: pd.DataFrame
     predicted: np.ndarray
     truth: np.ndarray
+    male_share: float
 
     @property
     def sex(self) -> np.ndarray:
@@ -63,7 +60,7 @@ class Known:
 
 
 def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
-    """What all members say of the calibration split, and of train where all have folds.
+    """What all members predict for calibration, and for train where all have folds.
 
     Raises InputError for less than two members, one that lacks cases which another has, or one
     whose cases are of other splits than the run folder's: it was made from other data.
@@ -71,8 +68,10 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
     if len(set(members)) < 2 or len(set(members)) < len(members):
         raise InputError(f"members are {', '.join(members) or 'none'}; name two models or more.")
     tables = {m: predictions.fitting_rows(run_folder, m, task) for m in members}
-    _require_own_splits(run_folder, tables, task)
-    tables = {m: table[_labelled(table, task)] for m, table in tables.items()}
+    every = load_cases(run_folder)
+    _require_own_splits(every, tables, task)
+    label = "age_months" if task == "age" else "stage"
+    tables = {m: table[table[label].notna()] for m, table in tables.items()}
     _require_same_calibration(tables, task)
     shared = set.intersection(*(set(table["case_id"]) for table in tables.values()))
     first = tables[members[0]]
@@ -87,14 +86,15 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
         tuple(members),
         cases.reset_index()[["case_id", "split", "sex"]],
         _stacked(tables.values(), cases.index, task),
-        cases["age_months" if task == "age" else "stage"].to_numpy(float),
+        cases[label].to_numpy(float if task == "age" else int),
+        splits.male_share(every),
     )
 
 
-def said_of_all(
+def predicted_by_all(
     run_folder: Path, members: tuple[str, ...], task: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """What all members say of the cases that none of them was trained on.
+    """What all members predict for the cases that none of them was trained on.
 
     Returns:
         The cases, a row each of `case_id, split, fold, sex` and no label; and months
@@ -120,19 +120,15 @@ def part_of(known: Known, rows: np.ndarray) -> Known:
 
 
 def _stacked(tables: Iterable[pd.DataFrame], case_ids: pd.Index, task: str) -> np.ndarray:
-    """What the members say of these cases: months `[n, members]` or `[n, members, 5]`."""
+    """What the members predict for these cases: months `[n, members]` or `[n, members, 5]`."""
     values = predictions.VALUE_COLUMNS[task]
     said = [table.set_index("case_id").loc[case_ids, values].to_numpy(float) for table in tables]
     stacked = np.stack(said, axis=1)
     return stacked[:, :, 0] if task == "age" else stacked
 
 
-def _labelled(table: pd.DataFrame, task: str) -> pd.Series:
-    return table["age_months" if task == "age" else "stage"].notna()
-
-
-def _require_own_splits(run_folder: Path, tables: dict[str, pd.DataFrame], task: str) -> None:
-    split_of = load_cases(run_folder).set_index("case_id")["split"]
+def _require_own_splits(cases: pd.DataFrame, tables: dict[str, pd.DataFrame], task: str) -> None:
+    split_of = cases.set_index("case_id")["split"]
     for member, table in tables.items():
         other = table[table["case_id"].map(split_of) != table["split"]]
         if len(other):
@@ -164,7 +160,7 @@ class Combination:
     `intercept + weights @ (log probabilities, the five of the first member first) + sex`.
 
     Attributes:
-        kind: one of `KINDS` of the task.
+        kind: what the ensemble is called.
         task: `age` or `stage`.
         members: names of the models, in the order of the weights.
         weights: a row for age and for averages, five for logistic.
@@ -194,7 +190,7 @@ def combine(combination: Combination, predicted: np.ndarray, sex: np.ndarray) ->
     added = np.array(combination.intercept) + boys * np.array(combination.sex)
     if combination.task == "age":
         return (predicted @ weights.T + added)[:, 0]
-    if combination.kind != "logistic":
+    if len(weights) == 1:
         return np.einsum("nmk,m->nk", predicted, weights[0])
     score = log_probabilities(predicted) @ weights.T + added
     likelihood = np.exp(score - score.max(axis=1, keepdims=True))
@@ -223,125 +219,27 @@ def from_json(content: dict, where: str) -> Combination:
     return replace(made, members=tuple(made.members))
 
 
-def fit(kind: str, known: Known, male_share: float) -> Combination:
-    """An ensemble of a kind of `KINDS`.
+def fitted(kind: str, fit: Fit, known: Known) -> Combination:
+    """The ensemble that a fit makes of some cases."""
+    boy = np.nan_to_num(known.sex, nan=known.male_share)
+    weights, intercept, of_a_boy = fit(known.predicted, boy, known.truth)
+    weights = np.atleast_2d(weights)
+    by_row = (np.broadcast_to(part, len(weights)).tolist() for part in (intercept, of_a_boy))
+    return Combination(kind, known.task, known.members, weights.tolist(), *by_row, known.male_share)
 
-    `weighted` has non-negative weights that sum to one and the least mean absolute error, a linear
-    programme (stages: the least cross-entropy); `linear` and `ridge` are regressions on the
-    members' months, `ridge_sex` gets sex too; `logistic` is a regression on the logarithms of
-    their probabilities (stacking: Wolpert, Neural Networks 1992;5:241-259).
 
-    Args:
-        male_share: of the training cases, for those of unknown sex.
+def cross_fitted(fit: Fit, known: Known) -> np.ndarray:
+    """Months `[n]` or probabilities `[n, 5]`, each by an ensemble fitted without that case.
 
-    Raises:
-        InputError: the task has no such kind.
+    The cases are split into `FOLDS` at random; those of each fold are predicted by an ensemble
+    fitted on the others.
     """
-    if kind not in KINDS[known.task]:
-        raise InputError(f"ensemble {kind!r}: write one of {', '.join(KINDS[known.task])}.")
-    plain = equal(known.task, known.members, male_share)
-    if kind == "equal":
-        return plain
-    if kind == "weighted":
-        least = least_error if known.task == "age" else least_cross_entropy
-        weights = least(known.predicted, known.truth)
-        return replace(plain, kind=kind, weights=[weights.tolist()])
-    if kind == "logistic":
-        return _logistic(known.predicted, known.truth, plain)
-    return _regression(kind, known, plain)
-
-
-def least_error(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Non-negative weights `[members]` that sum to one with the least mean absolute error.
-
-    A linear programme: one variable a member, and one a case that is at least its error.
-    """
-    n, members = predicted.shape
-    ones = sparse.eye_array(n)  # dense, out-of-fold rows of 9,000 cases would take a gigabyte
-    found = optimize.linprog(
-        np.concatenate([np.zeros(members), np.ones(n)]),
-        A_ub=sparse.block_array([[predicted, -ones], [-predicted, -ones]], format="csr"),
-        b_ub=np.concatenate([truth, -truth]),
-        A_eq=np.concatenate([np.ones(members), np.zeros(n)])[None],
-        b_eq=[1.0],
-        method="highs",
-    )
-    return _on_simplex(found.x[:members])
-
-
-def least_cross_entropy(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Non-negative weights `[members]` that sum to one with the least mean cross-entropy."""
-    of_truth = predicted[np.arange(len(truth)), :, truth.astype(int)]  # [n, members]
-
-    def loss(weights: np.ndarray) -> float:
-        mixed = np.maximum(of_truth @ weights, SMALLEST_PROBABILITY)
-        return -np.log(mixed).mean()
-
-    members = predicted.shape[1]
-    found = optimize.minimize(
-        loss,
-        np.full(members, 1 / members),
-        method="SLSQP",
-        bounds=[(0, 1)] * members,
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
-    )
-    return _on_simplex(found.x)
-
-
-def _on_simplex(weights: np.ndarray) -> np.ndarray:
-    """Without what rounding left below 0 or beside a sum of 1."""
-    positive = np.maximum(weights, 0.0)
-    return positive / positive.sum()
-
-
-def _regression(kind: str, known: Known, plain: Combination) -> Combination:
-    columns, truth = known.predicted, known.truth
-    if kind == "ridge_sex":
-        columns = np.column_stack([columns, np.nan_to_num(known.sex, nan=plain.male_share)])
-    if kind == "linear":
-        fitted = LinearRegression().fit(columns, truth)
-        slopes, intercept = fitted.coef_, fitted.intercept_
-    else:
-        # The penalty is on equal terms only for columns of one spread.
-        pipeline = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(columns, truth)
-        scaler, ridge = pipeline[0], pipeline[1]
-        slopes = ridge.coef_ / scaler.scale_
-        intercept = ridge.intercept_ - slopes @ scaler.mean_
-    members = len(plain.members)
-    return replace(
-        plain,
-        kind=kind,
-        weights=[slopes[:members].tolist()],
-        intercept=[float(intercept)],
-        sex=slopes[members:].tolist() or [0.0],
-    )
-
-
-def _logistic(predicted: np.ndarray, truth: np.ndarray, plain: Combination) -> Combination:
-    columns, stages = log_probabilities(predicted), np.unique(truth).astype(int)
-    weights, intercept = np.zeros((5, columns.shape[1])), np.full(5, NEVER)
-    intercept[stages] = 0.0
-    if len(stages) > 1:
-        fitted = LogisticRegression(max_iter=5000).fit(columns, truth.astype(int))
-        chosen = stages if len(stages) > 2 else stages[1:]  # of two, scikit-learn keeps the second
-        weights[chosen], intercept[chosen] = fitted.coef_, fitted.intercept_
-    return replace(
-        plain,
-        kind="logistic",
-        weights=weights.tolist(),
-        intercept=intercept.tolist(),
-        sex=[0.0] * 5,
-    )
-
-
-def cross_fitted(kind: str, known: Known, male_share: float) -> np.ndarray:
-    """Months `[n]` or probabilities `[n, 5]`, each by an ensemble fitted without that case."""
     shape = (len(known.truth),) if known.task == "age" else (len(known.truth), 5)
     predicted = np.empty(shape)
-    for fitted_on, held_out in KFold(FOLDS, shuffle=True, random_state=SEED).split(known.truth):
-        made = fit(kind, part_of(known, fitted_on), male_share)
-        part = part_of(known, held_out)
-        predicted[held_out] = combine(made, part.predicted, part.sex)
+    for others, fold in KFold(FOLDS, shuffle=True, random_state=SEED).split(known.truth):
+        part = part_of(known, fold)
+        made = fitted("", fit, part_of(known, others))
+        predicted[fold] = combine(made, part.predicted, part.sex)
     return predicted
 
 
@@ -352,39 +250,40 @@ def losses(task: str, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (predicted.argmax(axis=1) != truth).astype(float)
 
 
-def predict_all(
-    run_folder: Path, kind: str, known: Known, male_share: float
-) -> tuple[Combination, pd.DataFrame, np.ndarray]:
-    """The ensemble of a kind, and what it says of every case that all its members predict.
+def save_predictions(
+    run_folder: Path, name: str, combination: Combination, known: Known, held_out: np.ndarray
+) -> None:
+    """Write what an ensemble predicts for every case that all its members predict.
 
-    Returns:
-        The ensemble; the cases, a row each of `case_id, split, fold, sex`; and months `[n]` or
-        probabilities `[n, 5]`, those of the cases that it was fitted on cross-fitted.
+    Args:
+        held_out: what `cross_fitted` gives: stands for the cases that the ensemble was fitted on.
     """
-    made = fit(kind, known, male_share)
-    cases, said = said_of_all(run_folder, known.members, known.task)
-    predicted = combine(made, said, splits.sex_codes(cases["sex"]))
-    at = pd.Index(cases["case_id"]).get_indexer(known.cases["case_id"])
-    predicted[at] = cross_fitted(kind, known, male_share)
-    return made, cases, predicted
+    task = combination.task
+    cases, said = predicted_by_all(run_folder, known.members, task)
+    predicted = combine(combination, said, splits.sex_codes(cases["sex"]))
+    predicted[pd.Index(cases["case_id"]).get_indexer(known.cases["case_id"])] = held_out
+    table = load_cases(run_folder).set_index("case_id").loc[cases["case_id"]].reset_index()
+    folds = cases["fold"].notna().any()
+    predictions.save_predictions(run_folder, name, task, table, predicted, out_of_fold=folds)
 
 
-def leave_one_out(kind: str, known: Known, male_share: float) -> pd.DataFrame:
+def leave_one_out(fit: Fit, known: Known) -> pd.DataFrame:
     """What each member adds on calibration: a row a member, `value`, `lower`, `upper`, `n`.
 
     The value is the loss of the ensemble without the member minus the loss with it, cross-fitted,
     with a paired bootstrap interval: above 0, the member helps.
     """
-    chosen = known.calibration
-    whole = losses(known.task, cross_fitted(kind, known, male_share), known.truth)[chosen]
-    rows = []
+
+    def loss(part: Known) -> np.ndarray:
+        return losses(part.task, cross_fitted(fit, part), part.truth)[part.calibration]
+
+    whole, rows = loss(known), {}
     for place, member in enumerate(known.members):
-        others = [i for i in range(len(known.members)) if i != place]
-        names = tuple(known.members[i] for i in others)
+        others = np.arange(len(known.members)) != place
+        names = tuple(name for name in known.members if name != member)
         less = replace(known, members=names, predicted=known.predicted[:, others])
-        without = losses(known.task, cross_fitted(kind, less, male_share), known.truth)[chosen]
-        rows.append({"member": member, **metrics.compare_errors(without, whole)})
-    return pd.DataFrame(rows).set_index("member")
+        rows[member] = metrics.compare_errors(loss(less), whole)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("member")
 
 
 def error_correlation(known: Known) -> pd.DataFrame:

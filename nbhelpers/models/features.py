@@ -120,5 +120,5 @@ def _extractor(network: keras.Model, changed: bool) -> keras.Model:
         draws = keras.Input((networks.DRAWS,), name="draws")
         seen = keras.Model(stem, features)(_Change(dtype="float32")(pixels, draws))
         extractor = keras.Model([radiograph, draws], seen)
-    extractor.compile(jit_compile=False)  # why: see `training.compile_model`
+    extractor.compile(jit_compile=False)  # XLA has no kernel for the warp of the augmentation
     return extractor

@@ -92,3 +92,9 @@ def by_fold(material: Material) -> list[Material]:
         replace(material, train=material.train[folds != fold])
         for fold in sorted(set(folds[np.isfinite(folds)]))
     ]
+
+
+def pictures_of(folder: Path, view: str, case_ids: pd.Series) -> np.ndarray:
+    """The prepared pictures of some cases, uint8 `[n, height, width]`, in their order."""
+    rows = pd.Index(cases.load_cases(folder)["case_id"]).get_indexer(case_ids)
+    return load_images(folder, view)[rows]

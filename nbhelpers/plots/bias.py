@@ -40,7 +40,7 @@ def by_group(table: pd.DataFrame, metric: str) -> tuple[Figure, str]:
 def bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> tuple[Figure, str]:
     """Predicted minus true over their mean, with the mean difference and the limits of agreement.
 
-    `agreement`: what `agreement.bland_altman` gives.
+    `agreement`: `metric` (`mean_difference`, `lower_limit`, `upper_limit`) and `value`.
     """
     figure, axes = plt.subplots(figsize=(7.0, 4.2))
     middle = (errors["age_months"] + errors["predicted_months"]) / 2

@@ -1,13 +1,20 @@
-"""What a page shows of any model: its scores as tables, its errors as figures."""
+"""What pages show of models: scores as tables, errors as figures, of all cases and of groups."""
 
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
+from nbhelpers import predictions, results
+from nbhelpers.bias import subgroups
 from nbhelpers.data.cases import load_cases, load_data_facts
+from nbhelpers.evaluation import conformal
 from nbhelpers.evaluation import scores as scoring
-from nbhelpers.images.preparation import load_images
+from nbhelpers.images.geometry import load_geometry
+from nbhelpers.images.preparation import load_images, load_preparation
+from nbhelpers.models import ensembles
+from nbhelpers.models.material import pictures_of
+from nbhelpers.plots import bias as drawn_bias
 from nbhelpers.plots import scores as drawn
 from nbhelpers.plots import style, tables
 
@@ -54,10 +61,7 @@ def show_scores(
         errors = scoring.case_errors(folder, model, task, "test")
         style.show(*drawn.predicted_against_true(errors, f"{name}, test split"))
         style.show(*drawn.errors_by_age(errors))
-        worst = scoring.largest_errors(folder, model, "test", LARGEST)
-        pictures = load_images(folder, view)
-        rows = load_cases(folder).set_index("case_id").index.get_indexer(worst["case_id"])
-        style.show(*drawn.largest_errors(worst, pictures[rows]))
+        show_largest(folder, model, view)
         display(Markdown("### The stages that these ages fall into"))
         display(tables.score_table(scores, "stage", "test"))
         by_years = scoring.score_under_cuts(folder, model, "test", "years")
@@ -70,6 +74,188 @@ def show_scores(
     return scores, tables.verdict(scores, model, task), tables.headline(scores, model, task)
 
 
+def show_largest(folder: Path, model: str, view: str, count: int = LARGEST) -> None:
+    """The test radiographs whose predicted months lie furthest off, the worst first."""
+    worst = scoring.largest_errors(folder, model, "test", count)
+    style.show(*drawn.largest_errors(worst, pictures_of(folder, view, worst["case_id"])))
+
+
+def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
+    """Errors on the test split by group: of one model in full, of every model by sex and age.
+
+    Returns:
+        By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
+        stages where there are any.
+    """
+    tasks = {
+        "errors by group": ("age", subgroups.error_table),
+        "stages by group": ("stage", subgroups.stage_table),
+    }
+    found = {
+        title: pd.concat(
+            [of(folder, one, "test") for one in predictions.saved_models(folder, task)]
+        )
+        for title, (task, of) in tasks.items()
+        if predictions.saved_models(folder, task)
+    }
+    errors = found["errors by group"]
+    own, name = errors[errors["model"] == model], tables.model_name(model)
+    for metric in ("mae", "signed_error"):
+        style.show(*drawn_bias.by_group(own, metric))
+    more = tables.group_table(own, ("over_12", "over_24", "qwk", "coverage"))
+    _show_folded(f"Errors beyond one and two years, kappa and coverage of {name}", more)
+    coarse = list(scoring.groups(scoring.case_errors(folder, model, "age", "test")))
+    for table, task in zip(found.values(), ("ages", "stages"), strict=False):
+        _show_folded(
+            f"Every model of {task}, by sex and band of age", tables.by_model(table, coarse)
+        )
+    return found
+
+
+def show_prepared(folder: Path, view: str, model: str) -> None:
+    """Prepared radiographs of another folder, from young to old as a model of ages predicts them.
+
+    Prints on how many a hand was found, where the preparation looks for one.
+    """
+    months = predictions.said_rows(folder, model, "age")["predicted_months"].to_numpy()
+    style.show(*drawn.gallery(load_cases(folder), load_images(folder, view), months))
+    if load_preparation(folder, view).find_hand:
+        print(f"a hand was found on {100 * load_geometry(folder, view)['found'].mean():.1f} %")
+
+
+def show_statistics(train: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
+    """How prepared pictures here differ from those of train, drawn; gives `external.compare`."""
+    from nbhelpers.evaluation.external import compare  # it loads Keras, which 01 and 04 do without
+
+    style.show(*drawn.image_statistics(train, here))
+    found = compare(train, here)
+    display(found.drop(columns="what").style.format(precision=2))
+    return found
+
+
+def show_elsewhere(folder: Path, name: str, model: str, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores on another folder next to those on the test split, and where a model errs there.
+
+    Args:
+        name: of the folder (see `results.set_folder`).
+        scores: what `external.score_set` gives of it.
+
+    Returns:
+        The scores on the test split.
+    """
+    finished = results.read_all_results(folder)
+    before = pd.DataFrame([score for result in finished for score in result["scores"]])
+    before = before[before["split"] == "test"].drop_duplicates(["model", "task", "metric"])
+    both = pd.concat([before, scores])
+    for task, metric in (("age", "mae"), ("stage", "qwk")):
+        part = both[(both["task"] == task) & (both["metric"] == metric)]
+        part = part[part.groupby("model")["split"].transform("nunique") == 2]
+        order = scoring.in_order_of_rank(scoring.collect(finished, task), metric)
+        if len(part):
+            style.show(*drawn.scores_beside(part, order, metric))
+    here, own = results.set_folder(folder, name), load_cases(folder)
+    errors = scoring.case_errors(here, model, "age", "external")
+    style.show(*drawn.predicted_against_true(errors, f"{tables.model_name(model)}, {name}"))
+    style.show(*drawn.ages(own.loc[own["split"] == "train", "age_months"], errors["age_months"]))
+    return before
+
+
+def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> None:
+    """What `stress.stress` and `stress.tipping_strength` found."""
+    style.show(*drawn_bias.stress_curves(table))
+    display(tables.by_kind(tips))
+
+
+def show_losses(by_model: dict[str, float], task: str) -> None:
+    """What each model's cases of calibration cost on average, the best first."""
+    name = "mean absolute error, months" if task == "age" else "wrong stages, %"
+    table = tables.LOSSES[task][0] * pd.Series(by_model, name=name).sort_values().to_frame()
+    display(table.rename(tables.model_name).round(2))
+
+
+def show_members(known: ensembles.Known) -> dict[str, float]:
+    """What each member's cases of calibration cost, and how the members' errors correlate."""
+    own = ensembles.part_of(known, known.calibration)
+    alone = {
+        name: ensembles.losses(own.task, own.predicted[:, place], own.truth).mean()
+        for place, name in enumerate(own.members)
+    }
+    show_losses(alone, known.task)
+    style.show(*drawn.error_correlation(ensembles.error_correlation(known)))
+    return alone
+
+
+def show_weights(made: dict[str, ensembles.Combination]) -> None:
+    """The weights of ensembles by name, but for logistic ones, which have five for each column."""
+    rows = {}
+    for name, one in made.items():
+        if len(one.weights) == 1:
+            rows[name] = dict(zip(one.members, one.weights[0], strict=True))
+            if one.task == "age":
+                ends = {"a boy adds, months": one.sex[0], "intercept, months": one.intercept[0]}
+                rows[name] |= ends
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    display(table.rename(index=tables.model_name, columns=tables.model_name).round(3))
+
+
+def show_ensembles(
+    folder: Path, models: list[str], best: str, task: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Evaluate ensembles, show their scores, how far the best of them errs, and for whom.
+
+    Returns:
+        What `scores.evaluate` gives of all, and `subgroups.scores_by_group` of every model of the
+        task, on the test split.
+    """
+    evaluated = pd.concat(scoring.evaluate(folder, name, task) for name in models)
+    scores = evaluated.drop_duplicates(["model", "task", "split", "metric"])
+    for split in ("test", "calibration"):
+        display(tables.score_table(scores, task, split, tables.SHOWN[task][:3]).T)
+    title = f"{tables.model_name(best)}, test split"
+    if task == "age":
+        errors = scoring.case_errors(folder, best, task, "test")
+        style.show(*drawn.predicted_against_true(errors, title))
+    style.show(*drawn.confusion(scoring.confusion_matrix(folder, best, task, "test"), title))
+    every = predictions.saved_models(folder, task)
+    by_group = [subgroups.scores_by_group(folder, name, task, "test") for name in every]
+    display(tables.group_table(by_group[every.index(best)].query("model == @best")))
+    return scores, pd.concat(by_group)
+
+
+def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str]:
+    """How often intervals or sets hold the test cases: of the best model by group, and of all.
+
+    Returns:
+        `conformal.coverage` of all cases, and of the best model at one level by group; and what it
+        says of the best, in words.
+    """
+    measure = conformal.coverage if task == "age" else conformal.set_coverage
+    level, kind = conformal.TOLD_LEVEL, conformal.TOLD_KIND if task == "age" else "by stage"
+    by_model = [
+        measure(folder, name, "test").assign(model=name, split="test")
+        for name in predictions.saved_models(folder, task)
+    ]
+    held = pd.concat(by_model)
+    every, at_level = held["group"] == scoring.ALL, held["level"] == level
+    own = held[(held["model"] == best) & at_level]
+    style.show(*drawn.coverage_by_group(own, level))
+    display(tables.coverage_table(own, "group"))
+    display(tables.coverage_table(held[every & at_level], "model"))
+    (row,) = own[(own["group"] == scoring.ALL) & (own["kind"] == kind)].to_dict("records")
+    return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(row)
+
+
+def show_added(added: pd.DataFrame, task: str) -> None:
+    """What each member adds, of `ensembles.leave_one_out`."""
+    style.show(*drawn.added_by_member(added, task))
+
+
+def show_pairs(folder: Path, task: str) -> None:
+    """Every pair of models on the same test cases, with Holm's correction."""
+    unit = "months" if task == "age" else "kappa"
+    style.show(*drawn.all_pairs(scoring.all_pairs(folder, task, "test"), unit))
+
+
 def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[str, object]]:
     """How much a model's error differs from another's on the test split: in words, and in figures.
 
@@ -80,3 +266,9 @@ def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[
     found = scoring.compare_models(folder, model, other, task, "test")
     figures = {f"against {other}: {key}": value for key, value in found.items()}
     return tables.comparison_words(model, other, task, found), figures
+
+
+def _show_folded(title: str, table: pd.DataFrame) -> None:
+    """A table that is too long to stand open on a page."""
+    shown = f'<div style="overflow-x: auto">{table.to_html()}</div>'
+    display(HTML(f"<details><summary>{title}</summary>{shown}</details>"))

@@ -22,7 +22,7 @@ from nbhelpers.plots.style import (
     draw_points,
     year_axis,
 )
-from nbhelpers.plots.tables import CLEAR, KINDS, METRICS, model_name
+from nbhelpers.plots.tables import CLEAR, KINDS, LOSSES, METRICS, model_name
 
 TRAIN, HERE = COLOURS[0], COLOURS[1]
 STEP = {"element": "step", "stat": "probability", "alpha": 0.35}
@@ -125,8 +125,9 @@ def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
     )
 
 
-def added_by_member(added: pd.DataFrame, unit: str, scale: float = 1.0) -> tuple[Figure, str]:
+def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:
     """What the ensemble loses without each member, with intervals; members that help are right."""
+    scale, unit = LOSSES[task]
     shown = scale * added.sort_values("value", ascending=False)[["value", "lower", "upper"]]
     shown.index = shown.index.map(model_name)
     figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.4 * len(shown)))

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nbhelpers.evaluation.conformal import TOLD_LEVEL
-from nbhelpers.evaluation.scores import ALL, DERIVED, TRIVIAL
+from nbhelpers.evaluation.scores import DERIVED, TRIVIAL
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,13 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
+# What one wrong case costs: what it is multiplied by, and the unit of differences.
+LOSSES = {"age": (1.0, "months"), "stage": (100.0, "percentage points")}
 HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolutions a block"}
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
 CLEAR = 0.05  # p below which a finding is called clear
-YOUNG_MONTHS = 36  # below which the data have few cases
 
 
 def model_name(model: str) -> str:
@@ -149,32 +149,28 @@ def score_text(score: Mapping, metric: str) -> str:
 def score_words(score: Mapping, metric: str) -> str:
     """A score in a sentence: "9.0 months or 0.75 years (95 % interval 8.6 to 9.7, n = 300)"."""
     value, interval = value_and_interval(score, metric)
-    if METRICS[metric].unit == "months":
+    if METRICS[metric].unit == "months" and not pd.isna(score["value"]):
         value += " months"
         if not METRICS[metric].sign:
             value += f" or {score['value'] / 12:.2f} years"
     sizes = [score[key] for key in ("n", "n_female", "n_male") if key in score]
     n = " and ".join(f"{size:,.0f}" for size in sizes)
-    certain = f"95 % interval {interval}, " if interval else ""
-    return f"{value} ({certain}n = {n})"
+    return f"{value} (95 % interval {interval}, n = {n})" if interval else f"{value} (n = {n})"
 
 
-def wide(scores: pd.DataFrame, index: str, columns: str | list[str]) -> pd.DataFrame:
+def wide(scores: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
     """Scores as text, a row and a column for each value of two columns, in their order.
 
     Metrics and models get their names; groups down the side get their number of cases.
     """
     texts = [score_text(row, row["metric"]) for row in scores.to_dict("records")]
     table = scores.assign(text=texts).pivot(index=index, columns=columns, values="text")
-    table = table.reindex(index=scores[index].unique())
-    if isinstance(columns, str):
-        table = table.reindex(columns=scores[columns].unique())
+    table = table.reindex(index=scores[index].unique(), columns=scores[columns].unique())
     words = {name: metric.heading for name, metric in METRICS.items()}
     words |= {model: model_name(model) for model in scores.get("model", ())}
     if index == "group":
         table.insert(0, "cases", scores.drop_duplicates(index).set_index(index)["n"])
-    none = [None] * table.columns.nlevels
-    return table.rename(index=words, columns=words).rename_axis(index=None, columns=none)
+    return table.rename(index=words, columns=words).rename_axis(index=None, columns=None)
 
 
 def score_table(
@@ -201,29 +197,23 @@ def group_table(scores: pd.DataFrame, metrics: tuple[str, ...] = ()) -> pd.DataF
     return wide(scores[scores["metric"].isin(metrics or METRICS)], "group", "metric")
 
 
-def by_group(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One metric of some models: one row a group, one column a model."""
-    table = wide(scores[scores["metric"] == metric], "group", "model")
-    return table.rename_axis(columns=METRICS[metric].heading)
-
-
-def by_sex(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
-    """Of `subgroups.error_table` of some models: a row a model, a column a metric and sex.
-
-    A sex that has no case is "too few", a metric that a model lacks is "–".
-    """
-    part = scores[scores["metric"].isin(metrics) & scores["group"].isin(SEXES)]
-    headings = [METRICS[metric].heading for metric in metrics]
-    table = wide(part, "model", ["metric", "group"]).reindex(
-        index=[model_name(model) for model in scores["model"].unique()],
-        columns=pd.MultiIndex.from_product([headings, SEXES]),
+def by_model(scores: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
+    """Of `subgroups.error_table` of some models: a row a metric and model, a column a group."""
+    part = scores[scores["group"].isin(groups) & scores["metric"].isin(METRICS)]
+    part = part.sort_values(
+        "metric", key=lambda names: names.map(list(METRICS).index), kind="stable"
     )
-    table = table.astype(object)  # a column of which nothing is known holds no text yet
-    cases = scores[scores["metric"] == "mae"].drop_duplicates("group").set_index("group")["n"]
-    for place in table.columns[~table.columns.isin(cases.index, level=1)]:
-        table[place] = TOO_FEW
-    names = {sex: f"{name}, n = {cases.get(sex, 0):,}" for sex, name in SEXES.items()}
-    return table.fillna(UNDEFINED).rename(columns=names)
+    sizes = part.groupby("group")["n"].max()
+    table = part.assign(
+        text=[score_text(row, row["metric"]) for row in part.to_dict("records")],
+        metric=[METRICS[metric].heading for metric in part["metric"]],
+        model=part["model"].map(model_name),
+    ).set_index(["metric", "model", "group"])["text"]
+    rows = table.index.droplevel("group").unique()
+    columns = [group for group in groups if group in sizes]
+    table = table.unstack("group").reindex(index=rows, columns=columns)
+    names = {group: f"{group}, n = {sizes[group]:,}" for group in columns}
+    return table.rename(columns=names).rename_axis(index=[None, None], columns=None)
 
 
 def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
@@ -244,6 +234,37 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(index=None, columns="error grown by 10 % at")
 
 
+def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
+    """Coverage of one level: a row a `group` or `model`, a column a kind of intervals or sets.
+
+    A cell is the share inside with its 95 % interval, and the mean width or number of stages.
+    """
+    size, unit, digits = "mean_stages", "stages", 2
+    if "width_months" in coverage:
+        size, unit, digits = "width_months", "months wide", 1
+    shares = 100 * coverage[["coverage", "lower", "upper"]]
+    cells = shares.assign(size=coverage[size]).to_numpy()
+    texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
+    table = coverage.assign(text=texts).pivot(index=index, columns="kind", values="text")
+    table = table.reindex(index=coverage[index].unique(), columns=coverage["kind"].unique())
+    table.insert(0, "cases", coverage.drop_duplicates(index).set_index(index)["n"])
+    return table.rename(index=model_name, columns=KINDS).rename_axis(
+        index=None, columns=f"% inside; {unit}"
+    )
+
+
+def coverage_words(row: Mapping) -> str:
+    """How many test cases the intervals or sets hold, as a sentence."""
+    what, size = "Sets", f"{row.get('mean_stages', 0):.2f} stages large"
+    if "width_months" in row:
+        what, size = "Intervals", f"{row['width_months']:.1f} months wide"
+    return (
+        f"{what} of {100 * row['level']:.0f} % around it, {KINDS[row['kind']]}, hold "
+        f"{score_words({**row, 'value': row['coverage']}, 'coverage')} of the test cases and are "
+        f"{size} on average."
+    )
+
+
 def plain(
     table: pd.DataFrame, index: list[str], words: dict[str, str], digits: int
 ) -> pd.DataFrame:
@@ -259,6 +280,15 @@ def plain(
     ]
     made = table[[*index, *others]].assign(**{value: texts}).set_index(index)
     return made.rename(columns=words).rename_axis(index=[None] * len(index))
+
+
+def worst_corruption(table: pd.DataFrame) -> str:
+    """What adds most to the error of any model, of `stress.stress`, in words."""
+    row = table.loc[table["difference"].idxmax()]
+    strength = "" if row["unit"] == SWITCH else f" of {row['strength']:g} {row['unit']}"
+    added = {key: row[f"difference_{key}"] for key in ("lower", "upper")}
+    words = score_words(added | {"value": row["difference"], "n": row["n"]}, "difference")
+    return f"{row['kind']}{strength} adds most to the error of {model_name(row['model'])}: {words}"
 
 
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
@@ -288,33 +318,24 @@ def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
     return said
 
 
-def headline(scores: pd.DataFrame, model: str, task: str) -> tuple[str, str]:
+def error_words(scores: pd.DataFrame, model: str, task: str) -> str:
+    """How far a model errs on the test split, to be put into a sentence."""
+    metric = SHOWN[task][0]
+    return f"{METRICS[metric].name} of {score(scores, model, 'test', metric)}"
+
+
+def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:
     """What stands on a run's card: the measure, and the model's score with its interval."""
     metric = SHOWN[task][0]
-    chosen = scores[(scores["model"] == model) & (scores["split"] == "test")]
+    chosen = scores[(scores["model"] == model) & (scores["split"] == split)]
+    where = "test split" if split == "test" else split
     row = chosen[chosen["metric"] == metric].iloc[0]
-    return f"{METRICS[metric].heading}, test split", score_text(row, metric)
-
-
-def calibration_words(calibration: pd.DataFrame, level: float) -> list[str]:
-    """What the table says of the last place, as sentences of a list; `level` of its intervals."""
-    last = calibration[calibration["place"] == calibration["place"].iloc[-1]].set_index("metric")
-    aims = {"signed_error": 0.0, "slope": 1.0, "coverage": level}
-    lines = []
-    for metric, row in last.iterrows():
-        aim, name = aims[metric], METRICS[metric].name
-        clear = row["lower"] > aim or row["upper"] < aim
-        verdict = "clearly not" if clear else "not clearly different from"
-        target, _ = value_and_interval({"value": aim, "lower": None, "upper": None}, metric)
-        lines.append(
-            f"- {name[0].upper()}{name[1:]}: {score_words(row, metric)}, {verdict} {target}."
-        )
-    return lines
+    return f"{METRICS[metric].heading}, {where}", score_text(row, metric)
 
 
 def comparison_words(model: str, other: str, task: str, difference: Mapping) -> str:
     """What `scores.compare_models` found on the test split, as a sentence."""
-    scale, unit = (1, "months") if task == "age" else (100, "percentage points")
+    scale, unit = LOSSES[task]
     what = "mean absolute error" if task == "age" else "share of wrong stages"
     value, lower, upper = (scale * difference[key] for key in ("value", "lower", "upper"))
     word = "lower" if value < 0 else "higher"
@@ -324,114 +345,3 @@ def comparison_words(model: str, other: str, task: str, difference: Mapping) -> 
         f"{model_name(other)} (difference {value:+.2f}, 95 % paired bootstrap interval "
         f"{lower:+.2f} to {upper:+.2f}, test split, n = {difference['n']:,}){clear}."
     )
-
-
-def overall(scores: pd.DataFrame, model: str) -> list[str]:
-    """MAE and the share far off; `scores`: `subgroups.error_table` of the model."""
-    rows = _defined(scores, ALL)
-    if "mae" not in rows.index:
-        return [f"- {model_name(model)}, test split: too few cases to say."]
-    return [
-        f"- {model_name(model)}, test split: mean absolute error "
-        f"{score_words(rows.loc['mae'], 'mae')}.",
-        f"- Off by more than two years: {score_words(rows.loc['over_24'], 'over_24')}.",
-    ]
-
-
-def groups(tests: pd.DataFrame) -> list[str]:
-    """Groups predicted worse or better than all others; `tests`: `subgroups.group_tests`."""
-    clear = tests[tests["p_holm"] < CLEAR].sort_values("value")
-    return [
-        f"- {row['group'].capitalize()}: error {score_words(row, 'difference')} against all "
-        f"others, p = {row['p_holm']:.3f} after Holm's correction."
-        for row in clear.to_dict("records")
-    ] or ["- No group differs clearly from the others after Holm's correction."]
-
-
-def sexes(gaps: pd.DataFrame, scores: pd.DataFrame) -> list[str]:
-    """The gap of `subgroups.sex_gap`, and how many ages intervals hold, by sex."""
-    lines = []
-    for row in gaps[gaps["metric"] == "mae"].to_dict("records"):
-        found = (
-            f"too few to say, n = {row['n_female']:,} and {row['n_male']:,}."
-            if np.isnan(row["value"])
-            else f"{score_words(row, 'difference')}; equality within "
-            f"{row['margin_months']:g} months: {row['verdict']}."
-        )
-        lines.append(f"- Error of girls minus boys, {row['adjustment']}: {found}")
-    for sex, name in SEXES.items():
-        rows = _defined(scores, sex)
-        if "coverage" in rows.index:
-            lines.append(
-                f"- Intervals meant to hold {100 * TOLD_LEVEL:.0f} % of the ages hold, of the "
-                f"{name}, {score_words(rows.loc['coverage'], 'coverage')}."
-            )
-    return lines
-
-
-def other_sex(changed: Mapping[str, Mapping]) -> list[str]:
-    """What another or no sex adds to the error: by name, what `metrics.compare_errors` gives."""
-    return [
-        f"- Given {name}, the model's error changes by {score_words(row, 'difference')}."
-        for name, row in changed.items()
-    ]
-
-
-def regression(slopes: pd.DataFrame) -> list[str]:
-    """The slope of the error on true age, of `agreement.error_slopes`."""
-    row = slopes[slopes["metric"] == "on_truth"].iloc[0]
-    if np.isnan(row["value"]):
-        return ["- Regression to the mean: too few cases to say."]
-    a_year = {key: 12 * row[key] for key in ("value", "lower", "upper")} | {"n": row["n"]}
-    return [
-        "- Regression to the mean: with each year of true age, predicted minus true changes by "
-        f"{score_words(a_year, 'signed_error')}."
-    ]
-
-
-def balance(correlation: Mapping) -> list[str]:
-    """Cases in train and error, of `subgroups.balance_correlation`."""
-    value, p = correlation["value"], correlation["p"]
-    if np.isnan(value):
-        return ["- Balance: too few groups to relate their number in train to their error."]
-    figures = f"rank correlation {value:+.2f}, p = {p:.2f}, n = {correlation['n_groups']} groups"
-    if p >= CLEAR:
-        return [f"- Balance: no clear link of a group's cases in train with its error ({figures})."]
-    word = "smaller" if value < 0 else "larger"
-    return [
-        f"- Groups of sex and age with more cases in train tend to {word} errors ({figures}); this "
-        "is no proof of a cause."
-    ]
-
-
-def corruptions(table: pd.DataFrame) -> list[str]:
-    """What hurts each model most, of `stress.stress`."""
-    lines = []
-    for model, part in table.groupby("model", sort=False):
-        row = part.loc[part["difference"].idxmax()]
-        if row["difference_lower"] <= 0:
-            lines.append(f"- No corruption clearly hurts {model_name(model)} (n = {row['n']:,}).")
-            continue
-        strength = "" if row["unit"] == SWITCH else f"{row['strength']:g}, "
-        change = {key: row[f"difference_{key}"] for key in ("lower", "upper")}
-        change |= {"value": row["difference"], "n": row["n"]}
-        lines.append(
-            f"- What hurts {model_name(model)} most is {row['kind']} ({strength}{row['unit']}): "
-            f"{score_words(change, 'difference')}."
-        )
-    return lines
-
-
-def limits(errors: pd.DataFrame) -> list[str]:
-    """What these data cannot show; `errors`: `scores.case_errors` of the split."""
-    young = int((errors["age_months"] < YOUNG_MONTHS).sum())
-    return [
-        "- What cannot be said: the data hold no ancestry, no diagnosis, no hospital, and of the "
-        f"{len(errors):,} test cases {young:,} are under three years; a gap may come from the "
-        "readers' labels as well as from a model."
-    ]
-
-
-def _defined(scores: pd.DataFrame, group: str) -> pd.DataFrame:
-    """By metric, the scores of a group that have a value."""
-    return scores[(scores["group"] == group) & scores["value"].notna()].set_index("metric")

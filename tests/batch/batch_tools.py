@@ -20,11 +20,11 @@ model = "none"  # name of the model
 steps = 3  # 1 to 10
 rate = 1e-3  # 0.0 to 1.0
 flip = True  # True or False"""
-# What `results.save_results` writes, without its need of a case table.
+# What `results.save` writes, without its need of a case table.
 SAVE = """import json, pathlib, time
 results = pathlib.Path(run_folder) / "results" / f"{run}.json"
 results.parent.mkdir(parents=True, exist_ok=True)
-content = {"run": run, "title": run, "question": "Does it run?", "scores": [], "seconds": 0.1}
+content = {"run": run, "title": run, "scores": [], "seconds": 0.1}
 results.with_suffix(".new").write_text(json.dumps({**content, "steps": steps, "at": time.time()}))
 results.with_suffix(".new").replace(results)"""
 

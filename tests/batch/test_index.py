@@ -20,8 +20,8 @@ def score(model: str, split: str, value: float, task: str = "age", metric: str =
 
 
 def results(run: str, *scores: dict, **more: object) -> dict:
-    facts = {"title": f"Title of {run}", "question": "How far?", "notes": [], "seconds": 61.0}
-    facts |= {"marks": [], "tables": {}, "figures": {}}
+    facts = {"title": f"Title of {run}", "notes": [], "seconds": 61.0}
+    facts |= {"marks": [], "tables": {}, "figures": {}, "headline": ["", ""]}
     return {"run": run, "scores": list(scores), **facts, **more}
 
 
@@ -106,6 +106,16 @@ def test_a_score_shows_interval_years_and_a_bar_inside_its_scale():
     assert scoreboard.cell(one | {"value": None}, "mae", 30.0) is None
 
 
+def test_a_card_asks_the_question_and_gives_the_headline(run_folder: Path):
+    told = {**CNN, "headline": ["mean absolute error", "10.0 (9.0 to 11.0)"]}
+    write_json(status.results_path(run_folder, "02_cnn"), told)
+    page = index.write_index(run_folder, "demo", ["02_cnn", "04_hog"]).read_text()
+    card = page[page.index("Title of 02_cnn") : page.index("Title of 04_hog")]
+    assert "<p>How far off?</p>" in card
+    assert "<dt>mean absolute error</dt><dd>10.0 (9.0 to 11.0)</dd>" in card
+    assert "<dt>" not in page[page.index("Title of 04_hog") :].split("</li>")[0]
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """Two complete runs, one failed, one that was never reached."""
@@ -119,7 +129,11 @@ def run_folder(tmp_path: Path) -> Path:
     status.page_path(tmp_path, "04_bad").write_text("page")
     tagged = new_code_cell("b", outputs=[picture("the tagged one")])
     tagged.metadata["tags"] = ["picture"]
-    cells = [new_markdown_cell("# A"), new_code_cell("a", outputs=[picture("the first")]), tagged]
+    cells = [
+        new_markdown_cell("# A\n\n**How far off?**"),
+        new_code_cell("a", outputs=[picture("the first")]),
+        tagged,
+    ]
     executed = status.executed_path(tmp_path, "02_cnn")
     executed.parent.mkdir()
     nbformat.write(new_notebook(cells=cells), executed)

@@ -186,12 +186,10 @@ def test_external_cases_are_scored_on_the_card_but_choose_nothing(tmp_path: Path
 
 
 def test_members_are_named_with_their_runs_and_marks(tmp_path: Path):
-    parameters = {"model": "both", "task": "age", "combine": "cnn, hog, gone"}
+    made = {"parameters": {"task": "age"}, "figures": {"members": "cnn, hog, gone"}}
     scores = [score("both_ridge", split, 9) for split in ("calibration", "test")]
     marked = {**CNN, "marks": ["random weights"]}
-    page = write(
-        tmp_path, marked, HOG, results("05_ensembling.age", *scores, parameters=parameters)
-    )
+    page = write(tmp_path, marked, HOG, results("05_ensembling.age", *scores, **made))
     assert "Bone age: both_ridge" in page
     assert f"{OTHER} ( 02_cnn ) random weights , {BEST} ( 04_hog ), gone" in text(page)
 

@@ -79,7 +79,6 @@ def write_run(folder: Path, notebook: object, **state: object) -> str:
         "versions": {"keras": "3.15.1"},
         "hardware": {"processor": "A fast one", "gpu": None},
         "parameters": {"alpha": 2},
-        "question": "How close does it come?",
     }
     write_json(status.results_path(folder, RUN), results)
     now = status.write_state(folder, RUN, **{"status": status.DONE, "seconds": 3725.0, **state})

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import small_networks
 from tf_keras_vis.gradcam import Gradcam
 
 from nbhelpers.explain import grad_cam
@@ -52,10 +53,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     place = parser.parse_args().json
     keras.utils.set_random_seed(0)
-    sys.path.append(str(Path(__file__).parents[1]))  # what tests share
-    from small_networks import custom_cnn
-
-    network = custom_cnn(SIZE, FACTS, task="age", widths=WIDTHS, dense_units=64, sex_input=False)
+    network = small_networks.custom_cnn(
+        SIZE, FACTS, task="age", widths=WIDTHS, dense_units=64, sex_input=False
+    )
     theirs = Gradcam(single_input(network), clone=False)
     layer = grad_cam.feature_layer(network).name
     shown = np.random.default_rng(0).integers(0, 256, (CASES, SIZE, SIZE)).astype(np.uint8)

@@ -23,17 +23,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import small_networks
 
 from nbhelpers.models import backbones, devices, features, networks, sam
-from nbhelpers.models.batches import Batches
-from nbhelpers.models.training import Schedule, compile_model
+from nbhelpers.models.batches import Batches, FeatureBatches
+from nbhelpers.models.training import warm_up_and_decay
 
 SIZE, CASES, BATCH = 112, 640, 32
 BASE_CASES = 96  # through VGG16, which is slow on a processor
 ROUNDS = 3
 HEAD_EPOCHS = 10
 FACTS = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5}
-SCHEDULE = Schedule(epochs=HEAD_EPOCHS, batch_size=BATCH, learning_rate=1e-3)
 LEAST_HEAD, MOST_STORE, MOST_STORE_SMALL, MOST_AUGMENTATION, MOST_SAM = 5.0, 1.05, 1.25, 0.2, 2.2
 
 
@@ -44,7 +44,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def compiled(model: keras.Model) -> keras.Model:
-    compile_model(model, "age", SCHEDULE, 1000)
+    optimiser = keras.optimizers.AdamW(warm_up_and_decay(1e-3, 1000), weight_decay=1e-4)
+    model.compile(optimiser, "mean_absolute_error", jit_compile=False)
     return model
 
 
@@ -89,11 +90,11 @@ def augmentation_share(data: tuple) -> float:
     """What the step takes less without the layer, as a share of the whole step."""
     images, sex, months = data
     held = [np.array(images)[..., None], sex[:, None]]
-    changed = compiled(networks.custom_cnn(SIZE, FACTS))
+    changed = compiled(small_networks.custom_cnn(SIZE, FACTS))
     call = networks.LightAugmentation.call
     try:
         networks.LightAugmentation.call = lambda self, pictures, training=False: pictures
-        plain = compiled(networks.custom_cnn(SIZE, FACTS))
+        plain = compiled(small_networks.custom_cnn(SIZE, FACTS))
         # Compiled by its first call, which is why the layer stays switched off until then.
         plain.fit(held, months[:, None], batch_size=BATCH, verbose=0)
     finally:
@@ -108,8 +109,8 @@ def augmentation_share(data: tuple) -> float:
 def sam_against_adamw(data: tuple) -> float:
     images, sex, months = data
     held = [np.array(images)[..., None], sex[:, None]]
-    twice = compiled(sam.SharpnessAware(networks.custom_cnn(SIZE, FACTS), 0.05))
-    once = compiled(networks.custom_cnn(SIZE, FACTS))
+    twice = compiled(sam.SharpnessAware(small_networks.custom_cnn(SIZE, FACTS), 0.05))
+    once = compiled(small_networks.custom_cnn(SIZE, FACTS))
 
     def epoch(model: keras.Model) -> None:
         model.fit(held, months[:, None], batch_size=BATCH, verbose=0, shuffle=False)
@@ -120,8 +121,9 @@ def sam_against_adamw(data: tuple) -> float:
 def head_against_base(folder: Path) -> tuple[float, float]:
     """Speed of ten epochs of the head on features, without and with computing these."""
     images, sex, months = material(folder, BASE_CASES)
-    network = backbones.transfer_network("VGG16", SIZE, FACTS, task="age", weights_path=None)
-    backbones.freeze(network)
+    network = small_networks.transfer_network("VGG16", SIZE, FACTS, task="age", weights_path=None)
+    for layer in backbones.of_network(network):
+        layer.trainable = False
     compiled(network)
     rows = np.arange(BASE_CASES)
     streamed = Batches(images, rows, sex, months, BATCH, seed=0)
@@ -132,7 +134,7 @@ def head_against_base(folder: Path) -> tuple[float, float]:
     head = compiled(features.head_network(network))
 
     def ten_epochs():
-        fed = features.FeatureBatches(known[0], rows, sex, months, BATCH, seed=0)
+        fed = FeatureBatches(known[0], rows, sex, months, BATCH, seed=0)
         head.fit(fed, epochs=HEAD_EPOCHS, verbose=0, shuffle=False)
 
     ten_epochs()
@@ -152,7 +154,9 @@ def main() -> int:
             "devices": devices.describe(),
             "head_speedup": quicker,
             "head_speedup_with_features": with_computing,
-            "store_cnn": store_against_memory(compiled(networks.custom_cnn(SIZE, FACTS)), data),
+            "store_cnn": store_against_memory(
+                compiled(small_networks.custom_cnn(SIZE, FACTS)), data
+            ),
             "store_one_convolution": store_against_memory(compiled(one_convolution()), data),
             "augmentation_share": augmentation_share(data),
             "sam_step": sam_against_adamw(data),

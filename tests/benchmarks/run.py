@@ -7,6 +7,7 @@ that it promises does not hold.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,8 @@ from nbhelpers.workspace import hardware, versions, write_json
 def run(script: Path, figures: Path) -> tuple[bool, object]:
     """Whether the benchmark held, and its figures (null where it wrote none)."""
     print(f"--- {script.stem}", flush=True)
-    ended = subprocess.run([sys.executable, script, "--json", figures], check=False)
+    shared = os.environ | {"PYTHONPATH": f"{script.parents[1]}:{script.parents[2]}"}
+    ended = subprocess.run([sys.executable, script, "--json", figures], env=shared, check=False)
     return ended.returncode == 0, json.loads(figures.read_text()) if figures.exists() else None
 
 

@@ -1,16 +1,15 @@
-"""Limits of agreement by their formula; slopes of models whose slopes are known."""
+"""Limits of agreement by their formula; slopes and intervals as notebook 07 takes them."""
 
 import numpy as np
 import pytest
+from notebook_code import functions
 
 from nbhelpers import metrics
-from nbhelpers.bias import agreement
-from nbhelpers.evaluation.scores import FEWEST
 
-
-@pytest.fixture(autouse=True)
-def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", 600)
+COLUMNS = ["group", "metric", "n", "value", "lower", "upper"]
+bland_altman, bootstrap, slope = functions(
+    "07_bias_analysis", "bland_altman", "bootstrap", "slope", columns=COLUMNS
+)
 
 
 def pair(n=1500, seed=0, offset=2.0, spread=8.0):
@@ -20,11 +19,7 @@ def pair(n=1500, seed=0, offset=2.0, spread=8.0):
 
 
 def differences(truth, predicted):
-    return agreement.bland_altman(truth, predicted).set_index("metric")
-
-
-def slopes(truth, predicted):
-    return agreement.error_slopes(truth, predicted).set_index("metric")
+    return bland_altman(predicted - truth).set_index("metric")
 
 
 def test_the_example_of_the_paper():
@@ -45,9 +40,9 @@ def test_the_example_of_the_paper():
 
 
 def test_intervals_hold_the_truth_as_often_as_promised():
-    held = {name: [] for name in agreement.DIFFERENCES}
     truth_of = {"mean_difference": 2.0, "sd": 8.0}
     truth_of |= {"lower_limit": 2 - 1.96 * 8, "upper_limit": 2 + 1.96 * 8}
+    held = {name: [] for name in truth_of}
     for seed in range(200):
         told = differences(*pair(n=40, seed=seed))
         for name, value in truth_of.items():
@@ -56,19 +51,10 @@ def test_intervals_hold_the_truth_as_often_as_promised():
         assert 0.90 < np.mean(often) <= 0.99, name
 
 
-def test_slopes_are_those_of_a_line_through_the_errors():
+def test_the_bootstrap_gives_the_intervals_of_the_scores():
     truth, predicted = pair(n=300)
-    predicted = 20 + 0.8 * predicted
-    told, error = slopes(truth, predicted), predicted - truth
-    against = {"on_mean": (truth + predicted) / 2, "on_truth": truth, "on_predicted": predicted}
-    for name, months in against.items():
-        assert told.loc[name, "value"] == pytest.approx(np.polyfit(months, error, 1)[0])
-        assert told.loc[name, "lower"] < told.loc[name, "value"] < told.loc[name, "upper"]
-    assert (told["n"] == 300).all()
-
-
-@pytest.mark.parametrize("measure", [differences, slopes])
-@pytest.mark.parametrize("n", [0, FEWEST - 1])
-def test_few_cases_have_no_figure(measure, n):
-    told = measure(*pair(n=n))
-    assert told[["value", "lower", "upper"]].isna().all(axis=None) and (told["n"] == n).all()
+    error = 0.8 * predicted - truth
+    assert bootstrap(np.mean, error) == pytest.approx(metrics.score_mean(error))
+    found = bootstrap(slope, truth, error)
+    assert found == pytest.approx(metrics.score_slope(truth, error))
+    assert found[1] == pytest.approx(np.polyfit(truth, error, 1)[0])

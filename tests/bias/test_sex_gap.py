@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import functions
 
 from nbhelpers import metrics
 from nbhelpers.bias import subgroups
 from nbhelpers.bias.subgroups import EQUIVALENT, NOT_SHOWN, TOO_FEW
+
+(gap,) = functions("07_bias_analysis", "gap")
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +28,7 @@ def made(n=1000, seed=0, girls=0.5, spread=4.0):
 
 
 def told(rows, **options):
-    return subgroups.sex_gap(rows, **options).set_index(["metric", "adjustment"])
+    return subgroups.sex_gap(rows, gap, **options).set_index(["metric", "adjustment"])
 
 
 def of_girls(rows):
@@ -74,8 +77,8 @@ def test_standardisation_is_the_mean_of_the_gaps_of_bands_weighted_by_their_case
     means = bands.pivot_table(index="band", columns="sex", values="error", aggfunc="mean")
     sizes = bands.pivot_table(index="band", columns="sex", values="error", aggfunc="count")
     enough = (sizes.fillna(0) >= subgroups.FEWEST_IN_BAND).all(axis=1)
-    gap = (means["female"] - means["male"])[enough]
-    wanted = np.average(gap, weights=sizes[enough].sum(axis=1))
+    gaps = (means["female"] - means["male"])[enough]
+    wanted = np.average(gaps, weights=sizes[enough].sum(axis=1))
     row = told(rows).loc[("mae", "standardised")]
     assert row["value"] == pytest.approx(wanted)
     assert row["bands"] == enough.sum() and row["bands_left_out"] == (~enough).sum()

@@ -1,6 +1,7 @@
 """Coverage of intervals on any split, and all pairs of models, from a run folder's files."""
 
 import json
+import math
 
 import pytest
 from test_ensembles import case_table, months_of, probabilities_of
@@ -35,29 +36,23 @@ def run_folder(tmp_path):
 def test_coverage_is_near_the_level_and_better_models_have_narrower_intervals(run_folder):
     tables = {}
     for model in ("good", "fair"):
-        conformal.fit_intervals(run_folder, model)
+        conformal.fit_model(run_folder, model, "age")
         tables[model] = conformal.coverage(run_folder, model, "test")
     found = tables["good"].query("group == 'all'")
     assert (abs(found["coverage"] - found["level"]) < 0.06).all()
     assert ((found["lower"] <= found["coverage"]) & (found["coverage"] <= found["upper"])).all()
     widths = [table["width_months"].to_numpy() for table in tables.values()]
     assert (widths[0] < widths[1]).all()
-    conformal.fit_sets(run_folder, "stager")
+    conformal.fit_model(run_folder, "stager", "stage")
     found = conformal.set_coverage(run_folder, "stager", "test").query("group == 'all'")
     # Above the level where the most likely stage alone is right more often than promised.
     assert (found["coverage"] > found["level"] - 0.06).all()
     assert found["mean_stages"].between(1, 5).all()
 
 
-@pytest.mark.parametrize(
-    ("model", "task", "fit"),
-    [
-        ("good", "age", conformal.fit_intervals),
-        ("stager", "stage", conformal.fit_sets),
-    ],
-)
-def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, task, fit):
-    fit(run_folder, model)
+@pytest.mark.parametrize(("model", "task"), [("good", "age"), ("stager", "stage")])
+def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, task):
+    conformal.fit_model(run_folder, model, task)
     path = run_folder / conformal.NAMES[task].format(model)
     before = path.read_bytes()
     table = predictions.all_rows(run_folder, model, task)
@@ -68,14 +63,24 @@ def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, tas
     values = predictions.VALUE_COLUMNS[task]
     table.loc[elsewhere, values] = 200.0 if task == "age" else 0.2
     table.to_parquet(run_folder / "predictions" / f"{model}.{task}.parquet", index=False)
-    fit(run_folder, model)
+    conformal.fit_model(run_folder, model, task)
     assert path.read_bytes() == before
 
 
-def test_over_redraws_the_mean_is_the_level(run_folder):
-    found = conformal.redrawn_coverage(run_folder, "good", "plain", 0.9)
-    assert 0.88 < found.query("group == 'all'")["coverage"].mean() < 0.93
-    assert found["redraw"].nunique() == conformal.REDRAWS
+@pytest.mark.parametrize("level", conformal.LEVELS)
+def test_the_same_for_all_is_the_quantile_of_the_calibration_errors(run_folder, level):
+    for task in ("age", "stage"):
+        conformal.fit_all(run_folder, task)
+    of_calibration = predictions.fitting_rows(run_folder, "good", "age")
+    errors = (of_calibration["predicted_months"] - of_calibration["age_months"]).abs().sort_values()
+    rank = math.ceil(round((len(errors) + 1) * level, 9))
+    found = conformal.same_for_all(run_folder, "good", "age", level)
+    assert found == errors.iloc[rank - 1]
+    of_calibration = predictions.fitting_rows(run_folder, "stager", "stage")
+    probabilities = of_calibration[predictions.STAGE_COLUMNS].to_numpy()
+    lacked = 1 - probabilities[range(len(errors)), of_calibration["stage"].to_numpy(int)]
+    found = conformal.same_for_all(run_folder, "stager", "stage", level)
+    assert found == sorted(lacked)[rank - 1]
 
 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
@@ -85,7 +90,7 @@ def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_interva
     table = case_table(n=50).query("split != 'calibration'")
     predictions.save_predictions(run_folder, "few", "age", table, table["age_months"])
     with pytest.raises(InputError, match=r"few\.age predicts no case of calibration"):
-        conformal.fit_intervals(run_folder, "few")
+        conformal.fit_model(run_folder, "few", "age")
 
 
 def test_all_pairs_of_models_hold_what_months_say_of_stages(run_folder):

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from conftest import write_radiographs
 
 from nbhelpers import metrics, predictions, results
@@ -16,7 +17,9 @@ from nbhelpers.workspace import InputError
 
 PREPARATION = preparation.Preparation.from_steps(32, "")
 SETTINGS = hog.HogSettings()
-TREES = hog.TreeSettings(rounds=15, learning_rate=0.3, max_depth=2)
+AGE = {"objective": "reg:squarederror"}
+STAGE = {"objective": "multi:softprob", "num_class": 5}
+TREES = {"learning_rate": 0.3, "max_depth": 2, "subsample": 0.7, "colsample_bytree": 0.05}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,7 @@ def finished(tmp_path_factory):
     said = saved.predict_saved(run, "mean", "age", pictures, splits.sex_codes(table["sex"]))
     predictions.save_predictions(run, "mean", "age", table, said)
     for model in ("one", "two", "mean"):
-        conformal.fit_intervals(run, model)
+        conformal.fit_model(run, model, "age")
     return run
 
 
@@ -50,9 +53,9 @@ def save_trees(run, table, model, task, seed, prepared=None):
     target = table["age_months" if task == "age" else "stage"].astype(float).to_numpy()
     features = hog.features(shown, SETTINGS)
     train = (table["split"] == "train").to_numpy()
-    part = (hog.with_sex(features[train], sex[train]), pd.Series(target[train]))
-    trees = hog.TreeSettings(TREES.rounds, TREES.learning_rate, TREES.max_depth, seed=seed)
-    booster, _ = hog.fit(task, part, part, trees)
+    part = xgboost.QuantileDMatrix(hog.with_sex(features[train], sex[train]), target[train])
+    settings = TREES | (AGE if task == "age" else STAGE) | {"seed": seed}
+    booster = xgboost.train(settings, part, 15)
     facts = {"task": task, "view": "frame", "image_size": 32, "male_share": 0.5}
     facts["preparation"] = prepared or preparation.preparation_hash(run, "frame")
     (run / "models").mkdir(exist_ok=True)

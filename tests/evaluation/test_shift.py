@@ -1,10 +1,13 @@
-"""Pictures unlike those of training are told from those like them; calibration is measured."""
+"""Pictures unlike those of training are told from those like them."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import functions
 
 from nbhelpers.evaluation import external
+
+(outside,) = functions("09_external", "outside")
 
 
 def pictures(n, seed=0, side=32):
@@ -31,8 +34,8 @@ def train():
     ids=["inverted", "dark", "noise"],
 )
 def test_other_pictures_are_outside_and_those_like_training_hardly_ever(train, change):
-    assert external.outside(train, external.statistics(pictures(1000, seed=1))).mean() < 0.025
-    assert external.outside(train, external.statistics(change(pictures(50, seed=2)))).mean() > 0.9
+    assert outside(train, external.statistics(pictures(1000, seed=1))).mean() < 0.025
+    assert outside(train, external.statistics(change(pictures(50, seed=2)))).mean() > 0.9
 
 
 def test_statistics_are_what_they_say():
@@ -48,18 +51,10 @@ def test_statistics_are_what_they_say():
 
 def test_the_sample_is_of_train_alone(monkeypatch):
     table = pd.DataFrame({"split": ["train", "test"] * 50})
+    shown = np.full((100, 8, 8), 255, np.uint8)
+    shown[::2] = np.arange(50)[:, None, None]
     monkeypatch.setattr(external, "TRAINING_SAMPLE", 10)
-    drawn = external.training_sample(table)
-    assert len(drawn) == 10 and (drawn % 2 == 0).all()
-
-
-@pytest.mark.parametrize(("slope", "offset"), [(0.5, 20.0), (1.0, 0.0), (2.0, -20.0)])
-def test_calibration_finds_slope_and_shift(slope, offset):
-    predicted = np.random.default_rng(0).uniform(20, 200, 400)
-    noise = np.random.default_rng(1).normal(0, 5, 400)
-    truth = offset + slope * predicted + noise
-    told = external.calibration(truth, predicted).set_index("metric")
-    assert told.loc["slope", "lower"] < slope + 0.02 and told.loc["slope", "upper"] > slope - 0.02
-    assert told.loc["slope", "value"] == pytest.approx(np.polyfit(predicted, truth, 1)[0])
-    assert told.loc["signed_error", "value"] == pytest.approx((predicted - truth).mean())
-    assert (told["n"] == 400).all()
+    monkeypatch.setattr(external.data_cases, "load_cases", lambda folder: table)
+    monkeypatch.setattr(external, "load_images", lambda folder, view: shown)
+    drawn = external.statistics_of_train("run", "hand")["brightness"]
+    assert len(drawn) == 10 and drawn.max() < 50 and drawn.is_monotonic_increasing

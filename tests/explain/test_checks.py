@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import small_networks
 from notebook_code import functions
-from small_networks import custom_cnn
 
 from nbhelpers.explain import checks, grad_cam
 from nbhelpers.models import saved
@@ -74,7 +74,7 @@ def test_only_the_square_that_matters_is_marked(given):
 
 def network(task="age", **options):
     keras.utils.set_random_seed(0)
-    return custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=8, **options)
+    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=8, **options)
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
+import small_networks
 from keras import layers
-from small_networks import custom_cnn
 
 from nbhelpers.explain import checks, grad_cam
 from nbhelpers.models import networks, saved
@@ -24,7 +24,7 @@ def given():
 
 def network(task="age"):
     keras.utils.set_random_seed(0)
-    return custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16)
+    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16)
 
 
 @pytest.mark.parametrize("cells", [0, SIDE // 2])

@@ -4,6 +4,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import small_networks
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 from test_backbones_ranges import preprocess_of_keras
@@ -23,7 +24,9 @@ def network(backbone="MobileNet0.25", side=None, weights_path=None, seed=0, **op
     keras.utils.set_random_seed(seed)
     side = side or max(SIDE, backbones.find(backbone).smallest_side)
     options = {"task": "age", "dense_units": 32, "sex_units": 2, **options}
-    return backbones.transfer_network(backbone, side, CARD, weights_path=weights_path, **options)
+    return small_networks.transfer_network(
+        backbone, side, CARD, weights_path=weights_path, **options
+    )
 
 
 def pictures(side=SIDE, n=4):
@@ -179,9 +182,8 @@ def test_names_and_sizes_that_cannot_be_are_refused():
 )
 def test_a_stage_ends_before_the_next_down_sampling(backbone):
     _, _, pixels = networks.inputs(64, CARD)
-    row = backbones.find(backbone)
-    stem = backbones.to_range(pixels, row)
-    whole = row.build(include_top=False, weights=None, input_tensor=stem)
+    stem, application = backbones.stem(pixels, backbone), backbones.application(backbone)
+    whole = application(include_top=False, weights=None, input_tensor=stem)
     chain = backbones.after_stem(whole.layers)
     outputs = [layer.output for layer in chain]
     for stages in (1, 2, 3, 4):
@@ -245,9 +247,14 @@ def same(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def train_backbone(model, wanted: bool):
+    for layer in backbones.of_network(model):
+        layer.trainable = wanted
+
+
 def test_a_frozen_backbone_stays_as_it_is_and_its_head_learns():
     model = network(stages=2)
-    backbones.freeze(model)
+    train_backbone(model, False)
     before, shown = state(model), features(model, pictures())
     head = model.get_layer("dense").get_weights()
     train_a_step(model)
@@ -258,8 +265,8 @@ def test_a_frozen_backbone_stays_as_it_is_and_its_head_learns():
 
 def test_fine_tuning_trains_all_of_the_backbone():
     model = network(stages=2)
-    backbones.freeze(model)
-    backbones.unfreeze(model)
+    train_backbone(model, False)
+    train_backbone(model, True)
     convolutions, norms = state(model, layers.Conv2D), state(model, layers.BatchNormalization)
     train_a_step(model)
     assert not same(convolutions, state(model, layers.Conv2D))

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import small_networks
 from keras import layers
 
 from nbhelpers.models import backbones, networks
@@ -39,7 +40,7 @@ def preprocess_of_keras(backbone: str, pictures: np.ndarray) -> np.ndarray:
 
 
 def small_network(backbone="MobileNet0.25", **options):
-    return backbones.transfer_network(
+    return small_networks.transfer_network(
         backbone, 32, CARD, task="age", weights_path=None, stages=1, dense_units=4, **options
     )
 
@@ -47,7 +48,7 @@ def small_network(backbone="MobileNet0.25", **options):
 @pytest.mark.parametrize("backbone", backbones.BACKBONES)
 def test_every_grey_level_enters_as_keras_itself_would_have_it(backbone):
     radiograph, _, pixels = networks.inputs(16, CARD)
-    stem = keras.Model(radiograph, backbones.to_range(pixels, backbones.find(backbone)))
+    stem = keras.Model(radiograph, backbones.stem(pixels, backbone, stages=1))
     expected = preprocess_of_keras(backbone, LEVELS)
     np.testing.assert_allclose(stem.predict(LEVELS, verbose=0), expected, rtol=0, atol=1e-4)
 
@@ -80,11 +81,11 @@ def test_pictures_normalised_twice_are_refused(backbone, monkeypatch):
 
 @pytest.mark.parametrize("backbone", ["VGG16", "MobileNet0.25"])
 def test_pictures_not_normalised_are_refused(backbone, monkeypatch):
-    def not_at_all(pixels, row):
+    def not_at_all(pixels, backbone, stages):
         grey = layers.Rescaling(127.5, offset=127.5)(pixels)
         return layers.Concatenate(name="stem_range")([grey] * 3)
 
-    monkeypatch.setattr(backbones, "to_range", not_at_all)
+    monkeypatch.setattr(backbones, "stem", not_at_all)
     with pytest.raises(ValueError, match="normalised twice, or not at all"):
         small_network(backbone)
 

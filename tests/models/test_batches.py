@@ -1,12 +1,14 @@
 """What networks are trained on: labelled cases of the right split; folds see not themselves."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nbhelpers.models import batches
+from nbhelpers.models import batches, saved
+from nbhelpers.models import material as materials
 from nbhelpers.workspace import InputError
 
 N = 60
@@ -31,8 +33,19 @@ def table() -> pd.DataFrame:
     )
 
 
-def material(table: pd.DataFrame, task: str = "age", loss: str = "") -> batches.Material:
-    return batches.material(table, np.zeros((N, 8, 8), np.uint8), task, loss)
+@pytest.fixture(autouse=True)
+def run_folder(monkeypatch):
+    """A run folder whose files need not be there."""
+    pictures = np.zeros((N, 8, 8), np.uint8)
+    monkeypatch.setattr(materials, "load_images", lambda folder, view: pictures)
+    monkeypatch.setattr(materials, "preparation_hash", lambda folder, view: "hash")
+    monkeypatch.setattr(materials.cases, "report_originals", lambda table: True)
+
+
+def material(table: pd.DataFrame, task: str = "age", balanced: bool = False) -> materials.Material:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(materials.cases, "load_cases", lambda folder: table)
+        return materials.read(Path(), "hand", task, balanced)
 
 
 def test_only_labelled_train_and_tuning_cases_are_trained_on(table):
@@ -57,7 +70,7 @@ def test_labels_outside_train_and_tuning_change_nothing_that_is_fed(table):
 
 def test_rare_stages_count_more_when_balanced(table):
     table["stage"] = pd.array([0 if number % 10 == 0 else 1 for number in range(N)], dtype="Int8")
-    weights = material(table, "stage", "balanced cross-entropy").weights
+    weights = material(table, "stage", balanced=True).weights
     assert weights[0] == pytest.approx(9 * weights[1])
     assert weights[:40].mean() == pytest.approx(1)
     assert material(table, "stage").weights is None
@@ -65,7 +78,7 @@ def test_rare_stages_count_more_when_balanced(table):
 
 def test_no_member_sees_its_own_fold_and_together_they_see_all(table):
     got = material(table)
-    members = batches.fold_materials(table, got)
+    members = materials.by_fold(got)
     folds = table["fold"].to_numpy(float, na_value=np.nan)
     assert len(members) == 5
     for fold, member in enumerate(members):
@@ -74,18 +87,25 @@ def test_no_member_sees_its_own_fold_and_together_they_see_all(table):
         np.testing.assert_array_equal(member.tuning, got.tuning)
 
 
-def test_out_of_fold_takes_the_members_that_did_not_see_the_case(table):
+def test_a_case_is_predicted_by_the_members_that_did_not_see_it(table, monkeypatch):
     table.loc[40:, "split"] = "test"
-    members = batches.fold_materials(table, material(table))
-    unseen = [np.setdiff1d(np.arange(N), member.train) for member in members]
-    predicted = [np.full(len(rows), float(10 * fold)) for fold, rows in enumerate(unseen)]
-    rows, together = batches.out_of_fold(unseen, predicted)
-    np.testing.assert_array_equal(rows, np.arange(N))
-    np.testing.assert_array_equal(together[:40], [10 * (number % 5) for number in range(40)])
-    np.testing.assert_array_equal(together[40:], 20)
-    rows, alone = batches.out_of_fold(unseen[:1], predicted[:1])
-    np.testing.assert_array_equal(rows, unseen[0])
-    np.testing.assert_array_equal(alone, predicted[0])
+    members, written = materials.by_fold(material(table)), []
+    monkeypatch.setattr(saved, "predict", lambda fold, images, sex, rows: np.full(len(rows), fold))
+    monkeypatch.setattr(saved, "save_ensemble", lambda folder, model, mean: written.append(mean))
+    monkeypatch.setattr(
+        saved.predictions, "save_predictions", lambda *given, **options: written.append(given[3:])
+    )
+    named = {f"m_fold{fold}": 10.0 * fold for fold in range(5)}
+    saved.predict_unseen(Path(), "m", named, members)
+    mean, (cases, predicted) = written
+    assert mean.members == tuple(named) and mean.weights == [[0.2] * 5]
+    np.testing.assert_array_equal(cases.index, np.arange(N))
+    np.testing.assert_array_equal(predicted[:40], [10 * (number % 5) for number in range(40)])
+    np.testing.assert_array_equal(predicted[40:], 20)
+    saved.predict_unseen(Path(), "m", {"m": 7.0}, members[:1])
+    cases, predicted = written[-1]
+    np.testing.assert_array_equal(cases.index, np.setdiff1d(np.arange(N), members[0].train))
+    assert (predicted == 7).all() and len(written) == 3
 
 
 def test_several_devices_get_even_shares(table, monkeypatch):
@@ -98,9 +118,9 @@ def test_several_devices_get_even_shares(table, monkeypatch):
 
 def test_a_share_of_train_is_a_part_of_it_fixed_by_the_seed(table):
     got = material(table)
-    part = batches.share_of_train(got, 0.5, 1)
+    part = materials.share_of_train(got, 0.5, 1)
     assert len(part.train) == 20 and set(part.train) < set(got.train)
-    np.testing.assert_array_equal(part.train, batches.share_of_train(got, 0.5, 1).train)
-    assert set(part.train) != set(batches.share_of_train(got, 0.5, 2).train)
+    np.testing.assert_array_equal(part.train, materials.share_of_train(got, 0.5, 1).train)
+    assert set(part.train) != set(materials.share_of_train(got, 0.5, 2).train)
     with pytest.raises(InputError, match=r"trial_share is 1\.5"):
-        batches.share_of_train(got, 1.5, 1)
+        materials.share_of_train(got, 1.5, 1)

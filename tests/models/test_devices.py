@@ -1,6 +1,7 @@
 """What Keras runs on: TensorFlow, precision by GPU, and two devices that learn like one."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from nbhelpers.models import devices
+from nbhelpers.models import devices, saved
 from nbhelpers.workspace import InputError
 
 SCRIPT = Path(__file__).with_name("two_devices.py")
@@ -32,11 +33,11 @@ def see(monkeypatch, *seen):
 
 def test_a_gpu_that_is_wanted_and_not_there_stops_at_once(monkeypatch):
     see(monkeypatch)
-    devices.require_gpu(False)
+    devices.prepare(False)
     with pytest.raises(InputError, match=r"require_gpu is true and .* sees no GPU\. Choose"):
-        devices.require_gpu(True)
+        devices.prepare(True)
     see(monkeypatch, T4)
-    devices.require_gpu(True)
+    devices.prepare(True)
     assert devices.gpus() == ["Tesla T4"]
 
 
@@ -72,11 +73,11 @@ def small_network():
     return keras.Model(radiograph, layers.Dense(1, dtype="float32")(layers.Flatten()(x)))
 
 
-def test_the_float32_twin_computes_in_float32_with_the_same_weights():
+def test_a_network_trained_in_half_precision_is_saved_in_float32(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
     devices.set_precision("mixed_bfloat16")
     trained = small_network()
-    twin = devices.float32_twin(small_network, trained)
+    twin = saved.save(trained, tmp_path / "twin.keras")
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     assert {layer.compute_dtype for layer in twin.layers[1:]} == {"float32"}
     for one, other in zip(trained.get_weights(), twin.get_weights(), strict=True):
@@ -99,7 +100,9 @@ def on_two_devices(tmp_path_factory):
     """What `two_devices.py` found."""
     told = tmp_path_factory.mktemp("two_devices") / "told.json"
     command = [sys.executable, SCRIPT, told]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[2])
+    shared = {"PYTHONPATH": f"{SCRIPT.parents[1]}:{SCRIPT.parents[2]}"}
+    options = {"capture_output": True, "text": True, "env": os.environ | shared}
+    run = subprocess.run(command, **options)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(told.read_text())
 

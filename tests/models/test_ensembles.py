@@ -6,13 +6,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import functions
 
 from nbhelpers import predictions
 from nbhelpers.models import ensembles
-from nbhelpers.models.ensembles import KINDS, combine
+from nbhelpers.models.ensembles import combine, cross_fitted, fitted
 from nbhelpers.workspace import InputError, write_json
 
-ALL_KINDS = [(task, kind) for task in KINDS for kind in KINDS[task]]
+OF_AGES = ("equal", "least_absolute_error", "linear", "ridge", "ridge_with_sex")
+OF_STAGES = ("equal", "least_cross_entropy", "logistic")
+FIT = dict(zip(OF_AGES + OF_STAGES, functions("05_ensembling", *OF_AGES, *OF_STAGES), strict=True))
+ALL_FITS = [("age", name) for name in OF_AGES] + [("stage", name) for name in OF_STAGES]
 N = 400
 
 
@@ -124,18 +128,20 @@ def test_every_case_is_predicted_and_those_it_was_fitted_on_without_themselves(
 ):
     table = saved(tmp_path, task, out_of_fold=out_of_fold)
     found = ensembles.known_rows(tmp_path, tuple(SPREADS), task)
-    kind = "ridge" if task == "age" else "logistic"
-    made, cases, predicted = ensembles.predict_all(tmp_path, kind, found, 0.5)
+    fit = FIT["ridge" if task == "age" else "logistic"]
+    made, cross = fitted("made", fit, found), cross_fitted(fit, found)
+    ensembles.save_predictions(tmp_path, "made", made, found, cross)
+    cases = predictions.all_rows(tmp_path, "made", task)
+    values = predictions.VALUE_COLUMNS[task]
+    predicted = cases[values].to_numpy() if task == "stage" else cases["predicted_months"]
     if not out_of_fold:  # no member may judge the cases of train
         table = table[table["split"] != "train"]
     assert cases["case_id"].tolist() == table["case_id"].tolist()
     assert cases["fold"].notna().any() == out_of_fold
     at = cases.set_index("case_id").index.get_indexer(found.cases["case_id"])
-    cross = ensembles.cross_fitted(kind, found, 0.5)
     np.testing.assert_array_equal(predicted[at], cross)
     assert not np.allclose(cross, combine(made, found.predicted, found.sex))
     test = np.flatnonzero(cases["split"] == "test")
-    values = predictions.VALUE_COLUMNS[task]
     tables = [predictions.said_rows(tmp_path, m, task).set_index("case_id") for m in SPREADS]
     said = [table.loc[cases["case_id"].iloc[test], values].to_numpy() for table in tables]
     stacked = np.stack(said, axis=1)
@@ -157,8 +163,7 @@ def test_too_few_cases_to_fit_on_are_said(tmp_path):
 
 def test_the_weighted_average_has_the_least_error_of_all_averages(tmp_path):
     found = known(tmp_path)
-    made = ensembles.fit("weighted", found, 0.5)
-    weights = np.array(made.weights[0])
+    weights = np.array(fitted("weighted", FIT["least_absolute_error"], found).weights[0])
     assert (weights >= 0).all() and weights.sum() == pytest.approx(1)
     assert weights[0] > weights[1] > weights[2]
     least = np.abs(found.predicted @ weights - found.truth).mean()
@@ -168,20 +173,20 @@ def test_the_weighted_average_has_the_least_error_of_all_averages(tmp_path):
 
 def test_weighted_stages_have_the_least_cross_entropy_of_all_averages(tmp_path):
     found = known(tmp_path, "stage")
-    weights = np.array(ensembles.fit("weighted", found, 0.5).weights[0])
-    of_truth = found.predicted[np.arange(len(found.truth)), :, found.truth.astype(int)]
+    weights = np.array(fitted("", FIT["least_cross_entropy"], found).weights[0])
+    of_truth = found.predicted[np.arange(len(found.truth)), :, found.truth]
     least = -np.log(of_truth @ weights).mean()
     for other in np.random.default_rng(0).dirichlet(np.ones(3), 300):
         assert least <= -np.log(of_truth @ other).mean() + 1e-6
 
 
-@pytest.mark.parametrize(("task", "kind"), ALL_KINDS)
-def test_an_ensemble_beats_its_members_on_cases_that_it_was_not_fitted_on(tmp_path, task, kind):
+@pytest.mark.parametrize(("task", "name"), ALL_FITS)
+def test_an_ensemble_beats_its_members_on_cases_that_it_was_not_fitted_on(tmp_path, task, name):
     saved(tmp_path, task, n=2000)
     found = ensembles.known_rows(tmp_path, tuple(SPREADS), task)
-    if kind == "equal":  # not with a member that is much worse
+    if name == "equal":  # not with a member that is much worse
         found = ensembles.known_rows(tmp_path, ("good", "fair"), task)
-    said = ensembles.cross_fitted(kind, found, 0.5)
+    said = cross_fitted(FIT[name], found)
     alone = [
         ensembles.losses(task, found.predicted[:, place], found.truth).mean()
         for place in range(len(found.members))
@@ -191,10 +196,10 @@ def test_an_ensemble_beats_its_members_on_cases_that_it_was_not_fitted_on(tmp_pa
 
 def test_a_case_is_predicted_by_an_ensemble_that_did_not_see_it(tmp_path):
     found = known(tmp_path)
-    before = ensembles.cross_fitted("ridge", found, 0.5)
+    before = cross_fitted(FIT["ridge"], found)
     truth = found.truth.copy()
     truth[7] += 500
-    after = ensembles.cross_fitted("ridge", dataclasses.replace(found, truth=truth), 0.5)
+    after = cross_fitted(FIT["ridge"], dataclasses.replace(found, truth=truth))
     assert after[7] == before[7]
     assert (after != before).sum() > 0.7 * len(before)
 
@@ -207,16 +212,16 @@ def test_sex_is_used_where_it_tells_something(tmp_path):
         predictions.save_predictions(tmp_path, name, "age", table, shifted)
     found = ensembles.known_rows(tmp_path, ("one", "two"), "age")
     without, using = (
-        np.abs(ensembles.cross_fitted(kind, found, 0.5) - found.truth).mean()
-        for kind in ("ridge", "ridge_sex")
+        np.abs(cross_fitted(FIT[name], found) - found.truth).mean()
+        for name in ("ridge", "ridge_with_sex")
     )
     assert using < 0.5 * without
-    assert ensembles.fit("ridge_sex", found, 0.5).sex[0] == pytest.approx(-40, abs=3)
+    assert fitted("", FIT["ridge_with_sex"], found).sex[0] == pytest.approx(-40, abs=3)
 
 
 def test_unknown_sex_gives_the_mean_over_both_sexes(tmp_path):
-    found = known(tmp_path)
-    made = ensembles.fit("ridge_sex", found, 0.3)
+    found = dataclasses.replace(known(tmp_path), male_share=0.3)
+    made = fitted("", FIT["ridge_with_sex"], found)
     girl, boy, unknown = (
         combine(made, found.predicted, np.full(len(found.truth), sex)) for sex in (0, 1, np.nan)
     )
@@ -224,7 +229,7 @@ def test_unknown_sex_gives_the_mean_over_both_sexes(tmp_path):
 
 
 def test_leaving_out_the_best_member_costs_most(tmp_path):
-    added = ensembles.leave_one_out("weighted", known(tmp_path), 0.5)
+    added = ensembles.leave_one_out(FIT["least_absolute_error"], known(tmp_path))
     assert added["value"].idxmax() == "good"
     assert added.loc["good", "lower"] > 0
     assert (added["n"] == added["n"].iloc[0]).all()
@@ -241,10 +246,10 @@ def test_errors_correlate_where_members_share_them(tmp_path):
     assert abs(found.loc["a", "c"]) < 0.25
 
 
-@pytest.mark.parametrize(("task", "kind"), ALL_KINDS)
-def test_json_says_what_the_fit_says(tmp_path, task, kind):
+@pytest.mark.parametrize(("task", "name"), ALL_FITS)
+def test_json_says_what_the_fit_says(tmp_path, task, name):
     found = known(tmp_path, task)
-    made = ensembles.fit(kind, found, 0.54)
+    made = fitted(name, FIT[name], found)
     text = json.dumps(dataclasses.asdict(made))
     again = ensembles.from_json(json.loads(text), "x.json")
     assert again == made
@@ -263,10 +268,8 @@ def test_stages_that_calibration_lacks_are_never_predicted(tmp_path):
     found = known(tmp_path, "stage")
     for kept in ((0, 1, 3), (1, 3), (3,)):
         rows = np.isin(found.truth, kept)
-        few = dataclasses.replace(
-            found, cases=found.cases[rows], predicted=found.predicted[rows], truth=found.truth[rows]
-        )
-        said = combine(ensembles.fit("logistic", few, 0.5), few.predicted, few.sex)
+        few = ensembles.part_of(found, rows)
+        said = combine(fitted("", FIT["logistic"], few), few.predicted, few.sex)
         assert set(said.argmax(axis=1)) <= set(kept)
         assert (said.argmax(axis=1) == few.truth).mean() > 0.7
 
@@ -275,10 +278,5 @@ def test_the_linear_programme_takes_as_many_cases_as_the_whole_set():
     random = np.random.default_rng(0)
     truth = random.uniform(0, 228, 9000)
     predicted = truth[:, None] + random.normal(0, [8, 12, 30], (9000, 3))
-    weights = ensembles.least_error(predicted, truth)
+    weights, *_ = FIT["least_absolute_error"](predicted, np.zeros(9000), truth)
     assert weights.sum() == pytest.approx(1) and weights[0] > 0.5
-
-
-def test_a_kind_that_there_is_not_is_named(tmp_path):
-    with pytest.raises(InputError, match="ensemble 'logistic': write one of equal"):
-        ensembles.fit("logistic", known(tmp_path), 0.5)

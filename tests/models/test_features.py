@@ -3,15 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import small_networks
 
-from nbhelpers.models import backbones, features, networks, saved, training
+from nbhelpers.models import backbones, features, networks, saved
+from nbhelpers.models.batches import FeatureBatches
 from nbhelpers.workspace import InputError
 
 SIDE, N = 32, 90
 TRAIN, TUNING = np.arange(60), np.arange(60, 80)
 ROWS = np.concatenate([TUNING, TRAIN])  # the last ten are never asked for
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
-SCHEDULE = training.Schedule(epochs=4, batch_size=16, learning_rate=1e-2, seed=7, averaging=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,10 @@ def network(backbone="MobileNet0.25", task="age", seed=0, card=CARD, **options):
     keras.utils.set_random_seed(seed)
     options = {"dense_units": 8, "sex_units": 4, "dropout": 0.3, "stages": 2} | options
     options = {"weights_path": None, "standardise": True} | options
-    model = backbones.transfer_network(backbone, SIDE, card, task=task, seed=seed, **options)
+    model = small_networks.transfer_network(backbone, SIDE, card, task=task, seed=seed, **options)
     liven(model)
-    backbones.freeze(model)
+    for layer in backbones.of_network(model):
+        layer.trainable = False
     return model
 
 
@@ -52,14 +54,14 @@ def compute(model, data, **options):
 
 def fed(seen, data, rows, seed=None, **options):
     _, sex, target = data
-    return features.FeatureBatches(seen, rows, sex, target, 16, seed=seed, **options)
+    return FeatureBatches(seen, rows, sex, target, 16, seed=seed, **options)
 
 
 def train(model, seen, data, task="age"):
     """Train the head on features; returns the head's network and the history."""
     head = features.head_network(model)
     batches = fed(seen, data, TRAIN, seed=7), fed(seen, data, TUNING)
-    return head, training.fit(head, task, *batches, SCHEDULE)
+    return head, small_networks.fit(head, task, *batches, 4, 1e-2, averaging=0.5)
 
 
 def weights_of(model, backbone: bool):
@@ -99,7 +101,7 @@ def test_the_joined_model_says_what_the_head_says(data, tmp_path, backbone, task
     ]
     assert all(changed)
 
-    clean = features.FeatureBatches(seen, ROWS, sex, None, 13)
+    clean = FeatureBatches(seen, ROWS, sex, None, 13)
     of_head = head.predict(clean, verbose=0).squeeze()
     joined = saved.predict(model, pictures[ROWS], sex[ROWS], flip=False)
     np.testing.assert_allclose(joined, of_head, rtol=0, atol=1e-3)

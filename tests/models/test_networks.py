@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import small_networks
 from keras import layers
 
 from nbhelpers.models import networks
@@ -15,7 +16,7 @@ CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view":
 def network(task="age", seed=0, card=CARD, **options):
     keras.utils.set_random_seed(seed)
     options = {"widths": (4, 8), "dense_units": 16, "sex_units": 3, "seed": seed, **options}
-    return networks.custom_cnn(SIZE, card, task=task, **options)
+    return small_networks.custom_cnn(SIZE, card, task=task, **options)
 
 
 def pictures(n=N):

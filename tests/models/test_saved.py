@@ -11,10 +11,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import small_networks
 from test_features import liven
 
 from nbhelpers import workspace
-from nbhelpers.models import backbones, batches, ensembles, networks, training
+from nbhelpers.models import batches, ensembles
 from nbhelpers.models import saved as models_saved
 from nbhelpers.workspace import InputError
 
@@ -44,10 +45,12 @@ def network(name="cnn.age", seed=0, card=CARD):
     keras.utils.set_random_seed(seed)
     if kind == "mobilenet":
         options = {"weights_path": None, "dense_units": 8, "sex_units": 4, "stages": 3}
-        model = backbones.transfer_network("MobileNet0.25", SIDE, CARD, task=task, **options)
+        model = small_networks.transfer_network("MobileNet0.25", SIDE, CARD, task=task, **options)
         liven(model)
         return model
-    return networks.custom_cnn(SIDE, card, task=task, widths=(4, 8), dense_units=16, seed=seed)
+    return small_networks.custom_cnn(
+        SIDE, card, task=task, widths=(4, 8), dense_units=16, seed=seed
+    )
 
 
 def trained(name, given):
@@ -56,8 +59,7 @@ def trained(name, given):
     rng = np.random.default_rng(3)
     target = rng.integers(0, 5, N) if name.endswith("stage") else rng.uniform(1, 228, N)
     fed = batches.Batches(given["pictures"], np.arange(64), given["sex"], target, 32)
-    schedule = training.Schedule(epochs=1, batch_size=32, learning_rate=1e-3)
-    training.fit(model, name.split(".")[1], fed, fed, schedule)
+    small_networks.fit(model, name.split(".")[1], fed, fed, 1, 1e-3)
     return model
 
 

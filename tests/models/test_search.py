@@ -15,36 +15,60 @@ import pandas as pd
 import pytest
 
 from nbhelpers.models import networks, search, training
-from nbhelpers.models.batches import Material
-from nbhelpers.models.training import Schedule
+from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError
 
 SIZE, N, TRAIN = 16, 48, 32
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5, "view": "hand"}
-SPACE = search.Space(
-    blocks=(1, 2), first_width=(2, 4), convolutions=(1, 1), dense_units=(4, 8), sex_units=(2, 4)
-)
-RANDOM = search.SearchSettings("random", trials=3, minutes=60, epochs=2, seed=1)
-RESULTS = ["trial", "status", "tuning_loss", "epochs", "goes_on_from", *search.SEARCHED]
+SEARCHED = ("blocks", "first_width", "dropout", "dense_units", "learning_rate")
+RANDOM = search.Settings("random", trials=3, minutes=60, epochs=2, batch_size=16, seed=1)
+RESULTS = ["trial", "status", "tuning_loss", "epochs", "goes_on_from", *SEARCHED]
+DEFAULTS = {"blocks": 2, "first_width": 4, "dense_units": 8, "learning_rate": 1.5e-3}
 
 
-def build(values, seed):
-    settings = search.cnn_settings(values)
-    return networks.custom_cnn(SIZE, CARD, task="age", seed=seed, **settings)
+def values_of(hp) -> dict:
+    """A space as that of notebook 02, smaller."""
+    return {
+        "blocks": hp.Int("blocks", 1, 2, default=2),
+        "first_width": hp.Choice("first_width", [2, 4], default=4),
+        "dropout": hp.Float("dropout", 0.0, 0.5, default=0.2),
+        "dense_units": hp.Choice("dense_units", [4, 8], default=8),
+        "learning_rate": hp.Float("learning_rate", 5e-4, 4e-3, default=1.5e-3, sampling="log"),
+    }
 
 
-def recipe(build=build) -> search.Recipe:
+def compiled(network, values, steps):
+    rate = training.warm_up_and_decay(values["learning_rate"], steps)
+    optimiser = keras.optimizers.AdamW(rate, use_ema=True, ema_momentum=0.9)
+    network.compile(optimiser, "mean_absolute_error", jit_compile=False)
+    network.rate = values["learning_rate"]
+    return network
+
+
+def build(hp, steps, seed):
+    values = values_of(hp)
+    radiograph, sex, x = networks.inputs(SIZE, CARD, seed)
+    for block in range(values["blocks"]):
+        x = keras.layers.Conv2D(values["first_width"] * 2**block, 3, strides=2)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(values["dense_units"], activation="relu")(x)
+    output = networks.output(keras.layers.Concatenate()([x, sex]), "age", CARD)
+    return compiled(keras.Model([radiograph, sex], output), values, steps)
+
+
+def small(hp, steps, seed):
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    return compiled(network, values_of(hp), steps)
+
+
+def material(key: str = "data") -> Material:
     """Pictures whose brightness tells the age."""
     rng = np.random.default_rng(1)
     light, sex = rng.uniform(0, 1, N), rng.integers(0, 2, N).astype(np.float32)
     pictures = (light[:, None, None] * 200 + rng.uniform(0, 40, (N, SIZE, SIZE))).astype(np.uint8)
     months = (60 + 100 * light + 30 * sex).astype(np.float32)
-    material = Material(pictures, sex, months, np.arange(TRAIN), np.arange(TRAIN, N))
-    return search.Recipe("age", Schedule(1, batch_size=16), build, material)
-
-
-def small(values, seed):
-    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    rows = np.arange(TRAIN), np.arange(TRAIN, N)
+    return Material(pictures, sex, months, *rows, card=CARD | {"preparation": key})
 
 
 @pytest.fixture
@@ -54,35 +78,34 @@ def pretended(monkeypatch):
     The loss is lowest at a learning rate of 1e-3.
     """
 
-    def fit(network, task, batches, tuning, schedule, first_epoch):
-        loss = 9 + np.log10(schedule.learning_rate / 1e-3) ** 2
-        epochs = range(first_epoch, schedule.epochs)
-        rows = [(epoch + 1, loss + 1, loss / (epoch + 1), 1.0) for epoch in epochs]
-        return pd.DataFrame(rows, columns=["epoch", "train_loss", "tuning_loss", "seconds"])
+    def fit(network, fed, initial_epoch, epochs, callbacks, **options):
+        loss = 9 + np.log10(network.rate / 1e-3) ** 2
+        for epoch in range(initial_epoch, epochs):
+            losses = {"train_loss": loss + 1, "tuning_loss": loss / (epoch + 1)}
+            callbacks[-1].history.append({"epoch": epoch + 1, **losses, "seconds": 1.0})
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(keras.Model, "fit", fit)
 
 
-def run(folder, settings=RANDOM, made_with=None, key="data"):
-    return search.search(settings, made_with or recipe(), folder, key, SPACE)[0]
+def run(folder, settings=RANDOM, build=build, key="data"):
+    return search.search(build, material(key), settings, folder).trials
 
 
 def interrupt_at(monkeypatch, number):
     """End the search like Ctrl-C when this trial, counted from 1, has been trained."""
-    trained, fit = [], training.fit
+    trained, fit = [], keras.Model.fit
 
-    def interrupted(*arguments, **options):
-        history = fit(*arguments, **options)
-        trained.append(history)
+    def interrupted(network, *arguments, **options):
+        fit(network, *arguments, **options)
+        trained.append(network)
         if len(trained) == number:
             raise KeyboardInterrupt
-        return history
 
-    monkeypatch.setattr(training, "fit", interrupted)
+    monkeypatch.setattr(keras.Model, "fit", interrupted)
 
 
 def forbid_training(monkeypatch):
-    monkeypatch.setattr(training, "fit", lambda *arguments, **options: pytest.fail("trains again"))
+    monkeypatch.setattr(keras.Model, "fit", lambda *given, **options: pytest.fail("trains again"))
 
 
 @pytest.fixture(scope="module")
@@ -98,36 +121,32 @@ def test_every_trial_is_reported_once_with_its_values(searched):
     assert (trials["epochs"] == 2).all()
     assert (trials["weights"] > 0).all()
     assert (trials["seconds"] > 0).all()
-    assert not trials.duplicated(list(search.SEARCHED)).any()
-    best = search.best_values(trials)
-    assert best == trials.loc[trials["tuning_loss"].idxmin(), list(best)].to_dict()
-    # The first is the known network.
-    expected = {"blocks": 2, "first_width": 4, "dense_units": 8}
-    expected["learning_rate"] = search.KNOWN["learning_rate"]
-    assert trials.loc[0, list(expected)].to_dict() == expected
+    assert not trials.duplicated(list(SEARCHED)).any()
+    # The first is the default network.
+    assert trials.loc[0, list(DEFAULTS)].to_dict() == DEFAULTS
 
 
 def test_a_finished_search_is_read_and_not_run_again(searched, monkeypatch):
     folder, trials = searched
     forbid_training(monkeypatch)
-    pd.testing.assert_frame_equal(run(folder), trials)
+    again = search.search(build, material(), RANDOM, folder)
+    pd.testing.assert_frame_equal(again.trials, trials)
     assert len(list(folder.iterdir())) == 1
+    best = trials.loc[trials["tuning_loss"].idxmin(), list(SEARCHED)].to_dict()
+    assert again.best.values == best and again.ended == ""
 
 
 def test_tensorboard_is_not_imported():
     assert "tensorboard" not in sys.modules
 
 
-@pytest.mark.parametrize("change", ["trials", "seed", "key", "schedule"])
+@pytest.mark.parametrize("change", ["trials", "seed", "key", "network"])
 def test_another_search_has_another_folder(searched, tmp_path, pretended, change):
-    made_with, settings, key = recipe(small), RANDOM, "data"
-    if change == "key":
-        key = "other data"
-    elif change == "schedule":
-        made_with = replace(made_with, schedule=Schedule(1, batch_size=16, patience=3))
-    else:
+    settings = RANDOM
+    if change in ("trials", "seed"):
         settings = replace(RANDOM, **{change: getattr(RANDOM, change) + 1})
-    run(tmp_path, settings, made_with, key)
+    key = "other data" if change == "key" else "data"
+    run(tmp_path, settings, small if change == "network" else build, key)
     before, now = (next(folder.iterdir()).name for folder in (searched[0], tmp_path))
     assert before != now
 
@@ -142,34 +161,33 @@ def test_a_search_broken_off_ends_as_one_that_ran_through(
     monkeypatch.setattr(search, "INITIAL_POINTS", 3)
     epochs = 3 if strategy == "hyperband" else 2
     settings = replace(RANDOM, strategy=strategy, trials=trials, epochs=epochs)
-    whole = run(tmp_path / "whole", settings, recipe(small))
+    whole = run(tmp_path / "whole", settings, small)
     with monkeypatch.context() as patch:
         interrupt_at(patch, number)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "broken", settings, recipe(small))
-    trained = []
-    counted = recipe(lambda values, seed: trained.append(values) or small(values, seed))
+            run(tmp_path / "broken", settings, small)
+    built = []
+    counted = lambda *given: built.append(given) or small(*given)  # noqa: E731
     resumed = run(tmp_path / "broken", settings, counted)
     assert resumed[RESULTS].equals(whole[RESULTS])
-    assert len(trained) == trials - number + 1  # finished trials are kept
+    assert len(built) == 1 + trials - number + 1  # finished trials are kept
     assert list(whole["trial"]) == [str(number) for number in range(trials)]
     if strategy == "bayesian":  # the Gaussian process proposes from the fourth trial on
-        random = run(tmp_path, replace(settings, strategy="random"), recipe(small))
+        random = run(tmp_path, replace(settings, strategy="random"), small)
         same = random["learning_rate"] == whole["learning_rate"]
         assert list(same) == [True] * 3 + [False] * 2
 
 
 def test_hyperband_trains_the_best_further_from_their_weights(tmp_path, monkeypatch):
-    began, ended, fit = [], [], training.fit
+    began, ended, fit = [], [], keras.Model.fit
 
     def watched(network, *arguments, **options):
         began.append(network.get_weights())
-        history = fit(network, *arguments, **options)
+        fit(network, *arguments, **options)
         ended.append(network.get_weights())
-        return history
 
-    monkeypatch.setattr(training, "fit", watched)
-    trials = run(tmp_path, search.SearchSettings("hyperband", trials=4, minutes=60, epochs=3))
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    trials = run(tmp_path, replace(RANDOM, strategy="hyperband", trials=4, epochs=3, seed=0))
     first_round, promoted = trials.iloc[:3], trials.iloc[3]
     parent = first_round["tuning_loss"].idxmin()
     assert promoted["goes_on_from"] == str(parent)
@@ -183,10 +201,10 @@ def test_hyperband_trains_the_best_further_from_their_weights(tmp_path, monkeypa
 
 def test_minutes_end_a_search_and_that_is_told_but_one_trial_completes(tmp_path, pretended):
     settings = replace(RANDOM, minutes=1 / 60)  # a trial of two epochs takes two seconds
-    trials, ended = search.search(settings, recipe(small), tmp_path, "data", SPACE)
-    assert list(trials["status"]) == ["completed"]
-    assert "minutes of training was reached" in ended
-    assert search.search(RANDOM, recipe(small), tmp_path, "data", SPACE)[1] == ""
+    found = search.search(small, material(), settings, tmp_path)
+    assert list(found.trials["status"]) == ["completed"]
+    assert "minutes of training was reached" in found.ended
+    assert search.search(small, material(), RANDOM, tmp_path).ended == ""
 
 
 def test_a_failed_trial_is_told_with_its_reason_and_the_search_goes_on(
@@ -194,60 +212,59 @@ def test_a_failed_trial_is_told_with_its_reason_and_the_search_goes_on(
 ):
     built = []
 
-    def fragile(values, seed):
-        built.append(values)
-        if len(built) == 2:
+    def fragile(hp, steps, seed):
+        built.append(hp)
+        if len(built) == 3:  # the first tells the space
             raise MemoryError("out of memory while allocating 9 TB")
-        return small(values, seed)
+        return small(hp, steps, seed)
 
-    trials = run(tmp_path, made_with=recipe(fragile))
+    trials = run(tmp_path, build=fragile)
     assert list(trials["status"]) == ["completed", "failed", "completed"]
     assert trials.loc[1, "reason"] == "MemoryError: out of memory while allocating 9 TB"
     assert np.isnan(trials.loc[1, "tuning_loss"])
     forbid_training(monkeypatch)
-    pd.testing.assert_frame_equal(run(tmp_path), trials)
+    pd.testing.assert_frame_equal(run(tmp_path, build=small), trials)
 
 
 def test_three_failures_in_a_row_stop_the_search_with_their_reason(tmp_path):
-    def too_deep(values, seed):
-        keras.layers.MaxPooling2D()(keras.Input((1, 1, 1)))
+    built = []
+
+    def too_deep(hp, steps, seed):
+        built.append(hp)
+        if len(built) > 1:  # the first tells the space
+            keras.layers.MaxPooling2D()(keras.Input((1, 1, 1)))
+        return small(hp, steps, seed)
 
     with pytest.raises(InputError, match=r"No trial .* completed.*ValueError.*negative"):
-        run(tmp_path, replace(RANDOM, trials=9), recipe(too_deep))
+        run(tmp_path, replace(RANDOM, trials=9), too_deep)
     assert (next(tmp_path.iterdir()) / "oracle.json").read_text().count('"FAILED"') == 3
 
 
 def test_a_loss_that_is_no_number_is_a_failure(tmp_path):
-    def broken(values, seed):
-        network = build(values, seed)
+    def broken(hp, steps, seed):
+        network = build(hp, steps, seed)
         network.get_layer("standard_age").bias.assign([np.nan])
         return network
 
     with pytest.raises(InputError, match="tuning loss is not a finite number"):
-        run(tmp_path, replace(RANDOM, trials=1), recipe(broken))
-
-
-def test_channels_double_up_to_a_cap():
-    values = dict(search.KNOWN, blocks=6, first_width=32)
-    assert search.cnn_settings(values)["widths"] == (32, 64, 128, 256, 256, 256)
+        run(tmp_path, replace(RANDOM, trials=1), broken)
 
 
 PROCESS = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
+    import keras
     import test_search as t
-    from nbhelpers.models import search, training
     if sys.argv[3:]:  # killed in its second trial
-        fit, begun = training.fit, []
+        fit, begun = keras.Model.fit, []
         def killed(*arguments, **options):
             begun.append(1)
             if len(begun) == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
             return fit(*arguments, **options)
-        training.fit = killed
-    trials = t.run(Path(sys.argv[2]))
-    print("trials", len(trials), search.is_worker())
+        keras.Model.fit = killed
+    print("trials", len(t.run(Path(sys.argv[2]))))
 """
 
 
@@ -279,7 +296,7 @@ def test_a_chief_and_a_worker_share_a_search(searched, tmp_path):
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], told
-    assert told[0].strip().endswith("trials 3 False") and told[1].strip().endswith("trials 0 True")
+    assert told[0].strip().endswith("trials 3") and "trials" not in told[1].splitlines()[-1]
     np.testing.assert_allclose(  # values are rounded on their way to a worker
         run(tmp_path)["tuning_loss"], searched[1]["tuning_loss"], rtol=1e-3
     )

@@ -1,18 +1,18 @@
 """The CNN learns, keeps its best epoch, goes on after a kill to the bit, and travels whole."""
 
 import re
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import small_networks
 
 from nbhelpers.models import batches, networks, saved, training
 from nbhelpers.workspace import InputError
 
 SIZE, N = 32, 96
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
-SCHEDULE = training.Schedule(epochs=4, batch_size=16, learning_rate=5e-3, seed=7)
+EPOCHS, RATE = 4, 5e-3
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,17 @@ def data():
 
 def network(task="age", seed=0):
     keras.utils.set_random_seed(seed)
-    return networks.custom_cnn(
+    return small_networks.custom_cnn(
         SIZE, CARD, task=task, widths=(4, 8), convolutions_per_block=1, dense_units=16, seed=seed
     )
 
 
-def train(model, data, state=None, schedule=SCHEDULE, task="age", key="k"):
+def train(model, data, state=None, epochs=EPOCHS, rate=RATE, task="age", about="k", **options):
     pictures, sex, target = data
-    fed = batches.Batches(pictures, np.arange(64), sex, target, 16, seed=schedule.seed)
+    fed = batches.Batches(pictures, np.arange(64), sex, target, 16, seed=7)
     tuning = batches.Batches(pictures, np.arange(64, N), sex, target, 16)
-    return training.fit(model, task, fed, tuning, schedule, state, key)
+    options |= {"state": state, "about": about}
+    return small_networks.fit(model, task, fed, tuning, epochs, rate, **options)
 
 
 def stop_after(monkeypatch, epochs):
@@ -80,7 +81,7 @@ def test_batches_keep_picture_sex_and_target_together(data):
 
 def test_it_learns_and_keeps_the_weights_of_its_best_epoch(data):
     model = network()
-    history = train(model, data, schedule=training.Schedule(12, 16, 1e-2))
+    history = train(model, data, epochs=12, rate=1e-2)
     pictures, sex, months = data
     predicted = saved.predict(model, pictures[64:], sex[64:], flip=False)
     error = np.abs(predicted - months[64:]).mean()
@@ -89,25 +90,27 @@ def test_it_learns_and_keeps_the_weights_of_its_best_epoch(data):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "ended", "kept"),
+    ("options", "ended", "kept"),
     [
-        (SCHEDULE, 4, 2),
-        (replace(SCHEDULE, averaging=0.9), 4, 2),
-        (replace(SCHEDULE, averaging=0.9, optimiser="sam"), 4, 1),
+        ({}, 4, 2),
+        ({"averaging": 0.9}, 4, 2),
+        ({"averaging": 0.9, "with_sam": True}, 4, 1),
+        ({}, 4, 4),  # stopped before the model was saved
         # It cannot get better: early stopping counts on.
-        (replace(SCHEDULE, epochs=30, learning_rate=1e-9, patience=3), None, 3),
+        ({"averaging": 0.9, "epochs": 30, "rate": 1e-9, "patience": 3}, None, 3),
     ],
 )
 def test_a_stopped_training_ends_where_an_unbroken_one_ends(
-    data, tmp_path, monkeypatch, schedule, ended, kept
+    data, tmp_path, monkeypatch, options, ended, kept
 ):
-    whole, again = network(), network(seed=5)
-    unbroken = train(whole, data, tmp_path / "whole.npz", schedule)
+    whole, again = network(), network()
+    again.set_weights([weight + 1 for weight in again.get_weights()])  # all come from the file
+    unbroken = train(whole, data, tmp_path / "whole.npz", **options)
     assert len(unbroken) == (ended or len(unbroken)) and len(unbroken) < 30
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(patch, kept)
-        train(network(), data, tmp_path / "stopped.npz", schedule)
-    resumed = train(again, data, tmp_path / "stopped.npz", schedule)
+        train(network(), data, tmp_path / "stopped.npz", **options)
+    resumed = train(again, data, tmp_path / "stopped.npz", **options)
     columns = ["epoch", "train_loss", "tuning_loss"]
     np.testing.assert_array_equal(resumed[columns], unbroken[columns])
     for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
@@ -118,7 +121,7 @@ def test_what_is_judged_and_kept_are_averages_and_training_goes_on_without(data)
     """The losses of training are those of plain weights, the same with and without averaging."""
     plain, averaged = network(), network()
     without = train(plain, data)
-    using = train(averaged, data, schedule=replace(SCHEDULE, averaging=0.9))
+    using = train(averaged, data, averaging=0.9)
     np.testing.assert_array_equal(using["train_loss"], without["train_loss"])
     assert (using["tuning_loss"] != without["tuning_loss"]).all()
     pictures, sex, months = data
@@ -130,30 +133,28 @@ def test_what_is_judged_and_kept_are_averages_and_training_goes_on_without(data)
 @pytest.mark.parametrize("fault", ["another key", "cut short", "no archive"])
 def test_a_state_of_no_use_is_not_used(data, tmp_path, fault):
     path = tmp_path / "state.npz"
-    train(network(), data, path, training.Schedule(1, 16))
+    train(network(), data, path, epochs=1)
     if fault == "cut short":
         path.write_bytes(path.read_bytes()[:-200])
     if fault == "no archive":
         path.write_text("not an archive")
-    key = "another" if fault == "another key" else "k"
-    history = train(network(), data, path, training.Schedule(1, 16), key=key)
-    assert len(history) == 1
-    assert (train(network(), data, path, training.Schedule(1, 16), key=key)["epoch"] == [1]).all()
+    about = "another" if fault == "another key" else "k"
+    for _ in range(2):
+        assert (train(network(), data, path, epochs=1, about=about)["epoch"] == [1]).all()
 
 
-def test_the_key_follows_data_network_and_schedule():
-    rows = np.arange(10)
-    other = network("stage")
-    keys = {
-        training.training_key(network(), SCHEDULE, rows),
-        training.training_key(network(), training.Schedule(9), rows),
-        training.training_key(network(), SCHEDULE, rows[1:]),
-        training.training_key(other, SCHEDULE, rows),
-    }
+def test_the_key_follows_data_network_rate_and_epochs(data):
+    def key(model, rows=64, rate=RATE, epochs=EPOCHS, **options):
+        model.compile(keras.optimizers.AdamW(training.warm_up_and_decay(rate, 9), **options), "mae")
+        fed = batches.Batches(data[0], np.arange(rows), data[1], data[2], 16, seed=7)
+        return training.training_key(model, fed, epochs)
+
+    other = network()
     other.get_layer("card").facts = {**CARD, "preparation": "x"}
-    keys.add(training.training_key(other, SCHEDULE, rows))
-    assert len(keys) == 5
-    assert training.training_key(network(), SCHEDULE, rows) in keys
+    keys = {key(network()), key(network(), rows=63), key(network(), rate=1e-3), key(other)}
+    keys |= {key(network(), epochs=9), key(network(), weight_decay=0.1), key(network("stage"))}
+    assert len(keys) == 7
+    assert key(network()) in keys  # names, which Keras numbers through, do not count
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])
@@ -195,8 +196,7 @@ def test_stages_are_learnt(data):
     pictures, sex, months = data
     stage = np.clip((months - 60) // 30, 0, 4)
     model = network("stage")
-    schedule = training.Schedule(12, 16, 1e-2)
-    train(model, (pictures, sex, stage), schedule=schedule, task="stage")
+    train(model, (pictures, sex, stage), epochs=12, rate=1e-2, task="stage")
     predicted = saved.predict(model, pictures[64:], sex[64:])
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-5)
     majority = (stage[64:] == np.bincount(stage[:64].astype(int)).argmax()).mean()
@@ -204,12 +204,20 @@ def test_stages_are_learnt(data):
 
 
 @pytest.mark.parametrize(
-    ("task", "settings", "said"),
+    ("task", "loss", "said"),
     [
-        ("age", {"loss": "cross-entropy"}, "loss 'cross-entropy': write l1 or huber"),
-        ("stage", {"loss": "l1"}, "loss 'l1': write cross-entropy"),
+        ("age", "cross-entropy", "loss 'cross-entropy': write l1 or huber"),
+        ("stage", "l1", "loss 'l1': write cross-entropy"),
     ],
 )
-def test_a_schedule_that_cannot_be_trained_is_refused_by_name(task, settings, said):
+def test_a_loss_of_another_task_is_refused_by_name(task, loss, said):
     with pytest.raises(InputError, match=re.escape(said)):
-        training.check_schedule(training.Schedule(**{"epochs": 1, **settings}), task)
+        training.loss_of(task, loss)
+
+
+def test_the_rate_rises_for_a_twentieth_of_the_steps_and_falls_to_zero():
+    rate = training.warm_up_and_decay(0.5, 200)
+    steps = np.array([float(rate(step)) for step in range(201)])
+    assert steps.argmax() == 10 and steps[10] == pytest.approx(0.5)
+    assert (np.diff(steps[:11]) > 0).all() and (np.diff(steps[10:]) < 0).all()
+    assert steps[0] == 0 and steps[-1] == pytest.approx(0, abs=1e-6)

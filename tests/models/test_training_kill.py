@@ -18,7 +18,8 @@ VICTIM = Path(__file__).with_name("training_victim.py")
 def start(out: Path, epochs: int, patience: int) -> subprocess.Popen:
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(VICTIM), str(out), str(epochs), str(patience)]
-    return subprocess.Popen(command, env={**os.environ, "NBHELPERS_HEADLESS": "1"})
+    shared = f"{VICTIM.parents[1]}:{VICTIM.parents[2]}"
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": shared})
 
 
 def epochs_kept(out: Path) -> int:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import small_networks
 
-from nbhelpers.models import batches, networks, training
+from nbhelpers.models import batches
+from nbhelpers.models.material import Material
 
 SIZE, N = 24, 64
 FACTS = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5}
@@ -18,22 +20,22 @@ def main(out: Path, epochs: int, patience: int) -> None:
     light = rng.uniform(0, 1, N)
     pictures = (light[:, None, None] * 200 + rng.uniform(0, 40, (N, SIZE, SIZE))).astype(np.uint8)
     months = 60 + 100 * light
-    material = batches.Material(
-        pictures, rng.integers(0, 2, N).astype(np.float32), months, np.arange(48), np.arange(48, N)
-    )
-
-    def build():
-        keras.utils.set_random_seed(0)
-        options = {"widths": (4, 8), "convolutions_per_block": 1, "dense_units": 8}
-        return networks.custom_cnn(SIZE, FACTS, dropout=0.3, **options)
-
-    # A rate that is too high: the tuning loss gets worse and early stopping has something to stop.
-    rate = 1e-2 if patience >= epochs else 3.0
-    schedule = training.Schedule(
-        epochs, 16, rate, warmup_share=0.3, averaging=0.9, patience=patience, seed=5
-    )
-    network, history = training.fit_network(
-        build, "age", material, schedule, out / "models" / ".cnn.age.training.npz"
+    sex = rng.integers(0, 2, N).astype(np.float32)
+    material = Material(pictures, sex, months, np.arange(48), np.arange(48, N))
+    keras.utils.set_random_seed(0)
+    options = {"widths": (4, 8), "convolutions_per_block": 1, "dense_units": 8}
+    network = small_networks.custom_cnn(SIZE, FACTS, dropout=0.3, **options)
+    history = small_networks.fit(
+        network,
+        "age",
+        batches.training_batches(material, 16, 5),
+        batches.tuning_batches(material),
+        epochs,
+        # A rate that is too high: tuning gets worse and early stopping has something to stop.
+        1e-2 if patience >= epochs else 3.0,
+        state=out / "models" / ".cnn.age.training.npz",
+        averaging=0.9,
+        patience=patience,
     )
     history.drop(columns="seconds").to_csv(out / "history.csv", index=False)
     np.savez(out / "weights.npz", *network.get_weights())

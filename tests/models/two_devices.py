@@ -13,11 +13,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import small_networks
 import tensorflow as tf
 from keras import layers
 
-from nbhelpers.models import devices, networks, training
-from nbhelpers.models.batches import Batches, Material
+from nbhelpers.models import batches, devices, saved, training
+from nbhelpers.models.batches import Batches
+from nbhelpers.models.material import Material
 
 SIZE, BATCH = 16, 16
 TRAINED, TUNED = 77, 13  # the last batch of training and a case of tuning are left out
@@ -43,9 +45,9 @@ PICTURES, SEX, MONTHS = radiographs()
 
 def training_batches(epoch, trained):
     rows = np.arange(trained)
-    batches = Batches(PICTURES, rows, SEX, MONTHS, BATCH, seed=3, drop_short=True)
-    batches.begin(epoch)
-    return batches
+    fed = Batches(PICTURES, rows, SEX, MONTHS, BATCH, seed=3, drop_short=True)
+    fed.begin(epoch)
+    return fed
 
 
 def tuning_batches(target=MONTHS):
@@ -70,7 +72,7 @@ def whole_network():
     """The custom CNN with augmentation, dropout and BatchNorm."""
     keras.utils.set_random_seed(0)
     sizes = {"widths": (4, 8), "convolutions_per_block": 1, "dense_units": 16, "dropout": 0.2}
-    return networks.custom_cnn(SIZE, CARD, task="age", seed=0, **sizes)
+    return small_networks.custom_cnn(SIZE, CARD, task="age", seed=0, **sizes)
 
 
 def compiled(network):
@@ -120,10 +122,14 @@ def everything_on():
     """All that is random switched on, as the notebooks train; stopped half-way and gone on with."""
     rows = np.arange(TRAINED), np.arange(TRAINED, TRAINED + TUNED)
     material = Material(PICTURES, SEX, MONTHS, *rows)
-    schedule = training.Schedule(4, BATCH, 2e-3, averaging=0.5)
 
     def fit(name):
-        return training.fit_network(whole_network, "age", material, schedule, Path(name))
+        with devices.several_devices():
+            network = whole_network()
+            fed = batches.training_batches(material, BATCH, 0), batches.tuning_batches(material)
+            options = {"state": Path(name), "averaging": 0.5}
+            history = small_networks.fit(network, "age", *fed, 4, 2e-3, **options)
+        return saved.save(network, Path(name).with_suffix(".keras")), history
 
     with tempfile.TemporaryDirectory() as folder:
         network, history = fit(f"{folder}/whole.npz")
@@ -159,7 +165,8 @@ def float16():
         failing = Batches(PICTURES, np.arange(BATCH), too_large, MONTHS, BATCH)
         on_two.fit(failing, verbose=0)
         after = [keras.ops.convert_to_numpy(weight) for weight in on_two.trainable_weights]
-    twin = devices.float32_twin(lambda: plain_network(frozen=False), on_two)
+    with tempfile.TemporaryDirectory() as folder:
+        twin = saved.save(on_two, Path(folder) / "twin.keras")
     predicted = [net.predict(tuning_batches(None), verbose=0) for net in (on_two, twin)]
     return {
         "optimiser": type(on_two.optimizer).__name__,

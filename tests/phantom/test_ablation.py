@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xgboost
 
 from nbhelpers import metrics, workspace
 from nbhelpers.images.preparation import Preparation, prepare_image
@@ -14,9 +15,8 @@ FROZEN_AT = 120.0  # months
 PREPARATION = Preparation(128)
 # Wide cells and shallow trees: quick, and best for this few cases.
 HOG = hog.HogSettings(cell_pixels=12, step_pixels=12)
-TREES = hog.TreeSettings(
-    rounds=800, learning_rate=0.06, max_depth=3, share_of_features=0.2, patience=40
-)
+TREES = {"learning_rate": 0.06, "max_depth": 3, "subsample": 0.7, "colsample_bytree": 0.2}
+TREES |= {"min_child_weight": 10, "eval_metric": "mae"}
 
 
 def draw_prepared(number: int, frozen_at: float | None) -> np.ndarray:
@@ -37,10 +37,12 @@ def predict_from_hog(pictures: np.ndarray, boy: np.ndarray, label: np.ndarray) -
     """Ages in months that XGBoost gives for the held-out cases."""
     columns = hog.with_sex(hog.features(pictures, HOG), boy)
     fitted = TRAINING + TUNING
-    training = columns[:TRAINING], label[:TRAINING]
-    tuning = columns[TRAINING:fitted], label[TRAINING:fitted]
-    trees, _ = hog.fit("age", training, tuning, TREES)
-    return trees.inplace_predict(columns[fitted:])
+    training = xgboost.QuantileDMatrix(columns[:TRAINING], label[:TRAINING])
+    rows = slice(TRAINING, fitted)
+    tuning = xgboost.QuantileDMatrix(columns[rows], label[rows], ref=training)
+    options = {"evals": [(tuning, "tuning")], "early_stopping_rounds": 40, "verbose_eval": False}
+    trees = xgboost.train(TREES, training, 800, **options)
+    return trees[: trees.best_iteration + 1].inplace_predict(columns[fitted:])
 
 
 def predict_from_length(length: np.ndarray, boy: np.ndarray, label: np.ndarray) -> np.ndarray:
