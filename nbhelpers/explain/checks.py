@@ -26,7 +26,6 @@ from nbhelpers.explain import grad_cam
 from nbhelpers.explain.grad_cam import task_of
 
 RATE, SANITY_BATCH = 1e-3, 32  # of the training on shuffled ages
-SHUFFLED = 500  # cases of it
 DEPTHS = 6  # networks on the way from the learnt to a wholly random one
 SANITY_SEED = 20171026  # another than that of any training: its first weights would come back
 CELLS = 8  # squares a side of the grid of occlusion
@@ -44,20 +43,32 @@ COLUMNS = ["measure", *SCORE]
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def trained_on_shuffled(
-    network: keras.Model, images: np.ndarray, sex: np.ndarray, months: np.ndarray, epochs: int
-) -> keras.Model:
-    """Another network of ages of the same layers, trained from random weights on shuffled ages.
+def like_shuffled(
+    network: keras.Model,
+    learnt: tuple[np.ndarray, np.ndarray, np.ndarray],
+    shown: tuple[np.ndarray, np.ndarray],
+    method: str,
+    cells: int,
+    epochs: int,
+) -> tuple[int, float, float, float]:
+    """How like a network's maps are those of one that is trained on shuffled ages.
 
-    images: uint8 `[n, height, width]`; sex, months: `[n]`, both known.
+    It has the same layers, and starts from random weights. Gives n, the mean Spearman correlation
+    and its 95 % interval.
+
+    Args:
+        learnt: images uint8 `[m, height, width]`, sex and months `[m]`, to train on.
+        shown: images and sex that the maps are of, see `grad_cam.coarse_maps`.
     """
     keras.utils.set_random_seed(SANITY_SEED)
-    made = keras.models.clone_model(network)
-    made.compile(keras.optimizers.AdamW(RATE), "mae")
+    other = keras.models.clone_model(network)
+    other.compile(keras.optimizers.AdamW(RATE), "mae")
+    images, sex, months = learnt
     shuffled = np.random.default_rng(SANITY_SEED).permutation(np.asarray(months, np.float32))
-    fed = np.asarray(sex, np.float32)[:, None]
-    made.fit([images[..., None], fed], shuffled, batch_size=SANITY_BATCH, epochs=epochs, verbose=0)
-    return made
+    fed = [images[..., None], np.asarray(sex, np.float32)[:, None]]
+    other.fit(fed, shuffled, batch_size=SANITY_BATCH, epochs=epochs, verbose=0)
+    both = (grad_cam.coarse_maps(one, *shown, method, cells=cells) for one in (network, other))
+    return metrics.score_mean(likeness(*(sum(maps) for maps in both)))
 
 
 def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -102,12 +113,18 @@ def edge_maps(images: np.ndarray) -> np.ndarray:
     return np.stack(edges).astype(np.float32)
 
 
+def edge_control(network: keras.Model, images: np.ndarray) -> pd.DataFrame:
+    """As `likeness_by_depth` of an edge detector: the same with any weights."""
+    edges = edge_maps(images)
+    return likeness_by_depth(network, lambda changed: edges, depths=1)
+
+
 def answers(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
     """Months `[n, 1]` or stage probabilities `[n, 5]` of pictures uint8 `[n, h, w]`, sex `[n]`.
 
     Of the pictures as they are, without their mirror images.
     """
-    fed = grad_cam.fed_sex(network, sex)
+    fed = np.asarray(sex, np.float32)[:, None]
     said = [
         network.predict_on_batch(
             [images[start : start + BATCH, :, :, None], fed[start : start + BATCH]]
@@ -130,8 +147,8 @@ def network_score(network: keras.Model, stage: np.ndarray | None = None) -> Scor
     return score
 
 
-def named_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray | None:
-    """The stage that the network names for each picture, `[n]`; None for a network of ages."""
+def predicted_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray | None:
+    """The most likely stage of each picture, `[n]`; None for a network of ages."""
     if task_of(network) == "age":
         return None
     return answers(network, images, sex).argmax(axis=1)
@@ -149,7 +166,7 @@ def occlusion_maps(
         score: pictures uint8 `[n, height, width]` and sex `[n]` to `[n]`: months, or the
             probability of a stage.
         images: uint8 `[n, height, width]`.
-        sex: `[n]`, 0 female, 1 male, NaN unknown.
+        sex: `[n]`, 0 female, 1 male.
     """
     whole = score(images, sex)
     grey = np.median(images, axis=(1, 2)).astype(np.uint8)[:, None, None]
@@ -167,11 +184,6 @@ def occlusion_maps(
 def on_grid(maps: np.ndarray, cells: int = CELLS) -> np.ndarray:
     """Maps `[n, height, width]` as the means of a grid's squares, `[n, cells, cells]`."""
     return np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_AREA) for one in maps])
-
-
-def to_pictures(maps: np.ndarray, side: int) -> np.ndarray:
-    """Maps of a grid at the size of pictures, `[n, side, side]`."""
-    return np.stack([cv2.resize(one, (side, side)) for one in maps])
 
 
 def curves(
@@ -263,11 +275,11 @@ def choose_cells(
 ) -> pd.DataFrame:
     """What the maps of each of a network's feature maps gain on chance, the coarsest first.
 
-    For the age, or the stage that the network names. Columns: `cells` (to ask `feature_layer` for),
+    For the age, or the predicted stage. Columns: `cells` (to ask `feature_layer` for),
     `side` (cells a side that it has), and the mean of the gains in deletion and insertion with its
     95 % interval: n, value, lower, upper.
     """
-    stage = named_stage(network, images, sex)
+    stage = predicted_stage(network, images, sex)
     score = network_score(network, stage)
     chance = controls(len(images), images.shape[1])[CHANCE]
     of_chance = {kind: curves(score, images, sex, chance, kind) for kind in KINDS}
@@ -279,16 +291,6 @@ def choose_cells(
         ]
         rows.append((cells, side, *_score_known(np.mean(gained, axis=0))))
     return pd.DataFrame(rows, columns=["cells", "side", *SCORE])
-
-
-def best_cells(table: pd.DataFrame) -> int:
-    """Of a table of `choose_cells`, the `cells` of the finest map that is as good as the best.
-
-    Its interval reaches the largest gain. Few pictures tell near neighbours apart by chance, and of
-    maps that are as faithful the finer one says more about places.
-    """
-    good = table["upper"] >= table["value"].max()
-    return int(table.loc[good, "cells"].max()) if good.any() else 0
 
 
 def _score_known(values: np.ndarray) -> tuple[int, float, float, float]:
@@ -328,10 +330,10 @@ def measure(
 ) -> Measured:
     """The measures of the network's maps of pictures uint8 `[n, side, side]`, sex `[n]`.
 
-    Of ages, what speaks for older and for younger counts alike; of stages, the one that the network
-    names is explained. See `grad_cam.heat_maps` for `method` and `cells`.
+    Of ages, what speaks for older and for younger counts alike; of stages, the
+    predicted one is explained. See `grad_cam.heat_maps` for `method` and `cells`.
     """
-    stage = named_stage(network, images, sex)
+    stage = predicted_stage(network, images, sex)
     score = network_score(network, stage)
     speaks_for, against = grad_cam.heat_maps(network, images, sex, method, stage, cells)
 

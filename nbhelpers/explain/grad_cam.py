@@ -77,7 +77,7 @@ def rest_of(network: keras.Model, layer: layers.Layer) -> keras.Model | None:
     """From what a layer makes, and the sex, to the score; None where more than these is needed."""
     score = network.get_layer(SCORES[task_of(network)]).output
     try:
-        return keras.Model([layer.output, *network.inputs[1:]], score)
+        return keras.Model([layer.output, network.inputs[1]], score)
     except ValueError:  # Keras' word for a graph that these inputs do not reach wholly
         return None
 
@@ -100,9 +100,9 @@ def heat_maps(
     predictions are.
 
     Args:
-        network: a model of ages or stages, as loaded; single or double input.
+        network: a model of ages or stages, as loaded.
         images: uint8 `[n, height, width]`.
-        sex: `[n]`, 0 female, 1 male, NaN unknown: the training share of boys stands for it.
+        sex: `[n]`, 0 female, 1 male, a share of boys where it is unknown.
         method: one of `METHODS`.
         stage: of a model of stages, the stage that each map explains, `[n]`.
         cells: see `feature_layer`.
@@ -127,10 +127,8 @@ def coarse_maps(
     cells: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `heat_maps`, of the size of the feature map, for these pictures alone."""
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; choose from {', '.join(METHODS)}.")
     maps_of = _compiled(network, method, cells)
-    fed = fed_sex(network, sex)
+    fed = np.asarray(sex, np.float32)[:, None]
     units = network.get_layer(SCORES[task_of(network)]).output.shape[-1]
     wanted = np.zeros(len(images), int) if stage is None else np.asarray(stage, int)
     found = []
@@ -139,12 +137,6 @@ def coarse_maps(
         weights = np.eye(units, dtype=np.float32)[wanted[rows]]
         found.append(maps_of(np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights))
     return tuple(np.concatenate(maps) for maps in zip(*found, strict=True))
-
-
-def fed_sex(network: keras.Model, sex: np.ndarray) -> np.ndarray:
-    """Sex `[n]` as the network takes it, `[n, 1]`: where unknown, the training share of boys."""
-    share = network.get_layer("card").facts.get("male_share", 0.5)
-    return np.nan_to_num(np.asarray(sex, np.float32), nan=share).reshape(-1, 1)
 
 
 def _combined(method: str, features, gradients):
@@ -180,14 +172,6 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
     layer = feature_layer(network, cells)
     front, back = keras.Model(network.inputs[0], layer.output), rest_of(network, layer)
 
-    def given(features, sex):
-        return [features, sex] if len(back.inputs) > 1 else features
-
-    def maps(features, gradients):
-        gradients = ops.cast(gradients, "float32")
-        features = ops.cast(features, "float32")
-        return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
-
     # Traced once for all sizes of a batch.
     radiograph = front.inputs[0]
     signature = [
@@ -201,8 +185,9 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
         features = front(images, training=False)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(features)
-            score = tf.reduce_sum(weights * back(given(features, sex), training=False))
-        return maps(features, tape.gradient(score, features))
+            score = tf.reduce_sum(weights * back([features, sex], training=False))
+        gradients = tape.gradient(score, features)
+        return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
 
     traced = step.get_concrete_function()
 

@@ -7,11 +7,12 @@ radiographs uint8 [n, side, side], hands and masks bool [n, side, side].
 """
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 
-from nbhelpers.explain.checks import Score
-from nbhelpers.explain.regions import FEWEST, TOO_FEW
+from nbhelpers.explain.checks import Score, network_score
+from nbhelpers.explain.regions import FEWEST, TOO_FEW, hand_masks
 from nbhelpers.metrics import compare_errors, score_enough
 
 PLACES = MARKER, FIELD_EDGE, BACKGROUND = ("marker", "field edge", "background")
@@ -32,6 +33,35 @@ STRIP = 0.03  # along such an edge, its width
 SMOOTH = 0.01  # standard deviation of the blur before edges are looked for
 DARK = 0.05  # of the grey levels: below, a root would raise noise
 LEAST_RISE, NOISY = 2.8, 3  # tones that an edge rises by within SMOOTH; times the median rise
+
+
+def examine(
+    network: keras.Model,
+    pictures: np.ndarray,
+    sex: np.ndarray,
+    months: np.ndarray,
+    maps: np.ndarray,
+) -> tuple[np.ndarray, dict[str, np.ndarray], pd.DataFrame, pd.DataFrame]:
+    """Find the places of pictures and answer both questions.
+
+    Where no hand is found, nothing can be told apart from it: such pictures are left out.
+
+    Args:
+        network: of ages.
+        sex, months: [n], months being true ages.
+        maps: float [n, side, side], none below 0.
+
+    Returns:
+        Which pictures have a hand, bool [n]; the masks of their places; and what `place_energy`
+        and `masking_effect` give of them.
+    """
+    hands = to_border(hand_masks(pictures))
+    has_hand = hands.any(axis=(1, 2))
+    given = pictures, sex, months, maps, hands
+    pictures, sex, months, maps, hands = (one[has_hand] for one in given)
+    masks = places_of(pictures, hands)
+    masking = masking_effect(network_score(network), pictures, sex, months, masks)
+    return has_hand, masks, place_energy(maps, masks, hands), masking
 
 
 def to_border(hands: np.ndarray) -> np.ndarray:

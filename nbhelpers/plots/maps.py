@@ -1,31 +1,138 @@
 """Figures of heat maps: over radiographs, on the originals, and how far they can be trusted.
 
-Each function returns a figure and its alternative text.
+Each function returns a figure and its alternative text, but for those called `show_...`, which show
+several, with their tables. Networks go by their names in files, "cnn age".
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown, display
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nbhelpers.explain.shortcuts import PLACES
+from nbhelpers.explain import checks, regions
+from nbhelpers.explain.material import Explained
+from nbhelpers.explain.shortcuts import MARKER, PLACES
 from nbhelpers.images.geometry import affine_of
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.plots.style import COLOURS, draw_picture, draw_points
+from nbhelpers.plots import tables
+from nbhelpers.plots.style import COLOURS, draw_picture, draw_points, show
+from nbhelpers.plots.tables import network_name
 
 TINTS = dict(zip(PLACES, (COLOURS[1], COLOURS[5], COLOURS[3]), strict=True))
 PLACE_VEIL = 0.5  # how much of the radiograph a tint hides
 FAMILIAR, EVEN = "RdYlBu_r", "inferno"  # red-yellow-blue; and one whose steps look equal
 VEIL = 0.45  # how much of the radiograph a map hides
+A_ROW = 5  # radiographs of a figure
+
+
+def titles(errors: pd.DataFrame, stage_names: list[str]) -> np.ndarray:
+    """Stage, age, predicted age and error of rows of `scores.case_errors`, texts `[n]`."""
+    stages = ["" if pd.isna(stage) else stage_names[int(stage)] for stage in errors["stage"]]
+    return np.array(
+        [
+            f"{stage}\n{row.age_months / 12:.1f} years, predicted\n"
+            f"{row.predicted_months / 12:.1f} ({row.error_months:+.0f} months)"
+            for stage, row in zip(stages, errors.itertuples(), strict=True)
+        ]
+    )
+
+
+def show_gallery(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray]) -> None:
+    """Radiographs with their maps, five a figure, in familiar and in even colours."""
+    for start in range(0, len(titles), A_ROW):
+        row = slice(start, start + A_ROW)
+        of_row = {name: each[row] for name, each in maps.items()}
+        show(*overlays(pictures[row], titles[row], of_row, even=True))
+
+
+def show_networks(
+    networks: list[Explained], rows: np.ndarray, method: str, stage_names: list[str]
+) -> None:
+    """The maps of several networks of the same cases, a figure a network.
+
+    Of stages: what speaks for the predicted one and what against, and for the true one.
+    """
+    for one in networks:
+        cases, given = one.table.iloc[rows], one.given(rows)
+        for_it, against_it = one.heat_maps(rows, method)
+        if one.task == "age":
+            maps = {"older": for_it, "younger": against_it}
+            titles = [f"{age / 12:.1f} years" for age in cases["age_months"]]
+        else:
+            true = cases["stage"].to_numpy(int)
+            maps = {"for the predicted": for_it, "against the predicted": against_it}
+            maps["for the true stage"], _ = one.heat_maps(rows, method, true)
+            pairs = zip(true, checks.predicted_stage(one.network, *given), strict=True)
+            titles = ["\npredicted\n".join(stage_names[at] for at in pair) for pair in pairs]
+        display(Markdown(f"### {network_name(one.name)}"))
+        show(*overlays(given[0], titles, maps))
+
+
+def show_measures(table: pd.DataFrame) -> None:
+    """The measures of all networks as points and as a table: `checks.COLUMNS` and `network`."""
+    show(*measures(table))
+    named = table.assign(network=table["network"].map(network_name), metric="likeness")
+    wide = tables.wide(named, "measure", "network")
+    display(wide.rename_axis(columns=f"test split, n = {table['n'].max():,}"))
+
+
+def show_localisation(local: pd.DataFrame, network: str, stage_names: list[str]) -> pd.DataFrame:
+    """How maps lie on ossification regions, and what `regions.summarise` gives by network.
+
+    Of all networks as a table; of `network`, what speaks for older, as a figure and by stage too.
+    local: of `Explained.on_regions`, of all networks.
+    """
+    summary = regions.summarise(local, by=["network", "speaks_for"]).astype({"region": str})
+    ratio = summary["metric"] == "ratio"
+    of_network = (summary["network"] == network) & (summary["speaks_for"] == "older")
+    show(*ratios(summary[of_network & ratio]))
+    unseen = ~summary["seen"] & summary["metric"].isin(["ratio", "hit", "chance"])
+    every = summary[unseen & (summary["region"] == regions.ANY)]
+    every = every.assign(map=every["network"].map(network_name) + ": " + every["speaks_for"])
+    display(_wide(every, "map", "metric", "all regions together"))
+    own = network_name(network)
+    display(_wide(summary[unseen & of_network], "region", "metric", f"{own}: older"))
+    local = local[(local["network"] == network) & (local["speaks_for"] == "older")]
+    local = local[~local["seen"] & local["stage"].notna()]
+    by_stage = regions.summarise(local, by=["stage"]).astype({"region": str})
+    by_stage = by_stage[by_stage["metric"] == "ratio"]
+    by_stage = by_stage.assign(stage=[stage_names[stage] for stage in by_stage["stage"]])
+    display(_wide(by_stage, "region", "stage", tables.METRICS["ratio"].name))
+    return summary
+
+
+def show_places(
+    pictures: np.ndarray,
+    titles: np.ndarray,
+    masks: dict[str, np.ndarray],
+    energy: pd.DataFrame,
+    masking: pd.DataFrame,
+) -> None:
+    """Where places that are not the hand were found, and what they matter: `shortcuts.examine`."""
+    marked = np.flatnonzero(masks[MARKER].any(axis=(1, 2)))[::A_ROW][:3]
+    others = np.setdiff1d(np.arange(len(pictures)), marked)
+    few = np.concatenate([marked, others[: A_ROW - len(marked)]])
+    show(*places(pictures[few], {place: each[few] for place, each in masks.items()}, titles[few]))
+    display(_wide(energy, "place", "metric", "of the picture"))
+    words = {"n": "cases", "mae_before": "mean error, months", "mae_after": "without the place"}
+    words |= {"prediction_change": "predictions moved by", "difference": "change of the error"}
+    display(tables.plain(masking.round(2), ["place"], words, 2))
+
+
+def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
+    few = scores["note"] != ""
+    return tables.wide(scores.assign(too_few=few), index, columns).rename_axis(columns=heading)
 
 
 def places(
-    pictures: np.ndarray, places: dict[str, np.ndarray], titles: list[str]
+    pictures: np.ndarray, places: dict[str, np.ndarray], titles: Sequence[str]
 ) -> tuple[Figure, str]:
     """Radiographs in a row, and below them the same with each place in its colour.
 
@@ -42,7 +149,7 @@ def places(
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
     have = [f"{place} in {masks.any(axis=(1, 2)).sum()}" for place, masks in places.items()]
     return figure, (
-        f"{len(titles)} radiographs, and below them what was found beside the hand, in colours: "
+        f"{len(titles)} radiographs, and below them what was found next to the hand, in colours: "
         f"{', '.join(have)}."
     )
 
@@ -56,30 +163,34 @@ def _tinted(picture: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def overlays(
-    pictures: np.ndarray, titles: list[str], rows: dict[str, tuple[np.ndarray, str]]
+    pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray], even: bool = False
 ) -> tuple[Figure, str]:
     """Radiographs in a row, and below them each kind of map over them.
 
     Args:
         pictures: uint8 `[n, side, side]`.
         titles: of the radiographs, `[n]`.
-        rows: name of a row to its maps `[n, side, side]` and their colours; each map is scaled to
-            its own maximum.
+        maps: name of a row to its maps `[n, height, width]` of any size; each is scaled to its own
+            maximum.
+        even: each kind a second time, in colours whose steps look equal.
     """
+    looks = {"": FAMILIAR} | ({", even": EVEN} if even else {})
+    rows = {
+        name + word: (each, look) for name, each in maps.items() for word, look in looks.items()
+    }
     figure, (_, *below) = _rows(pictures, titles, list(rows))
-    for line, (maps, colours) in zip(below, rows.values(), strict=True):
-        for axes, picture, heat in zip(line, pictures, maps, strict=True):
-            _veil(axes, picture, heat, colours)
+    for line, (each, look) in zip(below, rows.values(), strict=True):
+        for axes, picture, heat in zip(line, pictures, each, strict=True):
+            _veil(axes, picture, heat, look)
     return figure, (
         f"{len(titles)} radiographs, {titles[0]} to {titles[-1]}".replace("\n", ", ")
         + f", and over them: {', '.join(rows)}."
     )
 
 
-def on_originals(
-    cases: pd.DataFrame, geometry: pd.DataFrame, maps: np.ndarray
-) -> tuple[Figure, str]:
-    """Maps carried back onto the radiographs as they came; rows `[n]` of the same cases."""
+def on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> tuple[Figure, str]:
+    """Maps of a network carried back onto the radiographs as they came; rows and maps `[n]`."""
+    cases, geometry = one.table.iloc[rows], one.geometry.iloc[rows].reset_index(drop=True)
     figure, grid = plt.subplots(1, len(cases), figsize=(1.9 * len(cases), 2.6), squeeze=False)
     for row, axes in enumerate(grid[0]):
         pixels = read_image(Path(cases["image_path"].iloc[row]))
@@ -92,79 +203,88 @@ def on_originals(
     return figure, f"{len(cases)} original radiographs with the map of what speaks for older."
 
 
-def gains_by_side(tables: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
-    """What maps of coarse and fine feature maps gain on chance (`checks.by_cells`)."""
+def gains_by_side(tried: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
+    """What maps of coarse and fine feature maps gain on chance (`checks.choose_cells`)."""
+    tried = {network_name(name): table for name, table in tried.items()}
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
-    for name, table in tables.items():
+    for name, table in tried.items():
         bars = [table["value"] - table["lower"], table["upper"] - table["value"]]
         axes.errorbar(table["side"], table["value"], bars, marker="o", capsize=2, label=name)
-    sides = sorted({side for table in tables.values() for side in table["side"]})
+    sides = sorted({side for table in tried.values() for side in table["side"]})
     axes.set_xscale("log", base=2)
     axes.set_xticks(sides, sides)
     axes.minorticks_off()
     axes.set(xlabel="cells a side of the feature map", ylabel="gain on a map of chance")
     axes.axhline(0, color=COLOURS[7], linewidth=1)
     axes.legend(fontsize=8)
-    best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tables.items()}
+    best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tried.items()}
     each = ", ".join(f"{name} {side}" for name, side in best.items())
     return figure, f"Cells a side of the feature map whose maps gain most on chance: {each}."
 
 
 def likeness(
-    tables: dict[str, pd.DataFrame], levels: dict[str, float] | None = None
+    sanity: dict[str, pd.DataFrame], levels: dict[str, float] | None = None
 ) -> tuple[Figure, str]:
     """Correlation of maps with those of ever more random networks (`checks`), a line each.
 
     levels: correlations with maps of yet another network, each a broken line across.
     """
+    sanity = {network_name(name): table for name, table in sanity.items()}
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
-    for name, table in tables.items():
+    for name, table in sanity.items():
         share = 100 * table["random_share"]
         axes.plot(share, table["value"], marker="o", markersize=4, label=name)
         axes.fill_between(share, table["lower"], table["upper"], alpha=0.2)
     axes.set(xlabel="layers with random weights, from the top, %", ylabel="rank correlation")
-    axes.set_ylim(-0.3, 1.05)
+    axes.set_ylim(-0.55, 1.05)
     axes.axhline(0, color=COLOURS[7], linewidth=1)
     for name, value in (levels or {}).items():
         axes.axhline(value, color=COLOURS[3], linewidth=1.2, linestyle="--", label=name)
     figure.legend(loc="outside right upper", fontsize=8)
-    ends = ", ".join(f"{name} {table['value'].iloc[-1]:.2f}" for name, table in tables.items())
+    ends = ", ".join(f"{name} {table['value'].iloc[-1]:.2f}" for name, table in sanity.items())
     return figure, f"Correlation of maps with those of a wholly random network: {ends}."
 
 
 def measures(table: pd.DataFrame) -> tuple[Figure, str]:
     """A panel a measure, a line a network: `checks.COLUMNS` and `network`."""
     networks = list(table["network"].unique())
+    names = [network_name(network) for network in networks]
     by_measure = table.groupby("measure", sort=False)
     rows = -(-len(by_measure) // 2)
     size = (7.4, rows * (0.65 + 0.24 * len(networks)))
     figure, grid = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
     panels = grid.ravel()
     for (name, part), axes in zip(by_measure, panels, strict=False):
-        draw_points(axes, part.set_index("network").reindex(networks), networks)
+        draw_points(axes, part.set_index("network").reindex(networks), names)
         axes.axvline(0, color=COLOURS[7], linewidth=1)
         axes.set_title(name, fontsize=8.5)
         axes.tick_params(labelsize=8)
     for axes in panels[len(by_measure) :]:
         axes.set_visible(False)
-    alt = f"{len(by_measure)} measures of the maps of {', '.join(networks)}, with intervals."
+    alt = f"{len(by_measure)} measures of the maps of {', '.join(names)}, with intervals."
     return figure, alt
 
 
-def curves(table: pd.DataFrame, kind: str) -> tuple[Figure, str]:
-    """Curves of one `kind` for several maps, see `checks.compare_maps`."""
-    table = table[table["kind"] == kind]
-    figure, axes = plt.subplots(figsize=(6.4, 3.4))
-    for name, part in table.groupby("map", sort=False):
-        axes.plot(100 * part["share"], part["value"], marker="o", markersize=3, label=name)
-        axes.fill_between(100 * part["share"], part["lower"], part["upper"], alpha=0.15)
-    gone = "greyed out" if kind == "deletion" else "put back"
-    axes.set(xlabel=f"pixels {gone}, %", ylabel="score moved by")
-    axes.set_ylim(bottom=0)
-    axes.legend()
-    early = table[np.isclose(table["share"], 0.2)].set_index("map")["value"]
-    each = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
-    return figure, f"{kind.capitalize()}: how far the score moved when a fifth was {gone}: {each}."
+def curves(table: pd.DataFrame) -> tuple[Figure, str]:
+    """A panel a kind of curve, a line a map, see `checks.compare_maps`."""
+    figure, panels = plt.subplots(1, len(checks.KINDS), figsize=(7.4, 3.4), sharey=True)
+    told = []
+    for axes, kind in zip(panels, checks.KINDS, strict=True):
+        of_kind = table[table["kind"] == kind]
+        for name, part in of_kind.groupby("map", sort=False):
+            share = 100 * part["share"]
+            axes.plot(share, part["value"], marker="o", markersize=3, label=name)
+            axes.fill_between(share, part["lower"], part["upper"], alpha=0.15)
+        gone = "greyed out" if kind == "deletion" else "put back"
+        axes.set(xlabel=f"pixels {gone}, %")
+        axes.set_title(kind.capitalize())
+        early = of_kind[np.isclose(of_kind["share"], 0.2)].set_index("map")["value"]
+        each = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
+        told.append(f"{kind}: how far the prediction was moved when a fifth was {gone}: {each}")
+    panels[0].set(ylabel="prediction moved by")
+    panels[0].set_ylim(bottom=0)
+    panels[0].legend(fontsize=8)
+    return figure, "; ".join(told).capitalize() + "."
 
 
 def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
@@ -175,7 +295,7 @@ def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
     shown = table[table["value"].notna()].astype({"region": str})
     regions = list(shown["region"].unique())
     figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(regions)))
-    names = {False: "not learnt from", True: "learnt from"}
+    names = {False: "not in training", True: "in training"}
     for number, (seen, part) in enumerate(shown.groupby("seen")):
         rows = part.set_index("region").reindex(regions)
         label = f"{names[seen]}, n up to {int(rows['n'].max()):,}"
@@ -183,17 +303,15 @@ def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
     axes.axvline(1, color=COLOURS[7], linewidth=1)
     axes.set_xlabel("share of the map's energy over share of the hand")
     axes.legend(fontsize=8)
-    every = shown.loc[shown["region"] == "any", "value"]
-    overall = f"; all regions together {every.iloc[0]:.2f}" if len(every) else ""
-    return (
-        figure,
-        f"How much more of a map lies on each region than its share of the hand{overall}.",
-    )
+    each = ", ".join(f"{row.region} {row.value:.2f}" for row in shown[~shown["seen"]].itertuples())
+    return figure, f"How much more of a map lies on each region than its share of the hand: {each}."
 
 
-def _rows(pictures: np.ndarray, titles: list[str], below: list[str]) -> tuple[Figure, np.ndarray]:
+def _rows(
+    pictures: np.ndarray, titles: Sequence[str], below: list[str]
+) -> tuple[Figure, np.ndarray]:
     """Radiographs in a row with their titles, and empty rows called `below`."""
-    size = (1.25 * len(titles) + 0.4, 1.35 * (1 + len(below)) + 0.4)
+    size = (1.4 * len(titles) + 0.4, 1.45 * (1 + len(below)) + 0.4)
     figure, grid = plt.subplots(1 + len(below), len(titles), figsize=size, squeeze=False)
     for axes, picture, title in zip(grid[0], pictures, titles, strict=True):
         draw_picture(axes, picture, title)
@@ -205,4 +323,7 @@ def _rows(pictures: np.ndarray, titles: list[str], below: list[str]) -> tuple[Fi
 def _veil(axes: plt.Axes, picture: np.ndarray, heat: np.ndarray, colours: str) -> None:
     draw_picture(axes, picture)
     top = float(heat.max())
-    axes.imshow(heat / top if top > 0 else heat, cmap=colours, vmin=0, vmax=1, alpha=VEIL)
+    heat = heat / top if top > 0 else heat
+    height, width = picture.shape
+    over = (-0.5, width - 0.5, height - 0.5, -0.5)  # a coarse map covers the picture too
+    axes.imshow(heat, cmap=colours, vmin=0, vmax=1, alpha=VEIL, extent=over)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
-from IPython.display import Image, Markdown, display
+from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from nbhelpers.plots.tables import SEXES
@@ -73,11 +73,6 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=CSS_DPI * SHARPNESS, bbox_inches="tight")
     return buffer.getvalue()
-
-
-def findings(*lines: str) -> None:
-    """Show lines of Markdown: what a notebook found, with its numbers filled in."""
-    display(Markdown("\n".join(lines)))
 
 
 def year_axis(axes: plt.Axes) -> None:

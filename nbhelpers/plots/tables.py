@@ -35,7 +35,7 @@ class Metric:
 
 
 # Unit -> what a value is multiplied by, and how many decimals it is shown with.
-FORMATS = {"months": (1, 1), "months²": (1, 1), "%": (100, 1), "": (1, 3)}
+FORMATS = {"months": (1, 1), "months²": (1, 1), "%": (100, 1), "ratio": (1, 2), "": (1, 3)}
 METRICS = {
     "mae": Metric("mean absolute error", "months"),
     "rmse": Metric("RMSE", "months"),
@@ -59,6 +59,12 @@ METRICS = {
     "precision": Metric("precision"),
     "recall": Metric("recall"),
     "f1": Metric("F1"),
+    "ratio": Metric("energy over area", "ratio"),
+    "energy_share": Metric("share of the energy", "%"),
+    "area_share": Metric("share of the area", "%"),
+    "hit": Metric("maximum inside", "%"),
+    "chance": Metric("inside by chance", "%"),
+    "likeness": Metric("rank correlation", "ratio"),
 }
 # Of a task, in their order: the first ranks the models, three stand where models are many.
 SHOWN = {
@@ -103,6 +109,12 @@ def model_name(model: str) -> str:
     """What a reader knows a model as; models without an entry in `MODELS` keep their name."""
     base, end, of = model.partition(" (")
     return MODELS.get(base, base) + end + of
+
+
+def network_name(network: str) -> str:
+    """As `model_name`, of a network with its task: "cnn age" is "Custom CNN, age"."""
+    model, _, task = network.rpartition(" ")
+    return f"{model_name(model)}, {task}" if task in TASKS else network
 
 
 def hyperparameter_name(name: str) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_networks
+from notebook_code import functions
 
 from nbhelpers.explain import checks, grad_cam
 from nbhelpers.models import saved
@@ -55,8 +56,10 @@ def test_deletion_begins_at_the_picture_and_insertion_ends_there(given):
 def test_the_finest_map_that_is_as_good_as_the_best_is_chosen():
     table = pd.DataFrame({"cells": [0, 12, 24, 48], "value": [0.3, 0.6, 0.58, 0.4]})
     table = table.assign(lower=table["value"] - 0.1, upper=table["value"] + 0.1)
-    assert checks.best_cells(table) == 24
-    assert checks.best_cells(table.assign(upper=table["value"])) == 12
+    (finest_as_good,) = functions("06_grad_cam", "finest_as_good")
+    assert finest_as_good(table) == 24
+    assert finest_as_good(table.assign(upper=table["value"])) == 12
+    assert finest_as_good(table.assign(value=np.nan)) == 0
 
 
 def test_only_the_square_that_matters_is_marked(given):
@@ -80,22 +83,21 @@ def test_measures_are_those_of_the_network_after_reload_too(given, tmp_path, tas
     made = saved.load(tmp_path / "model.keras")
     tried = checks.choose_cells(made, *given, "hires_cam")
     assert dict(zip(tried["cells"], tried["side"], strict=True)) == grad_cam.sides(made)
-    cells = checks.best_cells(tried)
-    told = checks.measure(made, *given, "hires_cam", cells)
+    told = checks.measure(made, *given, "hires_cam", tried["cells"].max())
     table = told.table.set_index("measure")
     random = told.sanity.iloc[-1]
     assert random["random_share"] == 1
     assert table.loc[checks.RANDOM, "value"] == random["value"] < 0.9
     controls = {checks.CHANCE, checks.BLOB}
     assert {name.split("gain on ")[1] for name in table.index if "gain" in name} == controls
-    score = checks.network_score(made, checks.named_stage(made, *given))
+    score = checks.network_score(made, checks.predicted_stage(made, *given))
     np.testing.assert_allclose(told.covered, checks.occlusion_maps(score, *given), atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])
 def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are(given, task):
     made = network(task)
-    said, named = saved.predict(made, *given, flip=False), checks.named_stage(made, *given)
+    said, named = saved.predict(made, *given, flip=False), checks.predicted_stage(made, *given)
     if task == "stage":
         np.testing.assert_array_equal(named, said.argmax(axis=1))
         said = said[np.arange(N), named]
@@ -105,7 +107,8 @@ def test_the_score_of_a_network_is_its_own_answer_about_the_pictures_as_they_are
 def test_a_control_learns_from_shuffled_ages_and_leaves_the_network_alone(given):
     made = network()
     before = made.get_weights()
-    other = checks.trained_on_shuffled(made, *given, np.linspace(20, 200, N), epochs=1)
+    learnt = (*given, np.linspace(20, 200, N))
+    n, value, lower, upper = checks.like_shuffled(made, learnt, given, "hires_cam", 0, epochs=1)
+    assert n == N and -1 < lower < value < upper < 0.9
     for mine, then in zip(made.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, then)
-    assert any((one != two).any() for one, two in zip(other.get_weights(), before, strict=True))

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import custom_cnn
 
 from nbhelpers import metrics
 from nbhelpers.explain import shortcuts
 from nbhelpers.explain.shortcuts import BACKGROUND, FIELD_EDGE, MARKER, PLACES
+from nbhelpers.images.preparation import Preparation, prepare_image
+from nbhelpers.phantom import dataset
 
 SIDE, N = 96, 12
 SIDES = (64, 512)
@@ -135,3 +138,17 @@ def test_a_score_that_reads_the_marker_is_found_out_and_one_of_the_hand_is_not()
     told = shortcuts.masking_effect(reads_hand, shown, sex, np.full(N, 90.0), places)
     assert (told[["difference", "lower", "upper", "prediction_change"]] == 0).all(axis=None)
     assert (told["mae_before"] > 0).all()
+
+
+def test_a_picture_without_a_hand_is_left_out_and_the_rest_is_examined():
+    drawn = dataset.draw_radiograph("female", 120.0, 5, size=256)
+    hand = prepare_image(drawn.pixels, Preparation.from_steps(64, "hand, upright"))[0]
+    shown = np.stack([hand, np.zeros_like(hand), *[hand] * 5])
+    card = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25}
+    network = custom_cnn(64, card, widths=(2,), dense_units=4)
+    months, maps = np.arange(7.0) + 100, np.ones(shown.shape, np.float32)
+    has_hand, masks, energy, masking = shortcuts.examine(network, shown, np.zeros(7), months, maps)
+    assert has_hand.tolist() == [True, False, *[True] * 5] and len(masks[MARKER]) == 6
+    assert energy["n"].max() == 6 and masking["place"].tolist() == list(PLACES)
+    ratios = energy[energy["metric"] == "ratio"]["value"].dropna()
+    assert ratios.to_numpy() == pytest.approx(1)
