@@ -32,6 +32,7 @@ from nbhelpers.workspace import (
     InputError,
     atomic_path,
     find_attached,
+    find_data_folder,
     find_run_file,
     hash_of,
     log,
@@ -68,6 +69,23 @@ def fingerprint(
         "tables": tables,
         "images": len(images),
     }
+
+
+def open_cases(
+    run_folder: Path, data_folder: Path, external_folder: str, stage_cuts: str
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """The case table of a folder (see `read_cases`) and its fingerprint.
+
+    Args:
+        external_folder: another labelled folder, scored but never trained on; empty: none.
+
+    Raises InputError where the run folder was made from other data.
+    """
+    external = find_data_folder(external_folder) if external_folder else None
+    cases = read_cases(data_folder, external, stage_cuts)
+    found = fingerprint(data_folder, cases, external)
+    require_same_fingerprint(run_folder, found)
+    return cases, found
 
 
 def refuse_other_data(run_folder: Path, data: str) -> None:

@@ -21,7 +21,7 @@ from nbhelpers.evaluation import conformal, scores
 from nbhelpers.images.preparation import load_images, prepare_cases
 from nbhelpers.models import saved
 from nbhelpers.phantom import dataset
-from nbhelpers.results import set_folder, split_name
+from nbhelpers.results import set_folder, set_name, split_name
 from nbhelpers.workspace import InputError, atomic_path
 
 STATISTICS = {
@@ -117,6 +117,18 @@ def read_set(run_folder: Path, data_folder: Path, name: str) -> tuple[pd.DataFra
     return found, fingerprint
 
 
+def open_set(
+    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int
+) -> tuple[str, pd.DataFrame, dict]:
+    """The set to score: its name (empty: the folder's own), its cases and their fingerprint.
+
+    See `find_source` for `named`, `n_synthetic` and `seed`, and `read_set`.
+    """
+    source = find_source(run_folder, named, n_synthetic, seed)
+    name = name or set_name(source)
+    return name, *read_set(run_folder, source, name)
+
+
 def prepare_set(
     run_folder: Path,
     found: pd.DataFrame,
@@ -168,14 +180,18 @@ def predict_set(run_folder: Path, name: str) -> None:
             predictions.save_predictions(folder, model, task, table, predicted, ends)
 
 
-def score_set(run_folder: Path, name: str) -> pd.DataFrame:
-    """What `scores.evaluate` gives of every saved model; the split has the name of the set."""
+def score_set(run_folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """What `scores.evaluate` gives of every saved model, and `coverage`.
+
+    The split has the name of the set.
+    """
     folder = set_folder(run_folder, name)
     found = pd.concat(
         scores.evaluate(folder, model, task, learnt_in=run_folder)
         for model, task in saved_models(run_folder)
     )
-    return found.drop_duplicates(["model", "task", "metric"]).assign(split=split_name(name))
+    found = found.drop_duplicates(["model", "task", "metric"]).assign(split=split_name(name))
+    return found, coverage(run_folder, name)
 
 
 def coverage(run_folder: Path, name: str) -> dict[str, pd.DataFrame]:

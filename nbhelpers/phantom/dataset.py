@@ -115,6 +115,18 @@ def folder_in(run_folder: Path, n: int, seed: int) -> Path:
     return run_folder / f"synthetic-{n}-{seed}-v{VERSION}"
 
 
+def find_or_draw(run_folder: Path, named: str, n: int, seed: int) -> tuple[Path, str]:
+    """The folder of radiographs (`workspace.find_data_folder`), else synthetic ones, drawn here.
+
+    Returns:
+        The folder, and whether its radiographs are `real` or `synthetic`.
+    """
+    found = workspace.find_data_folder(named)
+    if found:
+        return found, "real"
+    return write_radiographs(folder_in(run_folder, n, seed), n, seed=seed), "synthetic"
+
+
 def regions_beside(cases: pd.DataFrame) -> str:
     """The folder of regions of a case table's synthetic radiographs; "" where there is none."""
     first = cases["image_path"].iloc[0]

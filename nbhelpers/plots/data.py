@@ -10,11 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from nbhelpers.images.geometry import to_original
 from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.images.radiograph import read_image
+from nbhelpers.plots import style
 from nbhelpers.plots.style import BINS_MONTHS, COLOURS, by_sex, draw_picture, year_axis
 from nbhelpers.plots.tables import SEXES
 
@@ -144,9 +146,29 @@ def split_ages(cases: pd.DataFrame) -> tuple[Figure, str]:
     return figure, f"Cumulative bone age of each split. Mean months: {means}."
 
 
-def excluded_table(excluded: list[dict[str, str]]) -> pd.DataFrame:
-    """Cases left out, with the reason."""
-    return pd.DataFrame(excluded, columns=["case_id", "image_path", "reason"])
+def show_children(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:
+    """Who is in the set: counts by split, ages by sex, how labels are rounded; gives `facts`."""
+    display(count_table(cases, stage_names))
+    style.show(*ages_by_sex(cases))
+    figure, alt, rounding = label_rounding(cases)
+    style.show(figure, alt)
+    return facts(cases, stage_names) | rounding
+
+
+def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray) -> None:
+    """The radiographs' sizes, and their grey levels before and after preparing."""
+    style.show(*sizes(geometry))
+    style.show(*grey_levels(cases, prepared))
+
+
+def show_left_out(
+    excluded: list[dict], geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
+) -> None:
+    """Cases left out with the reason, and pictures of those on which no hand was found."""
+    display(pd.DataFrame(excluded, columns=["case_id", "image_path", "reason"]))
+    not_found = geometry[~geometry["found"].to_numpy(bool)]
+    if len(not_found):
+        style.show(*not_found_sheet(cases, not_found, prepared))
 
 
 def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:

@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from xgboost import Booster
 
-from nbhelpers.models.hog import HogSettings, cell_histograms
+from nbhelpers.models.hog import HogSettings, cell_histograms, importance_map
 from nbhelpers.plots.style import COLOURS, draw_picture
 
 
@@ -46,9 +47,10 @@ def hog_pictures(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> t
     return figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them."
 
 
-def importance(cells: np.ndarray, mean_picture: np.ndarray, hog: HogSettings) -> tuple[Figure, str]:
+def importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings) -> tuple[Figure, str]:
     """Where the trees gain: the share of gain of each cell, laid over the mean training picture."""
     size = len(mean_picture)
+    cells = importance_map(booster, size, hog)
     middles = _cell_middles(size, hog)
     low, high = middles[0] - hog.step_pixels / 2, middles[-1] + hog.step_pixels / 2
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.8))
