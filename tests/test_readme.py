@@ -120,6 +120,27 @@ def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
     assert f"shifted by {tips['shift']:.0f} % of the side" in README
 
 
+def test_notebooks_tell_to_expect_what_was_measured():
+    scores = [one for path in MEASURED.glob("*.json") for one in measured(path.stem)["scores"]]
+    mae = {s["model"]: s["value"] for s in scores if (s["split"], s["metric"]) == ("test", "mae")}
+    (gap,) = [
+        row["value"]
+        for row in measured("07_bias_analysis")["tables"]["sex gap"]
+        if (row["metric"], row["adjustment"]) == ("mae", "standardised")
+    ]
+    expected = {
+        "02_cnn_tuning": f"about {mae['cnn']:.0f} months",
+        "03_transfer_learning": f"about {mae['mobilenet']:.0f} months",
+        "04_hog_xgboost": f"about {mae['hog']:.0f} months",
+        "05_ensembling": f"about {mae['ensemble_ridge_sex']:.1f} months",
+        "07_bias_analysis": f"an error of girls {gap:.1f} months",
+    }
+    for name, words in expected.items():
+        cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        text = "".join(cells[1]["source"]).replace('"\n        "', "")
+        assert words in text, name
+
+
 def test_commands_notebooks_files_and_the_picture_exist():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert set(re.findall(r"make ([a-z]+)", README)) <= set(targets)
