@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
@@ -27,8 +28,11 @@ import cv2
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-# TensorFlow takes a GPU's memory as it needs it, not all of it at once.
+# TensorFlow takes a GPU's memory as it needs it, not all of it at once, and says nothing on pages of
+# the processor's kind and of graphs that it traced anew: what is wrong it raises.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 KAGGLE_INPUT = Path("/kaggle/input")
 # How deep below it things are looked for. A data set lies at `<name>` or, since 2026, at
