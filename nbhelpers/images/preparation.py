@@ -51,7 +51,6 @@ STEPS = {
     "stretch": "stretch_contrast",
     "aspect": "keep_aspect",
 }
-SMALLEST_PICTURE, LARGEST_PICTURE = 16, 2048
 LOOKED_AT = 112  # longer side, in pixels, of the picture on which the hand is sought
 # A hand in a field smaller than this share of the frame is looked at again from closer.
 SMALL_FIELD = 0.5
@@ -74,10 +73,6 @@ class Preparation:
     @classmethod
     def from_steps(cls, image_size: int, steps: str) -> "Preparation":
         """Read a comma list of `hand`, `upright`, `stretch`, `aspect`; "" is a plain resize."""
-        if not SMALLEST_PICTURE <= image_size <= LARGEST_PICTURE:
-            raise InputError(
-                f"image_size is {image_size}; choose {SMALLEST_PICTURE} to {LARGEST_PICTURE}."
-            )
         named = [step.strip() for step in steps.split(",") if step.strip()]
         unknown = [step for step in named if step not in STEPS]
         if unknown:
