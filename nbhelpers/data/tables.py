@@ -52,6 +52,7 @@ COLUMN_NAMES = {
     ),
     "sex": ("male", "sex", "sexmf", "gender"),
 }
+FIELDS = tuple(COLUMN_NAMES)
 NAMES_TO_OFFER = {"id": "id", "age": "boneage", "sex": "male or sex"}
 
 
@@ -156,23 +157,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 Images = dict[str, list[tuple[Path, bool]]]
 
 
-def find_tables(folder: Path) -> tuple[Table, Table | None]:
-    """The table with ages, and the one without them or None; InputError where that is not clear."""
-    labelled, to_predict = find_any_tables(folder, needed=("id", "age", "sex"))
-    if labelled is None:
-        raise InputError(
-            f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
-            "Name the folder that holds the table and the images."
-        )
-    return labelled, to_predict
-
-
-def find_any_tables(
-    folder: Path, needed: tuple[str, ...] = ("id",)
-) -> tuple[Table | None, Table | None]:
+def find_tables(folder: Path, labelled: bool = False) -> tuple[Table | None, Table | None]:
     """The table with ages and the one without, each or both None where the folder has none.
 
-    Raises InputError for two of a kind, and for tables of which none has the columns `needed`.
+    Raises InputError for two of a kind, for tables none of which can be used, and, of a folder that
+    must be `labelled`, where none has ages.
     """
     for pattern in ("*", "*/*", "*/*/*"):
         paths = sorted(
@@ -183,7 +172,12 @@ def find_any_tables(
             and path.is_file()
         )
         if paths:
-            return _choose(folder, paths, needed)
+            return _choose(folder, paths, FIELDS if labelled else ("id",))
+    if labelled:
+        raise InputError(
+            f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
+            "Name the folder that holds the table and the images."
+        )
     return None, None
 
 
