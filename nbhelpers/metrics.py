@@ -156,20 +156,15 @@ def resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of resamples: the rows drawn and how often each row was drawn, [block, n] each."""
     random = np.random.default_rng(SEED)
     for block in blocks():
-        yield draw(random, block, n)
+        chosen = random.integers(0, n, size=(block, n))
+        flat = (chosen + n * np.arange(block)[:, None]).ravel()
+        yield chosen, np.bincount(flat, minlength=block * n).reshape(block, n).astype(float)
 
 
 def blocks() -> list[int]:
     """How many resamples are kept in memory at a time; they sum to `RESAMPLES`."""
     starts = range(0, RESAMPLES, RESAMPLES_AT_ONCE)
     return [min(RESAMPLES_AT_ONCE, RESAMPLES - start) for start in starts]
-
-
-def draw(random: np.random.Generator, block: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows drawn by a block of resamples and how often each row was drawn, [block, n] each."""
-    chosen = random.integers(0, n, size=(block, n))
-    flat = (chosen + n * np.arange(block)[:, None]).ravel()
-    return chosen, np.bincount(flat, minlength=block * n).reshape(block, n).astype(float)
 
 
 def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:

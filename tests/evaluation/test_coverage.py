@@ -37,14 +37,14 @@ def test_coverage_is_near_the_level_and_better_models_have_narrower_intervals(ru
     tables = {}
     for model in ("good", "fair"):
         conformal.fit_model(run_folder, model, "age")
-        tables[model] = conformal.coverage(run_folder, model, "test")
+        tables[model] = conformal.coverage(run_folder, model, "age", "test")
     found = tables["good"].query("group == 'all'")
     assert (abs(found["coverage"] - found["level"]) < 0.06).all()
     assert ((found["lower"] <= found["coverage"]) & (found["coverage"] <= found["upper"])).all()
     widths = [table["width_months"].to_numpy() for table in tables.values()]
     assert (widths[0] < widths[1]).all()
     conformal.fit_model(run_folder, "stager", "stage")
-    found = conformal.set_coverage(run_folder, "stager", "test").query("group == 'all'")
+    found = conformal.coverage(run_folder, "stager", "stage", "test").query("group == 'all'")
     # Above the level where the most likely stage alone is right more often than promised.
     assert (found["coverage"] > found["level"] - 0.06).all()
     assert found["mean_stages"].between(1, 5).all()
@@ -86,7 +86,7 @@ def test_the_same_for_all_is_the_quantile_of_the_calibration_errors(run_folder, 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
     write_json(run_folder / conformal.NAMES["age"].format("good"), {"model": "good"})
     with pytest.raises(InputError, match=r"lacks .* Run notebook 05 again"):
-        conformal.coverage(run_folder, "good", "test")
+        conformal.coverage(run_folder, "good", "age", "test")
     table = case_table(n=50).query("split != 'calibration'")
     predictions.save_predictions(run_folder, "few", "age", table, table["age_months"])
     with pytest.raises(InputError, match=r"few\.age predicts no case of calibration"):
