@@ -61,7 +61,6 @@ FOREARM = {
 FOREARM_LENGTH = 190.0
 
 
-SEXES = ("female", "male")
 # Age in months at which a centre first shows in half of the children: (boys, girls).
 CARPALS = {
     "capitate": (3, 2),
