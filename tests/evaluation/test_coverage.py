@@ -71,16 +71,17 @@ def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, tas
 def test_the_same_for_all_is_the_quantile_of_the_calibration_errors(run_folder, level):
     for task in ("age", "stage"):
         conformal.fit_all(run_folder, task)
-    of_calibration = predictions.fitting_rows(run_folder, "good", "age")
-    errors = (of_calibration["predicted_months"] - of_calibration["age_months"]).abs().sort_values()
-    rank = math.ceil(round((len(errors) + 1) * level, 9))
-    found = conformal.same_for_all(run_folder, "good", "age", level)
-    assert found == errors.iloc[rank - 1]
-    of_calibration = predictions.fitting_rows(run_folder, "stager", "stage")
-    probabilities = of_calibration[predictions.STAGE_COLUMNS].to_numpy()
-    lacked = 1 - probabilities[range(len(errors)), of_calibration["stage"].to_numpy(int)]
-    found = conformal.same_for_all(run_folder, "stager", "stage", level)
-    assert found == sorted(lacked)[rank - 1]
+    months = predictions.fitting_rows(run_folder, "good", "age")
+    stages = predictions.fitting_rows(run_folder, "stager", "stage")
+    true = stages["stage"].to_numpy(int)
+    lacked = {
+        "good": (months["predicted_months"] - months["age_months"]).abs(),
+        "stager": 1 - stages[predictions.STAGE_COLUMNS].to_numpy()[range(len(true)), true],
+    }
+    rank = math.ceil(round((len(true) + 1) * level, 9))
+    for (model, values), task in zip(lacked.items(), ("age", "stage"), strict=True):
+        found = conformal.same_for_all(run_folder, model, task, level)
+        assert found == sorted(values)[rank - 1]
 
 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
