@@ -305,7 +305,16 @@ def expose(
     density = -np.log(np.maximum(photons, 0.02)) + np.float32(np.log1p(settings.scatter))
     density -= np.float32(settings.flatten) * _slow(np.minimum(density, 1.5))
     density += np.float32(settings.sharpen) * (density - cv2.GaussianBlur(density, (0, 0), 1.6))
-    return _grey_levels(density, body, inside, settings, grain)
+    seen = body & (inside > 0)
+    air, densest = np.quantile(density[~body], 0.3), np.quantile(density[seen][::4], 0.997)
+    level = np.maximum((density - air) / (settings.top * (densest - air)), -0.05)
+    level = np.sign(level) * np.abs(level) ** np.float32(settings.gamma)
+    grey = settings.black + (settings.white - settings.black) * level
+    through = 1.0 / (1.0 + np.exp(np.clip(-inside / np.float32(settings.penumbra), -30, 30)))
+    rim = np.exp(-np.square(inside / np.float32(2.2 * settings.penumbra)))
+    grey = settings.outside + (grey - settings.outside) * through
+    grey += np.float32(settings.edge) * rim + grain * np.float32(0.6)
+    return np.clip(np.round(grey), 0, 255).astype(np.uint8)
 
 
 def _slow(field: np.ndarray) -> np.ndarray:
@@ -319,22 +328,3 @@ def _heel(shape: tuple[int, int], heel: tuple[float, float]) -> np.ndarray:
     x = np.linspace(-heel[0], heel[0], shape[1], dtype=np.float32)
     y = np.linspace(-heel[1], heel[1], shape[0], dtype=np.float32)[:, None]
     return 1.0 + x + y
-
-
-def _grey_levels(
-    density: np.ndarray,
-    body: np.ndarray,
-    inside: np.ndarray,
-    settings: SimpleNamespace,
-    grain: np.ndarray,
-) -> np.ndarray:
-    seen = body & (inside > 0)
-    air, densest = np.quantile(density[~body], 0.3), np.quantile(density[seen][::4], 0.997)
-    level = np.maximum((density - air) / (settings.top * (densest - air)), -0.05)
-    level = np.sign(level) * np.abs(level) ** np.float32(settings.gamma)
-    grey = settings.black + (settings.white - settings.black) * level
-    through = 1.0 / (1.0 + np.exp(np.clip(-inside / np.float32(settings.penumbra), -30, 30)))
-    rim = np.exp(-np.square(inside / np.float32(2.2 * settings.penumbra)))
-    grey = settings.outside + (grey - settings.outside) * through
-    grey += np.float32(settings.edge) * rim + grain * np.float32(0.6)
-    return np.clip(np.round(grey), 0, 255).astype(np.uint8)
