@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -46,6 +46,7 @@ def test_age_scores_are_those_of_scikit_learn():
     assert by_metric(metrics.score_ages(truth, predicted)) == pytest.approx(expected)
 
 
+@settings(max_examples=50)
 @given(STAGES)
 def test_stage_scores_are_those_of_scikit_learn(pairs):
     truth, predicted = pairs.T

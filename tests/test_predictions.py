@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbhelpers import predictions
@@ -111,6 +111,7 @@ def test_wrong_names_and_missing_tables_are_named(tmp_path):
         predictions.require_saved(tmp_path, "hog", "age")
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(0, 5), st.booleans(), st.sampled_from(["age", "stage"]))
 def test_every_valid_table_comes_back_valid(tmp_path_factory, n, seed, out_of_fold, task):
     folder = tmp_path_factory.mktemp("run")

@@ -13,7 +13,7 @@ CASES = st.dictionaries(
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=6),
     st.tuples(SEX, st.integers(1, 228)),
     min_size=20,
-    max_size=150,
+    max_size=80,
 )
 
 
@@ -39,7 +39,7 @@ def rsna_like(n: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"case_id": ids, "sex": sex, "age_months": age})
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(CASES, st.randoms())
 def test_splits_have_their_shares_and_depend_on_no_order(rows, random):
     table = assigned(table_of(rows))
