@@ -94,16 +94,11 @@ def test_one_clear_line_names_the_file_which_is_excluded_on_request(
 def test_all_bad_headers_are_counted_before_any_work(
     cases: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr(workspace, "parallel")
     for row in (1, 4):
         write_text(Path(cases["image_path"][row]))
-    monkeypatch.delattr(workspace, "parallel")
     with pytest.raises(workspace.InputError, match=r"1\.png.* 2 of 6"):
         preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
-
-
-def test_nothing_readable_is_an_error_even_when_excluding(
-    cases: pd.DataFrame, tmp_path: Path
-) -> None:
     for path in cases["image_path"]:
         write_text(Path(path))
     with pytest.raises(workspace.InputError, match="None of the 6"):
