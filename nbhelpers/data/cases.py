@@ -15,7 +15,6 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from nbhelpers import workspace
@@ -353,16 +352,6 @@ def learnt_copies(cases: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
         same_label = same_label.iloc[:0]
     told = pd.concat([same_file, same_label])
     return told.drop_duplicates("case_id", ignore_index=True)
-
-
-def unlabelled(cases: pd.DataFrame, case_ids: pd.Series) -> pd.DataFrame:
-    """The cases, some of them without their label: predicted, never scored."""
-    chosen = cases["case_id"].isin(case_ids)
-    cases = cases.copy()
-    cases.loc[chosen, "split"] = "unlabelled"
-    cases.loc[chosen, "age_months"] = np.nan
-    cases.loc[chosen, "stage"] = pd.NA
-    return cases
 
 
 def _matches(cases: pd.DataFrame, learnt: pd.DataFrame, keys: list[str], why: str) -> pd.DataFrame:

@@ -142,7 +142,9 @@ def prepare_set(
     same = data_cases.learnt_copies(table, own)
     learnt = pd.concat([same, _near_copies(run_folder, table, own, name)])
     learnt = learnt.drop_duplicates("case_id", ignore_index=True)
-    table = data_cases.unlabelled(table, learnt["case_id"])
+    copied = table["case_id"].isin(learnt["case_id"])
+    table.loc[copied, "split"] = "unlabelled"
+    table.loc[copied, "age_months"], table.loc[copied, "stage"] = np.nan, pd.NA
     cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
     data_cases.save_cases(folder, table, fingerprint, cuts, excluded)
     return table, learnt

@@ -2,7 +2,6 @@
 
 import re
 
-import pandas as pd
 import pytest
 from conftest import write_image, write_radiographs
 
@@ -100,12 +99,3 @@ def test_ids_that_agree_by_chance_are_no_copies(radiographs):
     learnt = own.index[own["split"] != "test"]
     here.loc[learnt[: len(learnt) * 3 // 4], "age_months"] += 1
     assert cases.learnt_copies(here, own).empty
-
-
-def test_a_case_without_its_label_is_not_scored(radiographs):
-    table = read(radiographs)
-    chosen = table["case_id"].iloc[[0, 3]]
-    left = cases.unlabelled(table, chosen)
-    assert left["split"].tolist()[:4] == ["unlabelled", "external", "external", "unlabelled"]
-    assert left.loc[[0, 3], ["age_months", "stage"]].isna().all().all()
-    pd.testing.assert_frame_equal(left.drop([0, 3]), table.drop([0, 3]))

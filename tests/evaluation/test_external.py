@@ -113,6 +113,7 @@ def test_what_the_run_learnt_from_is_predicted_and_not_scored(run_folder, tmp_pa
     own = cases.load_cases(run_folder).set_index("case_id")["split"]
     assert set(own.loc[learnt["case_id"]]) == {"train", "calibration"}
     assert set(own.loc[table.loc[table["split"] == "external", "case_id"]]) == {"test"}
+    assert table.loc[table["split"] == "unlabelled", ["age_months", "stage"]].isna().all(axis=None)
     assert len(predictions.all_rows(here, "mean", "age")) == len(table)
 
 
