@@ -9,7 +9,7 @@ from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.models import hog
 from nbhelpers.phantom import dataset
 
-CASES, TRAINING, TUNING = 1000, 600, 100  # the rest, 300, is held out
+CASES, TRAINING, TUNING = 700, 400, 80  # the rest, 220, is held out
 SEED = 7
 FROZEN_AT = 120.0  # months
 PREPARATION = Preparation(128)
