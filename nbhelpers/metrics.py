@@ -156,20 +156,15 @@ def resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of resamples: the rows drawn and how often each row was drawn, [block, n] each."""
     random = np.random.default_rng(SEED)
     for block in blocks():
-        yield draw(random, block, n)
+        chosen = random.integers(0, n, size=(block, n))
+        flat = (chosen + n * np.arange(block)[:, None]).ravel()
+        yield chosen, np.bincount(flat, minlength=block * n).reshape(block, n).astype(float)
 
 
 def blocks() -> list[int]:
     """How many resamples are kept in memory at a time; they sum to `RESAMPLES`."""
     starts = range(0, RESAMPLES, RESAMPLES_AT_ONCE)
     return [min(RESAMPLES_AT_ONCE, RESAMPLES - start) for start in starts]
-
-
-def draw(random: np.random.Generator, block: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows drawn by a block of resamples and how often each row was drawn, [block, n] each."""
-    chosen = random.integers(0, n, size=(block, n))
-    flat = (chosen + n * np.arange(block)[:, None]).ravel()
-    return chosen, np.bincount(flat, minlength=block * n).reshape(block, n).astype(float)
 
 
 def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:
@@ -226,19 +221,15 @@ def compare_kappa(
 
     Stages 0..4, [n] each. Gives n, value, lower, upper and p.
     """
-    of_cell = np.eye(STAGES**2)
-    cells = []
-    for predicted in (stage_a, stage_b):
-        truth, stage = stage_pair(true_stage, predicted)
-        cells.append(of_cell[truth * STAGES + stage])
-    drawn = np.concatenate(
-        [
-            np.subtract(*(stage_scores(draws @ one)["qwk"] for one in cells))
-            for _, draws in resamples(len(cells[0]))
-        ]
-    )
-    point = [stage_scores(one.sum(axis=0, keepdims=True))["qwk"][0] for one in cells]
-    return _told(len(cells[0]), float(point[0] - point[1]), drawn)
+    pairs = [stage_pair(true_stage, predicted) for predicted in (stage_a, stage_b)]
+    cells = [np.eye(STAGES**2)[truth * STAGES + stage] for truth, stage in pairs]
+    n = len(cells[0])
+
+    def difference(draws: np.ndarray) -> np.ndarray:
+        return np.subtract(*(stage_scores(draws @ one)["qwk"] for one in cells))
+
+    drawn = np.concatenate([difference(draws) for _, draws in resamples(n)])
+    return _told(n, float(difference(np.ones((1, n)))[0]), drawn)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -1,9 +1,8 @@
 """The prediction table: what a model says of each case, in one form for every kind of model.
 
 `predictions/<model>.<task>.parquet` holds `case_id, split, fold, sex, age_months, stage`, then
-`predicted_months` (task "age"), or `p_stage_0` to `p_stage_4` (task "stage"), and `lower_months`,
-`upper_months` where the model gives an interval. `fold` is filled only where a prediction is out
-of fold: made by a member that was not trained on that case.
+`predicted_months` (task "age"), or `p_stage_0` to `p_stage_4` (task "stage"). `fold` is filled only
+where a prediction is out of fold: made by a member that was not trained on that case.
 
 Two ways lead to the rows. `fitting_rows` is for what fits or chooses something: it gives
 calibration and out-of-fold rows and never reads a label of the test split. `all_rows` is for the
@@ -20,7 +19,6 @@ from nbhelpers.workspace import InputError, atomic_path, find_run_file, find_run
 
 TASKS = ("age", "stage")
 CASE_COLUMNS = ["case_id", "split", "fold", "sex", "age_months", "stage"]
-INTERVAL_COLUMNS = ["lower_months", "upper_months"]
 STAGE_COLUMNS = [f"p_stage_{stage}" for stage in range(5)]
 VALUE_COLUMNS = {"age": ["predicted_months"], "stage": STAGE_COLUMNS}
 SUM_TOLERANCE = 1e-3
@@ -32,77 +30,60 @@ def save_predictions(
     task: str,
     cases: pd.DataFrame,
     predicted: np.ndarray,
-    intervals: np.ndarray | None = None,
     out_of_fold: bool = False,
 ) -> Path:
     """Write the prediction table of a model; returns its path.
 
     `cases` are rows of the case table and `predicted` their months [n] or probabilities [n, 5], in
-    the same order; `intervals` [n, 2] are lower and upper months. With `out_of_fold`, the rows of
-    `train` were predicted by members that had not seen them. Raises ValueError for anything that
-    is not a prediction of these cases.
+    the same order. With `out_of_fold`, the rows of `train` were predicted by members that had not
+    seen them. Raises ValueError for anything that is not a prediction of these cases.
     """
+    path = run_folder / _file_name(model, task)
     table = cases[CASE_COLUMNS].reset_index(drop=True).astype({"fold": "Int8", "stage": "Int8"})
     table["sex"] = table["sex"].astype(object).where(table["sex"].notna(), None)
     if not out_of_fold:
         table["fold"] = pd.array([None] * len(table), dtype="Int8")
     values = np.asarray(predicted, dtype=float)
-    if task == "age" and values.shape == (len(table), 1):
-        values = values[:, 0]
-    if intervals is not None:
-        values = np.column_stack([values, np.asarray(intervals, dtype=float)])
-    names = _value_columns(task, intervals is not None)
-    if values.reshape(len(values), -1).shape != (len(table), len(names)):
+    values, names = values.reshape(len(values), -1), VALUE_COLUMNS[task]
+    if values.shape != (len(table), len(names)):
         raise ValueError(f"{len(table)} cases need {names}, not values of shape {values.shape}.")
-    table[names] = values.reshape(len(table), len(names))
-    check_table(table, task)
-    path = run_folder / _file_name(model, task)
+    table[names] = values
+    _check_table(table, task)
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
     return path
 
 
-def check_table(table: pd.DataFrame, task: str) -> None:
+def _check_table(table: pd.DataFrame, task: str) -> None:
     """Raise ValueError unless `table` is a prediction table of `task`."""
-    names = _value_columns(task, INTERVAL_COLUMNS[0] in table.columns)
-    if list(table.columns) != CASE_COLUMNS + names:
-        raise ValueError(f"A prediction table of {task} has {CASE_COLUMNS + names}.")
     if table["case_id"].isna().any() or table["case_id"].duplicated().any():
         raise ValueError("A prediction table has each case once.")
-    if not table["sex"].dropna().isin(["female", "male"]).all():
-        raise ValueError("sex is female, male or null.")
     if table.loc[table["split"] != "train", "fold"].notna().any():
         raise ValueError("Only rows of train are out of fold.")
-    values = table[names].to_numpy(dtype=float)
+    values = table[VALUE_COLUMNS[task]].to_numpy(dtype=float)
     if not np.isfinite(values).all():
         raise ValueError("A prediction is missing or not finite.")
-    if task == "stage":
-        if (values < -SUM_TOLERANCE).any() or (abs(values.sum(axis=1) - 1) > SUM_TOLERANCE).any():
-            raise ValueError("The five stage probabilities of a case are 0 to 1 and sum to 1.")
-    elif len(names) > 1 and (values[:, 1] > values[:, 2]).any():
-        raise ValueError("An interval's lower end is above its upper end.")
+    beyond = (values < -SUM_TOLERANCE).any() or (abs(values.sum(axis=1) - 1) > SUM_TOLERANCE).any()
+    if task == "stage" and beyond:
+        raise ValueError("The five stage probabilities of a case are 0 to 1 and sum to 1.")
 
 
 def fitting_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
     """Calibration rows and out-of-fold rows of train: the ones that something may be fitted on."""
     wanted = [[("split", "==", "calibration")], [("split", "==", "train")]]
-    table = pd.read_parquet(_find(run_folder, model, task), filters=wanted)
-    check_table(table, task)
+    table = _read(run_folder, model, task, CASE_COLUMNS, wanted)
     kept = (table["split"] == "calibration") | table["fold"].notna()
     return table[kept].reset_index(drop=True)
 
 
 def said_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
     """Every row without its label: what a model says, for an ensemble to combine."""
-    names = ["case_id", "split", "fold", "sex", *VALUE_COLUMNS[task]]
-    return pd.read_parquet(_find(run_folder, model, task), columns=names)
+    return _read(run_folder, model, task, ["case_id", "split", "fold", "sex"])
 
 
 def all_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
     """Every row, the test split among them: for the evaluator alone."""
-    table = pd.read_parquet(_find(run_folder, model, task))
-    check_table(table, task)
-    return table
+    return _read(run_folder, model, task, CASE_COLUMNS)
 
 
 def require_saved(run_folder: Path, model: str, task: str) -> None:
@@ -111,7 +92,7 @@ def require_saved(run_folder: Path, model: str, task: str) -> None:
     To be asked before a training whose model is to be compared with it; "" asks nothing.
     """
     if model:
-        _find(run_folder, model, task)
+        find_run_file(run_folder, _file_name(model, task))
 
 
 def saved_models(run_folder: Path, task: str) -> list[str]:
@@ -120,20 +101,17 @@ def saved_models(run_folder: Path, task: str) -> list[str]:
     return sorted(path.name.split(".")[0] for path in paths)
 
 
-def _find(run_folder: Path, model: str, task: str) -> Path:
-    return find_run_file(run_folder, _file_name(model, task))
+def _read(
+    run_folder: Path, model: str, task: str, facts: list[str], rows: list | None = None
+) -> pd.DataFrame:
+    """Some columns of facts and the predictions; tables of earlier versions may hold more."""
+    path = find_run_file(run_folder, _file_name(model, task))
+    table = pd.read_parquet(path, columns=[*facts, *VALUE_COLUMNS[task]], filters=rows)
+    _check_table(table, task)
+    return table
 
 
 def _file_name(model: str, task: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", model):
         raise InputError(f"model {model!r}: use letters, digits, '_' and '-' in a model's name.")
-    _value_columns(task, False)
     return f"predictions/{model}.{task}.parquet"
-
-
-def _value_columns(task: str, intervals: bool) -> list[str]:
-    if task not in TASKS:
-        raise InputError(f"task {task!r}: write age or stage.")
-    if intervals and task == "stage":
-        raise ValueError("Intervals are of months; a stage has probabilities.")
-    return VALUE_COLUMNS[task] + (INTERVAL_COLUMNS if intervals else [])

@@ -1,10 +1,10 @@
-"""Scores against scikit-learn, intervals against scipy, and honesty about what is not defined."""
+"""Scores against scikit-learn, intervals against scipy, what is not defined, pairs of models."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -34,20 +34,26 @@ def by_metric(scores: pd.DataFrame) -> dict[str, float]:
 def test_age_scores_are_those_of_scikit_learn():
     truth, predicted = ages()
     truth[:3], predicted[:3] = 0, [6, 12, 24]
-    value = by_metric(metrics.score_ages(truth, predicted))
-    assert value["mae"] == pytest.approx(sk.mean_absolute_error(truth, predicted))
-    assert value["mse"] == pytest.approx(sk.mean_squared_error(truth, predicted))
-    assert value["rmse"] == pytest.approx(sk.root_mean_squared_error(truth, predicted))
-    assert value["r2"] == pytest.approx(sk.r2_score(truth, predicted))
-    assert value["median_error"] == pytest.approx(sk.median_absolute_error(truth, predicted))
+    expected = {
+        "mae": sk.mean_absolute_error(truth, predicted),
+        "mse": sk.mean_squared_error(truth, predicted),
+        "rmse": sk.root_mean_squared_error(truth, predicted),
+        "r2": sk.r2_score(truth, predicted),
+        "median_error": sk.median_absolute_error(truth, predicted),
+    }
     for limit in (6, 12, 24):  # an error on the limit counts as within
-        assert value[f"within_{limit}"] == pytest.approx(np.mean(abs(truth - predicted) <= limit))
+        expected[f"within_{limit}"] = np.mean(abs(truth - predicted) <= limit)
+    assert by_metric(metrics.score_ages(truth, predicted)) == pytest.approx(expected)
 
 
+@settings(max_examples=50)
 @given(STAGES)
 def test_stage_scores_are_those_of_scikit_learn(pairs):
     truth, predicted = pairs.T
-    value = by_metric(metrics.score_stages(truth, predicted))
+    scores = metrics.score_stages(truth, predicted)
+    ends, value = scores.dropna(), by_metric(scores)
+    assert (ends["lower"] <= ends["upper"]).all()
+    assert ends[["lower", "upper"]].stack().between(-1, 1 + 1e-9).all()
     present = np.union1d(truth, predicted)
     options = {"labels": present, "average": "macro", "zero_division": 0}
     assert value["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted))
@@ -101,32 +107,25 @@ def test_what_cannot_be_scored_is_refused(truth, predicted):
         metrics.score_ages(np.array(truth), np.array(predicted))
 
 
-@pytest.mark.parametrize("stage", [5, 1.5])
-def test_a_stage_that_is_none_is_refused(stage):
-    with pytest.raises(ValueError, match="whole numbers 0 to 4"):
-        metrics.score_stages(np.array([0, 1]), np.array([0, stage]))
-
-
-def test_nullable_columns_are_taken():
+def test_nullable_columns_are_taken_and_stages_that_are_none_refused():
     stages = pd.Series([0, 1, 2, 2], dtype="Int8")
     assert by_metric(metrics.score_stages(stages, stages))["accuracy"] == 1
+    with pytest.raises(ValueError, match="whole numbers 0 to 4"):
+        metrics.score_stages(stages, stages + 0.5)
 
 
 @pytest.mark.full
 def test_intervals_are_those_of_scipy():
     truth, predicted = ages(n=400)
-    scores = metrics.score_ages(truth, predicted).set_index("metric")
+    scores = metrics.score_ages(truth, predicted).set_index("metric")[["lower", "upper"]]
     absolute = np.abs(truth - predicted)
-    statistics = {"mae": np.mean, "median_error": np.median}
-    for metric, statistic in statistics.items():
-        expected = scipy.stats.bootstrap(
+    for metric, statistic in {"mae": np.mean, "median_error": np.median}.items():
+        drawn = scipy.stats.bootstrap(
             (absolute,), statistic, n_resamples=4000, method="percentile", rng=1
-        ).confidence_interval
-        width = expected.high - expected.low
-        assert scores.loc[metric, "lower"] == pytest.approx(expected.low, abs=0.1 * width)
-        assert scores.loc[metric, "upper"] == pytest.approx(expected.high, abs=0.1 * width)
-    root = scores.loc["rmse", ["lower", "upper"]] ** 2
-    assert root.tolist() == pytest.approx(scores.loc["mse", ["lower", "upper"]].tolist(), rel=1e-3)
+        )
+        ends = drawn.confidence_interval
+        np.testing.assert_allclose(scores.loc[metric], ends, atol=0.1 * (ends.high - ends.low))
+    np.testing.assert_allclose(scores.loc["rmse"] ** 2, scores.loc["mse"], rtol=1e-3)
 
 
 @pytest.mark.full
@@ -139,14 +138,6 @@ def test_intervals_cover_the_truth_as_often_as_they_say(monkeypatch):
         mae = metrics.score_ages(np.full(100, 100.0), 100 + error).iloc[0]
         covered += mae["lower"] <= 10 * np.sqrt(2 / np.pi) <= mae["upper"]
     assert 0.89 <= covered / 200 <= 0.99
-
-
-@given(STAGES)
-def test_intervals_hold_their_value_in_order(pairs):
-    scores = metrics.score_stages(*pairs.T).dropna()
-    assert (scores["lower"] <= scores["upper"]).all()
-    assert scores[["value", "lower", "upper"]].ge(-1).all(axis=None)
-    assert scores[["value", "lower", "upper"]].le(1 + 1e-9).all(axis=None)
 
 
 def test_a_share_has_an_interval_even_where_all_or_none_is_true():
@@ -165,3 +156,70 @@ def test_a_mean_has_the_interval_of_its_standard_error():
     n, mean, lower, upper = metrics.score_mean(values)
     assert (n, mean) == (400, pytest.approx(values.mean()))
     assert upper - lower == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.2)
+
+
+@pytest.mark.full
+def test_a_paired_comparison_sees_what_two_intervals_do_not():
+    """A gain of half a month on shared errors of 12: the intervals overlap, the pair is sure."""
+    truth, predicted = ages()
+    better = truth + 0.95 * (predicted - truth)
+    a, b = np.abs(better - truth), np.abs(predicted - truth)
+    difference = metrics.compare_errors(a, b)
+    assert difference["value"] == pytest.approx(a.mean() - b.mean())
+    assert difference["lower"] < difference["value"] < difference["upper"] < 0
+    assert difference["p"] < 0.002
+    first = metrics.score_ages(truth, better).iloc[0]
+    second = metrics.score_ages(truth, predicted).iloc[0]
+    assert first["upper"] > second["lower"]
+    mirrored = metrics.compare_errors(b, a)
+    assert mirrored["lower"] == pytest.approx(-difference["upper"])
+    assert mirrored["p"] == difference["p"]
+
+
+@pytest.mark.full
+def test_a_model_does_not_differ_from_itself():
+    errors = np.abs(np.subtract(*ages()))
+    told = {"n": 1700, "value": 0, "lower": 0, "upper": 0, "p": 1}
+    assert metrics.compare_errors(errors, errors) == told
+    stage = np.arange(1700) % 5
+    assert metrics.compare_kappa(stage, stage[::-1], stage[::-1]) == told
+
+
+@pytest.mark.full
+@pytest.mark.slow
+def test_p_is_below_five_per_cent_as_often_as_it_says_where_nothing_differs(monkeypatch):
+    monkeypatch.setattr(metrics, "RESAMPLES", 400)
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(300):
+        a, b = random.gamma(2, 5, (2, 200))
+        found.append(metrics.compare_errors(a, b)["p"])
+    assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
+    assert 0.4 < np.mean(np.array(found) < 0.5) < 0.6
+
+
+@pytest.mark.full
+def test_kappa_is_compared_on_the_same_cases():
+    random = np.random.default_rng(2)
+    truth = random.integers(0, 5, 600)
+    good, bad = (
+        np.where(random.uniform(size=600) < share, truth, random.integers(0, 5, 600))
+        for share in (0.8, 0.6)
+    )
+    difference = metrics.compare_kappa(truth, good, bad)
+    scores = [sk.cohen_kappa_score(truth, said, weights="quadratic") for said in (good, bad)]
+    assert difference["value"] == pytest.approx(scores[0] - scores[1])
+    assert 0 < difference["lower"] < difference["value"] < difference["upper"]
+    assert difference["p"] < 0.01
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(metrics.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_keeps_the_order_and_only_raises(p):
+    corrected = metrics.holm(p)
+    assert (corrected >= np.array(p)).all() and (corrected <= 1).all()
+    assert (np.diff(corrected[np.argsort(p, kind="stable")]) >= 0).all()
+    assert corrected[int(np.argmin(p))] == min(1.0, len(p) * min(p))

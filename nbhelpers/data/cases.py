@@ -12,34 +12,24 @@ same fingerprint, wherever it lies.
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from nbhelpers import workspace
 from nbhelpers.data.splits import SHARES, assign_folds, assign_splits, split_manifest
 from nbhelpers.data.stages import parse_cuts, stage_names, stage_of
 from nbhelpers.data.tables import (
+    FIELDS,
     Images,
     Table,
-    find_any_tables,
     find_images,
     find_tables,
     missing_columns,
     read_labels,
 )
-from nbhelpers.workspace import (
-    InputError,
-    atomic_path,
-    find_attached,
-    find_data_folder,
-    find_run_file,
-    hash_of,
-    log,
-    read_json,
-    require_same_fingerprint,
-    write_json,
-)
+from nbhelpers.workspace import InputError, find_run_file, read_json, require_same_fingerprint
 
 
 def fingerprint(
@@ -55,7 +45,7 @@ def fingerprint(
         folders["external"] = Path(external_folder).resolve()
     tables = {}
     for label, folder in folders.items():
-        for table in find_any_tables(folder):
+        for table in find_tables(folder):
             if table is not None:
                 name = f"{label}/{table.path.relative_to(folder).as_posix()}"
                 tables[name] = hashlib.sha256(table.path.read_bytes()).hexdigest()
@@ -63,7 +53,7 @@ def fingerprint(
     deepest_first = sorted(folders.items(), key=lambda item: -len(item[1].parts))
     images = sorted(_image_facts(Path(path), deepest_first) for path in cases["image_path"])
     return {
-        "hash": hash_of([tables, images]),
+        "hash": workspace.hash_of([tables, images]),
         "data_folder": str(folders["data"]),
         "external_folder": str(folders["external"]) if external_folder is not None else None,
         "tables": tables,
@@ -81,7 +71,7 @@ def open_cases(
 
     Raises InputError where the run folder was made from other data.
     """
-    external = find_data_folder(external_folder) if external_folder else None
+    external = workspace.find_data_folder(external_folder) if external_folder else None
     cases = read_cases(data_folder, external, stage_cuts)
     found = fingerprint(data_folder, cases, external)
     require_same_fingerprint(run_folder, found)
@@ -100,11 +90,9 @@ def refuse_other_data(run_folder: Path, data: str) -> None:
     recorded = facts["fingerprint"]
     place = Path(data or recorded["data_folder"])
     if not place.is_dir():
-        log(f"note: {place} is gone; later runs read what {run_folder.name} has kept")
+        workspace.log(f"note: {place} is gone; later runs read what {run_folder.name} has kept")
         return
-    external = Path(recorded["external_folder"]) if recorded.get("external_folder") else None
-    found = read_cases(place, external, facts["stage_cuts"])
-    require_same_fingerprint(run_folder, fingerprint(place, found, external))
+    open_cases(run_folder, place, recorded.get("external_folder") or "", facts["stage_cuts"])
 
 
 def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int, int]:
@@ -138,18 +126,12 @@ def read_cases(
             f"external_folder and data_folder are both {data_folder}: cases that were trained on "
             "would be scored as external. Name another folder, or none."
         )
-    table, to_predict = find_tables(data_folder)
-    images = find_images(data_folder, table, to_predict, external)
-    parts, added = [_with_splits(_read_labelled(table, images))], []
-    if to_predict is not None:
-        images = find_images(data_folder, to_predict, table, external)
-        added.append(_beside(read_labels(to_predict, images), "unlabelled"))
+    labelled, to_predict = _read_folder(data_folder, labelled=True, skip=external)
+    added = [] if to_predict is None else [_beside(to_predict, "unlabelled")]
     if external is not None:
-        table, to_predict = find_tables(external)
-        images = find_images(external, table, to_predict, data_folder)
-        added.append(_beside(_read_labelled(table, images), SCORED))
-    parts += [each.assign(case_id=each["split"] + "-" + each["case_id"]) for each in added]
-    return _put_together(parts, stage_cuts)
+        added.append(_beside(next(_read_folder(external, labelled=True, skip=data_folder)), SCORED))
+    added = [each.assign(case_id=each["split"] + "-" + each["case_id"]) for each in added]
+    return _put_together([_with_splits(labelled), *added], stage_cuts)
 
 
 def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
@@ -161,14 +143,8 @@ def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
     """
     parse_cuts(stage_cuts)
     folder = Path(folder).resolve()
-    labelled, to_predict = find_any_tables(folder)
-    parts = []
-    if labelled is not None:
-        images = find_images(folder, labelled, to_predict)
-        parts.append(_beside(_read_labelled(labelled, images), SCORED))
-    if to_predict is not None:
-        images = find_images(folder, to_predict, labelled)
-        parts.append(_beside(read_labels(to_predict, images), "unlabelled"))
+    found = zip((SCORED, "unlabelled"), _read_folder(folder), strict=True)
+    parts = [_beside(cases, split) for split, cases in found if cases is not None]
     return _put_together(parts or [_beside(_images_alone(folder), "unlabelled")], stage_cuts)
 
 
@@ -196,18 +172,32 @@ def _images_alone(folder: Path) -> pd.DataFrame:
     return read_labels(Table(folder, ("id",), {"id": 0}, rows), images)
 
 
-def _read_labelled(table: Table, images: Images) -> pd.DataFrame:
-    """The rows of a table with ages (see `tables.read_labels`), which must be months."""
-    lacking = missing_columns(table, ("id", "age", "sex"))
+def _read_folder(
+    folder: Path, labelled: bool = False, skip: Path | None = None
+) -> Iterator[pd.DataFrame | None]:
+    """The cases with ages of a folder, then those without; None where there is no such table.
+
+    See `tables.find_tables` for `labelled`, `tables.find_images` for `skip`.
+    """
+    tables = find_tables(folder, labelled)
+    for table, other in (tables, tables[::-1]):
+        yield table and _read_table(table, find_images(folder, table, other, skip))
+
+
+def _read_table(table: Table, images: Images) -> pd.DataFrame:
+    """The rows of a table (see `tables.read_labels`); ages must be months."""
+    lacking = "age" in table.columns and missing_columns(table, FIELDS)
     if lacking:
         raise InputError(lacking)
     cases = read_labels(table, images)
-    name = table.column_name("age")
-    if cases["age_months"].max() <= OLDEST_IN_YEARS and "month" not in name.lower():
-        raise InputError(
-            f"{table.path}, column {name!r}: no age is over {OLDEST_IN_YEARS}, so these look like "
-            "years. Multiply them by 12, or name the column boneage_months if they are months."
-        )
+    if cases["age_months"].max() <= OLDEST_IN_YEARS:
+        name = table.column_name("age")
+        if "month" not in name.lower():
+            raise InputError(
+                f"{table.path}, column {name!r}: no age is over {OLDEST_IN_YEARS}, so these look "
+                "like years. Multiply them by 12, or name the column boneage_months if they are "
+                "months."
+            )
     return cases
 
 
@@ -269,7 +259,7 @@ def save_cases(
     but the fingerprint covers them: it is taken of the table as `read_cases` gave it.
     """
     require_same_fingerprint(run_folder, fingerprint)
-    with atomic_path(run_folder / "cases.parquet") as temporary:
+    with workspace.atomic_path(run_folder / "cases.parquet") as temporary:
         cases.to_parquet(temporary, index=False)
     facts = {
         "fingerprint": fingerprint,
@@ -278,7 +268,7 @@ def save_cases(
         "stage_names": list(stage_names(stage_cuts)),
         "excluded": excluded or [],
     }
-    write_json(run_folder / "data.json", facts)
+    workspace.write_json(run_folder / "data.json", facts)
 
 
 def load_cases(run_folder: Path) -> pd.DataFrame:
@@ -305,7 +295,7 @@ def load_cases(run_folder: Path) -> pd.DataFrame:
 def _folder_now(before: str, image: str, image_sha256: str, beside: Path) -> Path | None:
     """Where the folder `before` lies now, told by one of its images; None where it is gone."""
     inside = Path(image).relative_to(before)
-    for found in (beside / Path(before).name / inside, *find_attached(inside.as_posix())):
+    for found in (beside / Path(before).name / inside, *workspace.find_attached(inside.as_posix())):
         if found.is_file() and hashlib.sha256(found.read_bytes()).hexdigest() == image_sha256:
             return found.parents[len(inside.parts) - 1]
     return None
@@ -318,7 +308,7 @@ def report_originals(cases: pd.DataFrame) -> bool:
     """
     gone = int(cases["image_path"].isna().sum())
     if gone:
-        log(
+        workspace.log(
             f"note: the original radiographs of {gone:,} of {len(cases):,} cases are gone from "
             "where notebook 01 read them. What is drawn or computed from them is left out; attach "
             "them, or put them back, for the whole of it."
@@ -362,16 +352,6 @@ def learnt_copies(cases: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
         same_label = same_label.iloc[:0]
     told = pd.concat([same_file, same_label])
     return told.drop_duplicates("case_id", ignore_index=True)
-
-
-def unlabelled(cases: pd.DataFrame, case_ids: pd.Series) -> pd.DataFrame:
-    """The cases, some of them without their label: predicted, never scored."""
-    chosen = cases["case_id"].isin(case_ids)
-    cases = cases.copy()
-    cases.loc[chosen, "split"] = "unlabelled"
-    cases.loc[chosen, "age_months"] = np.nan
-    cases.loc[chosen, "stage"] = pd.NA
-    return cases
 
 
 def _matches(cases: pd.DataFrame, learnt: pd.DataFrame, keys: list[str], why: str) -> pd.DataFrame:

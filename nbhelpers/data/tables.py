@@ -52,6 +52,7 @@ COLUMN_NAMES = {
     ),
     "sex": ("male", "sex", "sexmf", "gender"),
 }
+FIELDS = tuple(COLUMN_NAMES)
 NAMES_TO_OFFER = {"id": "id", "age": "boneage", "sex": "male or sex"}
 
 
@@ -131,24 +132,11 @@ def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _read_excel(path: Path) -> list[tuple[int, list[str]]]:
-    import openpyxl
-
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        rows = [
-            (line, [_text(value) for value in values])
-            for line, values in enumerate(sheet.iter_rows(values_only=True), start=1)
-        ]
-        book.close()
+        cells = pd.read_excel(path, header=None, dtype=object, na_filter=False, engine="openpyxl")
     except Exception as error:  # openpyxl lets errors of zip, XML and its own through
         raise InputError(f"{path} is not a readable Excel file. Save it as .xlsx anew.") from error
-    return rows
-
-
-def _text(value: object) -> str:
-    whole = isinstance(value, float) and value.is_integer()
-    return "" if value is None else str(int(value) if whole else value)
+    return [(line, [*map(str, row)]) for line, row in enumerate(cells.to_numpy().tolist(), start=1)]
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -156,23 +144,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 Images = dict[str, list[tuple[Path, bool]]]
 
 
-def find_tables(folder: Path) -> tuple[Table, Table | None]:
-    """The table with ages, and the one without them or None; InputError where that is not clear."""
-    labelled, to_predict = find_any_tables(folder, needed=("id", "age", "sex"))
-    if labelled is None:
-        raise InputError(
-            f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
-            "Name the folder that holds the table and the images."
-        )
-    return labelled, to_predict
-
-
-def find_any_tables(
-    folder: Path, needed: tuple[str, ...] = ("id",)
-) -> tuple[Table | None, Table | None]:
+def find_tables(folder: Path, labelled: bool = False) -> tuple[Table | None, Table | None]:
     """The table with ages and the one without, each or both None where the folder has none.
 
-    Raises InputError for two of a kind, and for tables of which none has the columns `needed`.
+    Raises InputError for two of a kind, for tables none of which can be used, and, of a folder that
+    must be `labelled`, where none has ages.
     """
     for pattern in ("*", "*/*", "*/*/*"):
         paths = sorted(
@@ -183,7 +159,12 @@ def find_any_tables(
             and path.is_file()
         )
         if paths:
-            return _choose(folder, paths, needed)
+            return _choose(folder, paths, FIELDS if labelled else ("id",))
+    if labelled:
+        raise InputError(
+            f"{folder} holds no table (.csv or .xlsx), neither itself nor two levels down. "
+            "Name the folder that holds the table and the images."
+        )
     return None, None
 
 

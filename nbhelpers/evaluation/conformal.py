@@ -23,7 +23,6 @@ Both are kept beside the model, in `models/<model>.age.intervals.json` and
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -196,9 +195,10 @@ def same_for_all(run_folder: Path, model: str, task: str, level: float) -> float
 
     None where an interval is all ages.
     """
+    fitted = load(run_folder, model, task)
     if task == "age":
-        return load_intervals(run_folder, model).half_widths["plain"][""][str(level)]
-    return _read(run_folder, model, "stage", ["limits"])["limits"]["plain"][str(level)][0]
+        return fitted.half_widths["plain"][""][str(level)]
+    return fitted["plain"][str(level)][0]
 
 
 def has_intervals(run_folder: Path, model: str, task: str) -> bool:
@@ -206,9 +206,16 @@ def has_intervals(run_folder: Path, model: str, task: str) -> bool:
     return bool(find_run_files(run_folder, NAMES[task].format(model)))
 
 
-def load_intervals(run_folder: Path, model: str) -> Intervals:
-    """The intervals of a model; raises InputError where they were not made, or are damaged."""
-    return Intervals(**_read(run_folder, model, "age", [one.name for one in fields(Intervals)]))
+def load(run_folder: Path, model: str, task: str) -> Intervals | Limits:
+    """The intervals or sets of a model; InputError where they were not made, or are damaged."""
+    path = find_run_file(run_folder, NAMES[task].format(model))
+    content = read_json(path)
+    try:
+        if task == "age":
+            return Intervals(**{one.name: content[one.name] for one in fields(Intervals)})
+        return content["limits"]
+    except KeyError as lacking:
+        raise InputError(f"{path} lacks {lacking}. Run notebook 05 again.") from None
 
 
 def told_ends(
@@ -217,67 +224,42 @@ def told_ends(
     """`ends` of `TOLD_KIND` and `TOLD_LEVEL`, or None where the model has no intervals."""
     if not has_intervals(run_folder, model, "age"):
         return None
-    return ends(load_intervals(run_folder, model), months, sex, TOLD_KIND, TOLD_LEVEL)
+    return ends(load(run_folder, model, "age"), months, sex, TOLD_KIND, TOLD_LEVEL)
 
 
 def coverage(
-    run_folder: Path, model: str, split: str, fitted_in: Path | None = None
+    run_folder: Path, model: str, task: str, split: str, fitted_in: Path | None = None
 ) -> pd.DataFrame:
-    """COLUMNS and `width_months`, a row a kind, level and group: all, each sex, each band of age.
+    """COLUMNS and a size, a row a kind, level and group: all, each sex, each band of age.
 
-    `coverage` is a share with its 95 % interval, `width_months` the mean width.
-    `fitted_in` is the run folder that holds the intervals, if it is another.
+    `coverage` is a share with its 95 % interval. The size is `width_months`, the mean width of the
+    intervals, or `mean_stages`, how many of the five stages a set holds on average; sets have the
+    true stages among their groups. `fitted_in` is the run folder that holds the intervals, if it is
+    another.
     """
-    rows = case_errors(run_folder, model, "age", split)
-    fitted = load_intervals(fitted_in or run_folder, model)
-
-    def held(kind: str, level: float) -> tuple[np.ndarray, np.ndarray]:
-        limits = ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
-        return inside(limits, rows["age_months"]), np.ptp(limits, axis=1)
-
-    return _coverage(KINDS, groups(rows), held, "width_months")
-
-
-def set_coverage(
-    run_folder: Path, model: str, split: str, fitted_in: Path | None = None
-) -> pd.DataFrame:
-    """COLUMNS and `mean_stages`, as `coverage` for sets of stages, groups by true stage among them.
-
-    `mean_stages` is how many of the five stages a set holds on average.
-    """
-    rows = case_errors(run_folder, model, "stage", split)
-    rows = rows[rows["stage"].notna()].reset_index(drop=True)
-    names = load_data_facts(run_folder)["stage_names"]
-    probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
-    limits = _read(fitted_in or run_folder, model, "stage", ["limits"])["limits"]
-
-    def held(kind: str, level: float) -> tuple[np.ndarray, np.ndarray]:
-        stages = held_stages(limits, probabilities, kind, level)
-        return stages[np.arange(len(rows)), rows["stage"].to_numpy(int)], stages.sum(axis=1)
-
-    of_group = groups(rows) | stage_groups(rows["stage"], names)
-    return _coverage(SET_KINDS, of_group, held, "mean_stages")
-
-
-def _coverage(
-    kinds: Sequence[str], of_group: dict[str, np.ndarray], held: Callable, size: str
-) -> pd.DataFrame:
-    """COLUMNS and the mean `size`; `held` gives whether each case is held, and its size."""
+    rows = case_errors(run_folder, model, task, split)
+    fitted = load(fitted_in or run_folder, model, task)
+    kinds, size = KINDS, "width_months"
+    if task == "stage":
+        kinds, size = SET_KINDS, "mean_stages"
+        rows = rows[rows["stage"].notna()].reset_index(drop=True)
+        probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
+    of_group = groups(rows)
+    if task == "stage":
+        of_group |= stage_groups(rows["stage"], load_data_facts(run_folder)["stage_names"])
     told = []
     for kind, level in itertools.product(kinds, LEVELS):
-        is_held, sizes = held(kind, level)
+        if task == "age":
+            limits = ends(fitted, rows["predicted_months"], rows["sex"], kind, level)
+            held, sizes = inside(limits, rows["age_months"]), np.ptp(limits, axis=1)
+        else:
+            stages = held_stages(fitted, probabilities, kind, level)
+            held = stages[np.arange(len(rows)), rows["stage"].to_numpy(int)]
+            sizes = stages.sum(axis=1)
         for group, chosen in of_group.items():
-            score = metrics.score_share(is_held[chosen])
+            score = metrics.score_share(held[chosen])
             told.append((kind, level, group, *score, float(sizes[chosen].mean())))
     return pd.DataFrame(told, columns=[*COLUMNS, size])
-
-
-def _read(run_folder: Path, model: str, task: str, keys: list[str]) -> dict:
-    path = find_run_file(run_folder, NAMES[task].format(model))
-    content = read_json(path)
-    if not set(keys) <= set(content):
-        raise InputError(f"{path} lacks {', '.join(keys)}. Run notebook 05 again.")
-    return {key: content[key] for key in keys}
 
 
 def _usual_error(months: np.ndarray, error: np.ndarray) -> tuple[list[float], list[float]]:

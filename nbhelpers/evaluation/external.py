@@ -85,48 +85,35 @@ def saved_models(run_folder: Path) -> list[tuple[str, str]]:
     return models
 
 
-def find_source(run_folder: Path, named: str, n_synthetic: int, seed: int) -> Path:
-    """The folder to score: as named, else the run's own external one, else synthetic radiographs.
+def open_set(
+    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int
+) -> tuple[str, pd.DataFrame, dict]:
+    """The set to score: its name, its cases (see `cases.read_other_cases`) and their fingerprint.
 
-    Raises InputError where none is named and the run is of real radiographs: scores on synthetic
-    ones would say nothing about it.
+    Args:
+        named: its folder; empty: the run's own external one, else synthetic radiographs.
+        name: empty: that of the folder.
+
+    Raises InputError where no folder is named and the run is of real radiographs, since scores on
+    synthetic ones would say nothing about it, and where the set of that name is of other data.
     """
-    if named:
-        return workspace.find_data_folder(named)
-    facts = data_cases.load_data_facts(run_folder)["fingerprint"]
-    if facts.get("external_folder"):
-        return workspace.find_data_folder(facts["external_folder"])
-    if not workspace.is_synthetic(facts["data_folder"]):
+    facts = data_cases.load_data_facts(run_folder)
+    before = facts["fingerprint"]
+    if named or before.get("external_folder"):
+        source = workspace.find_data_folder(named or before["external_folder"])
+    elif workspace.is_synthetic(before["data_folder"]):
+        source = dataset.folder_in(run_folder, n_synthetic, seed)
+        dataset.write_radiographs(source, n_synthetic, seed=seed)
+    else:
         raise InputError(
             "score_folder is empty, and this run was made from real radiographs. Name the folder "
             "to score: make score RUN=name DATA=folder."
         )
-    drawn = dataset.folder_in(run_folder, n_synthetic, seed)
-    return dataset.write_radiographs(drawn, n_synthetic, seed=seed)
-
-
-def read_set(run_folder: Path, data_folder: Path, name: str) -> tuple[pd.DataFrame, dict]:
-    """The set's cases (see `cases.read_other_cases`) and their fingerprint.
-
-    Raises InputError where the set of that name was made from other data.
-    """
-    cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
-    found = data_cases.read_other_cases(data_folder, cuts)
-    fingerprint = data_cases.fingerprint(data_folder, found)
-    workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
-    return found, fingerprint
-
-
-def open_set(
-    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int
-) -> tuple[str, pd.DataFrame, dict]:
-    """The set to score: its name (empty: the folder's own), its cases and their fingerprint.
-
-    See `find_source` for `named`, `n_synthetic` and `seed`, and `read_set`.
-    """
-    source = find_source(run_folder, named, n_synthetic, seed)
     name = name or set_name(source)
-    return name, *read_set(run_folder, source, name)
+    found = data_cases.read_other_cases(source, facts["stage_cuts"])
+    fingerprint = data_cases.fingerprint(source, found)
+    workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
+    return name, found, fingerprint
 
 
 def prepare_set(
@@ -155,17 +142,16 @@ def prepare_set(
     same = data_cases.learnt_copies(table, own)
     learnt = pd.concat([same, _near_copies(run_folder, table, own, name)])
     learnt = learnt.drop_duplicates("case_id", ignore_index=True)
-    table = data_cases.unlabelled(table, learnt["case_id"])
+    copied = table["case_id"].isin(learnt["case_id"])
+    table.loc[copied, "split"] = "unlabelled"
+    table.loc[copied, "age_months"], table.loc[copied, "stage"] = np.nan, pd.NA
     cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
     data_cases.save_cases(folder, table, fingerprint, cuts, excluded)
     return table, learnt
 
 
 def predict_set(run_folder: Path, name: str) -> None:
-    """Predict the prepared set with every saved model, ensembles too, and write their tables.
-
-    Months get the interval of `conformal.told_ends`, where the model has intervals.
-    """
+    """Predict the prepared set with every saved model, ensembles too, and write their tables."""
     folder = set_folder(run_folder, name)
     table = data_cases.load_cases(folder)
     sex = splits.sex_codes(table["sex"])
@@ -174,40 +160,27 @@ def predict_set(run_folder: Path, name: str) -> None:
         models = [model for model, of in saved_models(run_folder) if of == task]
         said = saved.predict_each(run_folder, models, task, pictures, sex)
         for model, predicted in said.items():
-            ends = None
-            if task == "age":
-                ends = conformal.told_ends(run_folder, model, predicted, table["sex"])
-            predictions.save_predictions(folder, model, task, table, predicted, ends)
+            predictions.save_predictions(folder, model, task, table, predicted)
 
 
 def score_set(run_folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """What `scores.evaluate` gives of every saved model, and `coverage`.
+    """What `scores.evaluate` gives of every saved model; how often intervals hold the labels.
 
-    The split has the name of the set.
+    The latter is `conformal.coverage` of all cases, of months (`intervals`) and of stages (`sets`),
+    of every model that has some. The split has the name of the set.
     """
     folder = set_folder(run_folder, name)
-    found = pd.concat(
-        scores.evaluate(folder, model, task, learnt_in=run_folder)
-        for model, task in saved_models(run_folder)
-    )
-    found = found.drop_duplicates(["model", "task", "metric"]).assign(split=split_name(name))
-    return found, coverage(run_folder, name)
-
-
-def coverage(run_folder: Path, name: str) -> dict[str, pd.DataFrame]:
-    """How often intervals of ages (`intervals`) and sets of stages (`sets`) hold the labels.
-
-    Of every model that has some, `conformal.coverage` and `set_coverage` of all cases.
-    """
-    measures = {"age": conformal.coverage, "stage": conformal.set_coverage}
-    held = {"age": [], "stage": []}
+    found, held = [], {"intervals": [], "sets": []}
     for model, task in saved_models(run_folder):
+        found.append(scores.evaluate(folder, model, task, learnt_in=run_folder))
         if conformal.has_intervals(run_folder, model, task):
-            shares = measures[task](set_folder(run_folder, name), model, "external", run_folder)
-            held[task].append(shares[shares["group"] == scores.ALL].assign(model=model))
-    titles = {"intervals": held["age"], "sets": held["stage"]}
+            shares = conformal.coverage(folder, model, task, "external", run_folder)
+            of_all = shares[shares["group"] == scores.ALL].assign(model=model)
+            held["intervals" if task == "age" else "sets"].append(of_all)
+    table = pd.concat(found).drop_duplicates(["model", "task", "metric"])
     split = split_name(name)
-    return {title: pd.concat(of).assign(split=split) for title, of in titles.items() if of}
+    held = {title: pd.concat(of).assign(split=split) for title, of in held.items() if of}
+    return table.assign(split=split), held
 
 
 def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> Path:
@@ -221,13 +194,14 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     facts, table = data_cases.load_data_facts(folder), data_cases.load_cases(folder)
     names = dict(enumerate(facts["stage_names"]))
     told = table[["case_id", "sex", "age_months"]].rename(columns={"age_months": "label_months"})
-    said = {
-        other: predictions.said_rows(folder, other, "age").set_index("case_id")["predicted_months"]
-        for other in predictions.saved_models(folder, "age")
-    }
-    for other, of_other in said.items():
-        told[f"{other}_months"] = of_other.loc[told["case_id"]].round(1).to_numpy()
-    months = said[model].loc[told["case_id"]].to_numpy()
+
+    def said(other: str, task: str) -> pd.DataFrame:
+        """What a model predicts of each case, in the order of the table."""
+        return predictions.said_rows(folder, other, task).set_index("case_id").loc[told["case_id"]]
+
+    for other in predictions.saved_models(folder, "age"):
+        told[f"{other}_months"] = said(other, "age")["predicted_months"].round(1).to_numpy()
+    months = said(model, "age")["predicted_months"].to_numpy()
     ends = conformal.told_ends(run_folder, model, months, told["sex"])
     if ends is not None:
         percent = round(100 * conformal.TOLD_LEVEL)
@@ -235,8 +209,7 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     stage = stages.stage_of(months, told["sex"], facts["stage_cuts"])
     told[f"stage of {model}_months"] = pd.Series(stage).map(names)
     for other in predictions.saved_models(folder, "stage"):
-        rows = predictions.said_rows(folder, other, "stage").set_index("case_id")
-        likely = rows.loc[told["case_id"], predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
+        likely = said(other, "stage")[predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
         told[f"{other}_stage"] = pd.Series(likely).map(names)
     path = folder / "predictions.csv"
     with atomic_path(path) as temporary:

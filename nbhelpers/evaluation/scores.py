@@ -138,8 +138,7 @@ def compare_models(
     Gives n, value, lower, upper: below 0, a is better. Cases are those that both predicted.
     """
     parts = [case_errors(run_folder, model, task, split) for model in (model_a, model_b)]
-    errors = [_errors(part, task).rename(name) for part, name in zip(parts, "ab", strict=True)]
-    both = pd.concat(errors, axis=1, join="inner")
+    both = pd.concat([_errors(part, task) for part in parts], axis=1, join="inner", keys=["a", "b"])
     return metrics.compare_errors(both["a"], both["b"])
 
 
@@ -217,11 +216,11 @@ def all_pairs(run_folder: Path, task: str, split: str) -> pd.DataFrame:
     models = {}
     for of_task in ("age",) if task == "age" else ("age", "stage"):
         for model in predictions.saved_models(run_folder, of_task):
-            rows = case_errors(run_folder, model, of_task, split).set_index("case_id")
+            rows = case_errors(run_folder, model, of_task, split)
             if task == "age":
-                models[model] = rows["error_months"].abs().to_frame("error")
+                models[model] = _errors(rows, task).to_frame("error")
             else:
-                known = rows[["stage", "predicted_stage"]].dropna().astype(int)
+                known = rows.set_index("case_id")[["stage", "predicted_stage"]].dropna().astype(int)
                 models[model + (DERIVED if of_task == "age" else "")] = known
     found = []
     for a, b in itertools.combinations(models, 2):

@@ -7,7 +7,6 @@ the original radiograph to points of the prepared picture.
 The geometry of every prepared case as a table: size, affine, whether a hand was found.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,21 +19,14 @@ from nbhelpers.workspace import atomic_path, find_run_file
 AFFINE = ("a", "b", "c", "d", "e", "f")  # the affine's first row, then its second
 
 
-# What the geometry says of a radiograph that cannot be read, and so its columns.
-UNREAD = {
-    "original_width": 0,
-    "original_height": 0,
-    **dict.fromkeys(AFFINE, math.nan),
-    "found": False,
-    "image_sha256": None,
-    "unreadable": None,
-}
 TYPES = {
     **dict.fromkeys(("original_width", "original_height"), "int32"),
     **dict.fromkeys(AFFINE, "float64"),
-    **dict.fromkeys(("image_sha256", "unreadable"), "string"),
     "found": "bool",
+    **dict.fromkeys(("image_sha256", "unreadable"), "string"),
 }
+# What the geometry says of a radiograph that cannot be read; all else is null.
+UNREAD = {"original_width": 0, "original_height": 0, "found": False}
 
 
 def geometry_table(cases: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
@@ -50,7 +42,7 @@ def geometry_table(cases: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
     rows = [
         {"case_id": case} | UNREAD | record for case, record in zip(case_ids, records, strict=True)
     ]
-    return pd.DataFrame(rows).astype(TYPES)
+    return pd.DataFrame(rows, columns=["case_id", *TYPES]).astype(TYPES)
 
 
 def affine_of(geometry: pd.DataFrame, row: int) -> np.ndarray:

@@ -8,7 +8,6 @@ cases stand in their table, into `images.<view>.npy`, beside `geometry.<view>.pa
 
 import contextlib
 import hashlib
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
+from nbhelpers import workspace
 from nbhelpers.images.geometry import (
     AFFINE,
     Frame,
@@ -30,19 +30,7 @@ from nbhelpers.images.geometry import (
 )
 from nbhelpers.images.hand import Hand, find_hand, hand_frame, hand_levels
 from nbhelpers.images.radiograph import decode, read_bytes, read_header
-from nbhelpers.workspace import (
-    InputError,
-    atomic_path,
-    cores,
-    find_run_file,
-    hash_of,
-    log,
-    parallel,
-    progress,
-    read_json,
-    versions,
-    write_json,
-)
+from nbhelpers.workspace import InputError, find_run_file, hash_of, read_json
 
 VERSION = 1  # raise it by hand when the same settings give another picture of a radiograph
 STEPS = {
@@ -51,14 +39,12 @@ STEPS = {
     "stretch": "stretch_contrast",
     "aspect": "keep_aspect",
 }
-SMALLEST_PICTURE, LARGEST_PICTURE = 16, 2048
 LOOKED_AT = 112  # longer side, in pixels, of the picture on which the hand is sought
 # A hand in a field smaller than this share of the frame is looked at again from closer.
 SMALL_FIELD = 0.5
 MOST_GROWTH = 2.5  # of the hand's area from one look to the next where both saw the hand
 FIELD_MARGIN = 3  # pixels of the small radiograph kept around the field then
 DARKEST, BRIGHTEST = 2.0, 99.5  # percentiles of a whole frame that become 0 and 255
-SPARE_BYTES = 64 << 20  # left free on the disk for tables and logs
 
 
 @dataclass(frozen=True)
@@ -74,10 +60,6 @@ class Preparation:
     @classmethod
     def from_steps(cls, image_size: int, steps: str) -> "Preparation":
         """Read a comma list of `hand`, `upright`, `stretch`, `aspect`; "" is a plain resize."""
-        if not SMALLEST_PICTURE <= image_size <= LARGEST_PICTURE:
-            raise InputError(
-                f"image_size is {image_size}; choose {SMALLEST_PICTURE} to {LARGEST_PICTURE}."
-            )
         named = [step.strip() for step in steps.split(",") if step.strip()]
         unknown = [step for step in named if step not in STEPS]
         if unknown:
@@ -190,17 +172,16 @@ def prepare_cases(
     A finished preparation of the same files, settings and VERSION is reused; one that was killed
     starts again. Raises InputError for unreadable files and for a full disk.
     """
-    run_folder = Path(run_folder)
     described = {"settings": asdict(preparation), "version": VERSION}
     sources = _hash_sources(cases)
     finished = _finished(run_folder, view, preparation, sources)
     if finished:
         _refuse_unreadable(finished, exclude_unreadable)
-        log(f"{view}: {len(cases):,} prepared radiographs are reused")
+        workspace.log(f"{view}: {len(cases):,} prepared radiographs are reused")
         return geometry_table(cases, finished)
     files = [Path(file) for file in cases["image_path"]]
     description = run_folder / f"preparation.{view}.json"
-    with atomic_path(run_folder / f"images.{view}.npy") as temporary:
+    with workspace.atomic_path(run_folder / f"images.{view}.npy") as temporary:
         for left_by_a_killed_run in run_folder.glob(f".images.{view}.*.npy"):
             left_by_a_killed_run.unlink()
         records = _write_pictures(temporary, files, preparation, view, exclude_unreadable)
@@ -214,9 +195,9 @@ def prepare_cases(
         "view": view,
         "cases": int((~unreadable).sum()),
         "excluded": {str(row): why for row, why in geometry["unreadable"][unreadable].items()},
-        "versions": versions(),
+        "versions": workspace.versions(),
     }
-    write_json(description, content)
+    workspace.write_json(description, content)
     return geometry
 
 
@@ -262,11 +243,10 @@ def _write_pictures(
     """
     records = [{"unreadable": problem} for problem in _check_headers(files)]
     _refuse_unreadable(records, exclude_unreadable)
-    _check_space(path.parent, len(files) * preparation.image_size**2)
     readable = [row for row, record in enumerate(records) if not record.get("unreadable")]
-    made = parallel(prepare_file, [files[row] for row in readable], preparation)
+    made = workspace.parallel(prepare_file, [files[row] for row in readable], preparation)
     with contextlib.closing(made), path.open("wb") as target:
-        shown = progress(made, len(readable), f"{view}: radiographs prepared")
+        shown = workspace.progress(made, len(readable), f"{view}: radiographs prepared")
         _write_header(target, len(files), preparation.image_size)
         for row, (record, picture) in zip(readable, shown, strict=True):
             records[row] = record
@@ -290,7 +270,7 @@ def _check_headers(files: list[Path]) -> list[str | None]:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(workspace.cores()) as pool:
         return list(pool.map(problem, files))
 
 
@@ -308,16 +288,6 @@ def _refuse_unreadable(records: list[dict], accepted: bool) -> None:
         )
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    """Raise InputError where a folder's disk lacks room for so many bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + SPARE_BYTES:
-        raise InputError(
-            f"{folder} has {free / 1e9:.2f} GB free and the pictures need {needed / 1e9:.2f} GB. "
-            "Free some space or choose a smaller image_size."
-        )
-
-
 def _write_header(target: BinaryIO, pictures: int, size: int) -> None:
     description = {"descr": "|u1", "fortran_order": False, "shape": (pictures, size, size)}
     np.lib.format.write_array_header_1_0(target, description)
@@ -328,20 +298,16 @@ def load_images(run_folder: Path, view: str) -> np.memmap:
 
     Raises InputError with the notebook to run where the view is not there or not finished.
     """
-    described = read_json(find_run_file(Path(run_folder), f"preparation.{view}.json"))
+    described = read_description(run_folder, view)
     path = find_run_file(Path(run_folder), f"images.{view}.npy")
-    try:
+    with contextlib.suppress(ValueError, EOFError):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}). Delete it and run notebook 01_preprocessing again."
-        ) from None
-    if len(images) != described["cases"]:
-        raise InputError(
-            f"images.{view}.npy holds {len(images)} pictures and preparation.{view}.json says "
-            f"{described['cases']}. Run notebook 01_preprocessing again."
-        )
-    return images
+        if len(images) == described["cases"]:
+            return images
+    raise InputError(
+        f"{path} is damaged or of another preparation. Delete it and run notebook 01_preprocessing "
+        "again."
+    )
 
 
 def read_description(run_folder: Path, view: str) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,73 +16,53 @@ FORMATS = ("PNG", "JPEG")
 SHORTEST_SIDE = 32
 # A hand radiograph has up to about 10 megapixels; more than this is a mistake or an attack.
 MOST_PIXELS = 100_000_000
-HEADER_BYTES = TAIL_BYTES = 4096
-PNG_START, PNG_END, JPEG_START = b"\x89PNG", b"IEND\xaeB`\x82", b"\xff\xd8"
-JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+Image.MAX_IMAGE_PIXELS = None  # Pillow would warn of such a file before it can be refused
+TAIL_BYTES = 4096
+PNG_END = b"IEND\xaeB`\x82"
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 REMEDY = "Check the data folder or remove its row."
 # 16-bit files that use no more than this hold 12-bit data, as detectors deliver it.
 LARGEST_12_BIT = 4095
 
 
-def check_header(content: bytes, name: str | Path) -> tuple[int, int]:
-    """(width, height) from the beginning of a file's bytes; no pixel is decoded.
+def check_header(file: BinaryIO, name: str | Path) -> None:
+    """Raise InputError naming a file that is no PNG or JPEG, too small or too large.
 
-    Raises InputError naming the file when it is no PNG or JPEG, too small or too large.
+    Little more is read than its beginning; no pixel is decoded.
     """
-    path = Path(name)
-    if not content:
-        raise InputError(f"{path} is empty. Copy the radiograph again or remove its row.")
-    if content.startswith(PNG_START) and len(content) >= 24:
-        # Pillow would warn of a bomb before it can be refused.
-        width, height = struct.unpack(">II", content[16:24])
-        if width * height > MOST_PIXELS:
-            raise InputError(_too_large(path, width, height))
+    if not file.read(1):
+        raise InputError(f"{name} is empty. Copy the radiograph again or remove its row.")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-    except Image.DecompressionBombError:
-        raise InputError(_too_large(path)) from None
+        width, height = Image.open(file, formats=FORMATS).size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise InputError(
-            f"{path} is not a PNG or JPEG image, whatever its name says. "
+            f"{name} is not a PNG or JPEG image, whatever its name says. "
             "Replace it or remove its row."
         ) from None
     if width * height > MOST_PIXELS:
-        raise InputError(_too_large(path, width, height))
+        raise InputError(
+            f"{name} says it has {width} x {height} pixels, more than "
+            f"{MOST_PIXELS // 1_000_000} million. Reduce it or remove its row."
+        )
     if min(width, height) < SHORTEST_SIDE:
         raise InputError(
-            f"{path} has {width} x {height} pixels; a radiograph has at least {SHORTEST_SIDE} "
+            f"{name} has {width} x {height} pixels; a radiograph has at least {SHORTEST_SIDE} "
             "a side. Replace it or remove its row."
         )
-    return width, height
 
 
-def _too_large(path: Path, width: int = 0, height: int = 0) -> str:
-    size = f"{width} x {height}" if width else "far too many"
-    return (
-        f"{path} says it has {size} pixels, more than {MOST_PIXELS // 1_000_000} million. "
-        "Reduce it or remove its row."
-    )
+def read_header(path: str | Path) -> None:
+    """Check a file as `check_header` does, and that it was not cut short.
 
-
-def read_header(path: str | Path) -> tuple[int, int]:
-    """(width, height) of a radiograph file, reading little more than its beginning and its end.
-
-    Raises InputError like `check_header`, and for a file that was cut short.
+    Of a PNG little more is read than its beginning and its end.
     """
     with _opened(path) as file:
-        beginning = file.read(HEADER_BYTES)
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - TAIL_BYTES))
-        if beginning.startswith(PNG_START) and PNG_END in file.read():
-            with contextlib.suppress(InputError):
-                return check_header(beginning, path)
-        # The size may stand behind metadata of any length, and a JPEG's end needs all of it.
-        file.seek(0)
-        content = file.read()
-    size = check_header(content, path)
-    _check_end(content, path)
-    return size
+        check_header(file, path)
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - TAIL_BYTES))
+        if PNG_END not in file.read():
+            file.seek(0)
+            _check_end(file.read(), path)
 
 
 def _check_end(content: bytes, path: str | Path) -> None:
@@ -91,9 +70,8 @@ def _check_end(content: bytes, path: str | Path) -> None:
 
     The two marks of a JPEG cannot stand inside its coded pixels.
     """
-    if content.startswith(PNG_START):
-        whole = PNG_END in content[-TAIL_BYTES:] or PNG_END in content
-    else:
+    whole = PNG_END in content
+    if content.startswith(JPEG_START):
         whole = content.rfind(JPEG_END) > content.rfind(JPEG_SCAN)
     if not whole:
         raise InputError(f"{path} is cut short. Copy the radiograph again or remove its row.")
@@ -120,7 +98,7 @@ def decode(content: bytes, name: str | Path) -> np.ndarray:
     levels holds 12-bit data and is divided by 16.0588 (4095 / 255) instead.
     Raises InputError naming the file when the header or the pixels are damaged.
     """
-    check_header(content, name)
+    check_header(io.BytesIO(content), name)
     _check_end(content, name)
     pixels = None
     with contextlib.suppress(cv2.error):

@@ -61,7 +61,6 @@ FOREARM = {
 FOREARM_LENGTH = 190.0
 
 
-SEXES = ("female", "male")
 # Age in months at which a centre first shows in half of the children: (boys, girls).
 CARPALS = {
     "capitate": (3, 2),
@@ -110,8 +109,6 @@ LENGTH_SPREAD = 0.08
 class Child:
     """One child. `onset` and `fused` are this child's ages in months for every centre."""
 
-    sex: str
-    age_months: float
     ossification_age_months: float
     hand_length_mm: float
     onset: dict[str, float]
@@ -182,4 +179,4 @@ def grow_child(
     length = mean_hand_length(age_months, sex)
     length *= math.exp(LENGTH_SPREAD * float(np.clip(rng.standard_normal(), -2.8, 2.8)))
     bones = age_months if ossification_age_months is None else ossification_age_months
-    return Child(sex, age_months, bones, length, onset, capped, fused)
+    return Child(bones, length, onset, capped, fused)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from nbhelpers import workspace
 from nbhelpers.phantom import film
-from nbhelpers.phantom.anatomy import SEXES, Child, grow_child
+from nbhelpers.phantom.anatomy import Child, grow_child
 from nbhelpers.phantom.film import Box, draw_frame, find_boxes, voc_xml
 from nbhelpers.phantom.hand import build_hand, draw_pose, soft_capsules, soft_thickness
 
@@ -59,18 +59,13 @@ def draw_case(seed: int, number: int) -> dict:
     }
 
 
-SMALLEST = 256  # pixels; below that epiphyses are lost
-
-
 @dataclass(frozen=True)
 class Radiograph:
-    """One drawn hand: pixels uint8 [height, width], 17 boxes, and what is true about it."""
+    """One drawn hand: pixels uint8 [height, width], 17 boxes, and whose it is."""
 
     pixels: np.ndarray
     boxes: list[Box]
     child: Child
-    centre_areas_mm2: dict[str, float]  # 0 before onset and once fused
-    fusion: dict[str, float]  # share of every growth plate that is bridged
 
 
 def draw_radiograph(
@@ -82,28 +77,22 @@ def draw_radiograph(
 ) -> Radiograph:
     """Draw one left hand.
 
-    `sex` is female or male, `age_months` 0 to 228, `size` the frame's longer side in pixels. A seed
-    or generator gives child, pose and exposure. `ossification_age_months` freezes everything but
-    the hand's size at another age.
+    `sex` is female or male, `age_months` 0 to 228, `size` the frame's longer side in pixels, 256 or
+    more: below that epiphyses are lost. A seed or generator gives child, pose and exposure.
+    `ossification_age_months` freezes everything but the hand's size at another age.
     """
-    if sex not in SEXES:
-        raise ValueError(f"sex is {sex!r}; use one of {', '.join(SEXES)}.")
-    if size < SMALLEST:
-        raise ValueError(f"size is {size}; a radiograph needs {SMALLEST} pixels or more.")
     rng = np.random.default_rng(rng)
     child = grow_child(rng, sex, age_months, ossification_age_months)
     pose = draw_pose(rng)
     hand = build_hand(child, pose)
     frame = draw_frame(rng, hand, size)
-    bones, areas = film.bone_attenuation(rng, hand, frame)
+    bones = film.bone_attenuation(rng, hand, frame)
     soft = soft_thickness(soft_capsules(hand, child, pose), hand.scale, frame.view, frame.shape)
     pixels = film.expose(rng, bones, soft, frame, film.draw_exposure(rng))
-    fusion = {name: child.fusion(name) for name in child.fused}
-    return Radiograph(pixels, find_boxes(hand, frame.view), child, areas, fusion)
+    return Radiograph(pixels, find_boxes(hand, frame.view), child)
 
 
 VERSION = 4  # raise it when the same settings give other pixels or tables
-SETTINGS_FILE = "phantom.json"
 IMAGES = Path("boneage-training-dataset") / "boneage-training-dataset"
 REGIONS = Path("regions")
 TABLE = "boneage-training-dataset.csv"
@@ -137,30 +126,16 @@ def regions_beside(cases: pd.DataFrame) -> str:
 def write_radiographs(folder: Path, n: int, size: int = 320, seed: int = 0) -> Path:
     """Write `n` radiographs in the layout of Kaggle's RSNA set, with regions and truth beside them.
 
-    Case i is the same whatever `n` is. A folder that is complete is left as it is; one that a
-    stopped run left is drawn again. Returns `folder`. Raises InputError when the folder holds
-    something else.
+    Case i is the same whatever `n` is. A folder that has its table is complete and left as it is;
+    one that a stopped run left is drawn again. Returns `folder`.
     """
-    folder = Path(folder)
-    settings = {"version": VERSION, "n": n, "size": size, "seed": seed}
-    if size < SMALLEST or n < 1:
-        raise workspace.InputError(
-            f"size {size}, n {n}: synthetic radiographs need {SMALLEST} pixels and 1 case or more."
-        )
-    # Hidden names are temporary files of a run that was stopped.
-    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        known = folder / SETTINGS_FILE
-        if not known.exists() or workspace.read_json(known) != settings:
-            raise workspace.InputError(
-                f"{folder} holds something else than the synthetic radiographs asked for. "
-                "Delete it or name another folder."
-            )
-        if (folder / TABLE).exists():
-            return folder
-    workspace.write_json(folder / SETTINGS_FILE, settings)
+    if (folder / TABLE).exists():
+        return folder
     with workspace.explained_errors(folder):
         for name in (IMAGES, REGIONS):
             (folder / name).mkdir(parents=True, exist_ok=True)
+    settings = {"version": VERSION, "n": n, "size": size, "seed": seed}
+    workspace.write_json(folder / "phantom.json", settings)
     cases = [draw_case(seed, number) for number in range(n)]
     drawn = workspace.parallel(_write_one, cases, folder, size)
     for _ in workspace.progress(drawn, n, "radiographs drawn"):

@@ -10,11 +10,11 @@ Ulna, Wrist. They are written as Pascal VOC XML.
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 
-from nbhelpers.phantom.anatomy import CENTRES
 from nbhelpers.phantom.hand import SOFT_TISSUE, Hand
 from nbhelpers.phantom.shapes import View, add_bone
 
@@ -230,27 +230,11 @@ LEAD = 2.6
 PLASTIC = 0.05
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """How one radiograph was taken and processed."""
+def draw_exposure(rng: np.random.Generator) -> SimpleNamespace:
+    """How one radiograph is taken and processed: numbers, lengths in pixels.
 
-    photons: float  # a pixel in air
-    scatter: float
-    blur: float  # pixels, SD
-    gamma: float
-    flatten: float  # share of the slow brightness changes that the processing takes out
-    sharpen: float
-    black: float  # grey level of air
-    white: float  # grey level of the densest bone
-    top: float  # densest bone over the window's upper end
-    outside: float  # grey level outside the field
-    edge: float  # brightness of the field's rim, grey levels
-    penumbra: float  # pixels
-    heel: tuple[float, float]  # change of exposure across and down the frame
-
-
-def draw_exposure(rng: np.random.Generator) -> Exposure:
-    """Three kinds: dark film (most), a field with a bright rim, a washed-out film of few greys."""
+    Three kinds: dark film (most), a field with a bright rim, a washed-out film of few greys.
+    """
     kind = rng.choice(["dark", "rim", "pale"], p=[0.52, 0.28, 0.2])
     if kind == "pale":
         black = float(rng.uniform(80, 150))
@@ -260,39 +244,35 @@ def draw_exposure(rng: np.random.Generator) -> Exposure:
         black = float(rng.uniform(2, 45) if kind == "dark" else rng.uniform(15, 75))
         white = float(rng.uniform(190, 262))
         outside = float(rng.uniform(0, 30) if rng.random() < 0.93 else rng.uniform(60, 140))
-    return Exposure(
-        photons=float(np.exp(rng.uniform(np.log(6e3), np.log(4e4)))),
+    return SimpleNamespace(
+        photons=float(np.exp(rng.uniform(np.log(6e3), np.log(4e4)))),  # a pixel in air
         scatter=float(rng.uniform(0.02, 0.1)),
-        blur=float(rng.uniform(0.35, 0.75)),
+        blur=float(rng.uniform(0.35, 0.75)),  # SD
         gamma=float(np.exp(rng.normal(0.12, 0.2))),
+        # Share of the slow brightness changes that the processing takes out.
         flatten=float(rng.uniform(0.0, 0.55)),
         sharpen=float(rng.uniform(0.1, 0.9)),
-        black=black,
-        white=white,
-        top=float(rng.uniform(0.85, 1.1)),
-        outside=outside,
+        black=black,  # grey level of air
+        white=white,  # grey level of the densest bone
+        top=float(rng.uniform(0.85, 1.1)),  # densest bone over the window's upper end
+        outside=outside,  # grey level outside the field
+        # Brightness of the field's rim, grey levels.
         edge=float(rng.uniform(0.2, 0.8) if kind != "dark" else 0.1) * (white - black),
         penumbra=float(rng.uniform(0.6, 2.5)),
+        # Change of exposure across and down the frame.
         heel=tuple(float(value) for value in rng.normal(0, 0.05, 2)),
     )
 
 
-def bone_attenuation(
-    rng: np.random.Generator, hand: Hand, frame: Frame
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Attenuation of the bones [height, width] float32, and drawn area in mm2 of every
-    ossification centre that stands free (0 before its onset and once it is fused)."""
+def bone_attenuation(rng: np.random.Generator, hand: Hand, frame: Frame) -> np.ndarray:
+    """Attenuation of the bones, [height, width] float32."""
     height, width = frame.shape
     fine = frame.view.finer(FINER)
     canvas = np.zeros((height * FINER, width * FINER), np.float32)
     texture = _trabeculae(rng, canvas.shape)
-    areas = dict.fromkeys(CENTRES, 0.0)
     for bone in hand.bones:
-        touched = add_bone(canvas, bone, fine, texture)
-        name = getattr(bone, "name", None)
-        if name:
-            areas[name] = touched / fine.pixels_per_mm**2
-    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), areas
+        add_bone(canvas, bone, fine, texture)
+    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _trabeculae(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -304,7 +284,11 @@ def _trabeculae(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def expose(
-    rng: np.random.Generator, bones: np.ndarray, soft: np.ndarray, frame: Frame, settings: Exposure
+    rng: np.random.Generator,
+    bones: np.ndarray,
+    soft: np.ndarray,
+    frame: Frame,
+    settings: SimpleNamespace,
 ) -> np.ndarray:
     """The radiograph, uint8 [height, width], from attenuation of bone and mm of soft tissue."""
     inside = field_distance(frame)
@@ -321,7 +305,16 @@ def expose(
     density = -np.log(np.maximum(photons, 0.02)) + np.float32(np.log1p(settings.scatter))
     density -= np.float32(settings.flatten) * _slow(np.minimum(density, 1.5))
     density += np.float32(settings.sharpen) * (density - cv2.GaussianBlur(density, (0, 0), 1.6))
-    return _grey_levels(density, body, inside, settings, grain)
+    seen = body & (inside > 0)
+    air, densest = np.quantile(density[~body], 0.3), np.quantile(density[seen][::4], 0.997)
+    level = np.maximum((density - air) / (settings.top * (densest - air)), -0.05)
+    level = np.sign(level) * np.abs(level) ** np.float32(settings.gamma)
+    grey = settings.black + (settings.white - settings.black) * level
+    through = 1.0 / (1.0 + np.exp(np.clip(-inside / np.float32(settings.penumbra), -30, 30)))
+    rim = np.exp(-np.square(inside / np.float32(2.2 * settings.penumbra)))
+    grey = settings.outside + (grey - settings.outside) * through
+    grey += np.float32(settings.edge) * rim + grain * np.float32(0.6)
+    return np.clip(np.round(grey), 0, 255).astype(np.uint8)
 
 
 def _slow(field: np.ndarray) -> np.ndarray:
@@ -335,22 +328,3 @@ def _heel(shape: tuple[int, int], heel: tuple[float, float]) -> np.ndarray:
     x = np.linspace(-heel[0], heel[0], shape[1], dtype=np.float32)
     y = np.linspace(-heel[1], heel[1], shape[0], dtype=np.float32)[:, None]
     return 1.0 + x + y
-
-
-def _grey_levels(
-    density: np.ndarray,
-    body: np.ndarray,
-    inside: np.ndarray,
-    settings: Exposure,
-    grain: np.ndarray,
-) -> np.ndarray:
-    seen = body & (inside > 0)
-    air, densest = np.quantile(density[~body], 0.3), np.quantile(density[seen][::4], 0.997)
-    level = np.maximum((density - air) / (settings.top * (densest - air)), -0.05)
-    level = np.sign(level) * np.abs(level) ** np.float32(settings.gamma)
-    grey = settings.black + (settings.white - settings.black) * level
-    through = 1.0 / (1.0 + np.exp(np.clip(-inside / np.float32(settings.penumbra), -30, 30)))
-    rim = np.exp(-np.square(inside / np.float32(2.2 * settings.penumbra)))
-    grey = settings.outside + (grey - settings.outside) * through
-    grey += np.float32(settings.edge) * rim + grain * np.float32(0.6)
-    return np.clip(np.round(grey), 0, 255).astype(np.uint8)

@@ -73,8 +73,8 @@ class View:
         return View(self.pixels_per_mm * factor, self.turn, shift)
 
 
-def add_bone(canvas: np.ndarray, shape: Shaft | Lump, view: View, texture: np.ndarray) -> int:
-    """Add the shape's attenuation to `canvas` [height, width] float32; return pixels touched.
+def add_bone(canvas: np.ndarray, shape: Shaft | Lump, view: View, texture: np.ndarray) -> None:
+    """Add the shape's attenuation to `canvas` [height, width] float32.
 
     `texture` [height, width] multiplies what is inside the cortex: the trabeculae.
     """
@@ -88,10 +88,7 @@ def add_bone(canvas: np.ndarray, shape: Shaft | Lump, view: View, texture: np.nd
     else:
         reach = 1.35 * max(shape.half_width, shape.half_length)
         ends = np.array([origin, origin])
-    window = _window(ends, reach * view.pixels_per_mm, canvas.shape)
-    if window is None:
-        return 0
-    rows, columns = window
+    rows, columns = _window(ends, reach * view.pixels_per_mm, canvas.shape)
     x = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(origin[0])
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - np.float32(origin[1])
     scale = 1.0 / view.pixels_per_mm
@@ -103,16 +100,13 @@ def add_bone(canvas: np.ndarray, shape: Shaft | Lump, view: View, texture: np.nd
     canvas[rows, columns] += np.float32(shape.share) * (
         np.float32(COMPACT_BONE) * (bone - marrow) + sponge * marrow * grain
     )
-    return int(np.count_nonzero(bone))
 
 
-def _window(ends: np.ndarray, margin: float, shape: tuple[int, int]) -> tuple[slice, slice] | None:
-    left, top = np.floor(ends.min(0) - margin).astype(int)
-    right, bottom = np.ceil(ends.max(0) + margin).astype(int) + 1
-    left, top = max(left, 0), max(top, 0)
-    right, bottom = min(right, shape[1]), min(bottom, shape[0])
-    if left >= right or top >= bottom:
-        return None
+def _window(ends: np.ndarray, margin: float, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """The rows and columns that may hold a bone; none of them where it lies off the canvas."""
+    size = shape[::-1]
+    left, top = np.clip(np.floor(ends.min(0) - margin).astype(int), 0, size)
+    right, bottom = np.clip(np.ceil(ends.max(0) + margin).astype(int) + 1, 0, size)
     return slice(top, bottom), slice(left, right)
 
 

@@ -229,10 +229,9 @@ def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str
         `conformal.coverage` of all cases, and of the best model at one level by group; and what it
         says of the best, in words.
     """
-    measure = conformal.coverage if task == "age" else conformal.set_coverage
     level, kind = conformal.TOLD_LEVEL, conformal.TOLD_KIND if task == "age" else "by stage"
     by_model = [
-        measure(folder, name, "test").assign(model=name, split="test")
+        conformal.coverage(folder, name, task, "test").assign(model=name, split="test")
         for name in predictions.saved_models(folder, task)
     ]
     held = pd.concat(by_model)

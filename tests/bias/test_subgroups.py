@@ -79,7 +79,7 @@ def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
     kappa = np.nan if group == "middle" else cohen_kappa_score(*pair, weights="quadratic")
     assert told.loc["qwk", "value"] == pytest.approx(kappa, nan_ok=True)
     assert (told["n"].drop("qwk") == len(rows)).all() and told.loc["qwk", "n"] == len(known)
-    held = conformal.coverage(run_folder, "made", "test").query(
+    held = conformal.coverage(run_folder, "made", "age", "test").query(
         "kind == 'mondrian' and level == 0.9 and group == @group"
     )
     assert held["coverage"].tolist() == told.loc[["coverage"] * len(held), "value"].tolist()

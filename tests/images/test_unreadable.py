@@ -1,7 +1,5 @@
 """Radiograph files that cannot be used: each test changes one thing in a folder that passes."""
 
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,22 +43,6 @@ def write_text(path: Path) -> None:
     path.write_text("not an image\n")
 
 
-def write_one_pixel(path: Path) -> None:
-    cv2.imwrite(str(path), np.zeros((1, 1), np.uint8))
-
-
-def write_bomb(path: Path) -> None:
-    """A PNG of a few bytes whose header promises 30,000 x 30,000 pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        code = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + code
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b""))
-
-
 def truncate_jpeg(path: Path) -> None:
     coded = cv2.imencode(".jpg", np.arange(4800, dtype=np.uint8).reshape(60, 80))[1].tobytes()
     path.write_bytes(coded[: len(coded) // 2])
@@ -70,8 +52,8 @@ DAMAGES = {
     "cut short": truncate,
     "is damaged": flip_a_byte,
     "not a PNG or JPEG": write_text,
-    "has 1 x 1 pixels": write_one_pixel,
-    "30000 x 30000 pixels": write_bomb,
+    "has 1 x 1 pixels": lambda path: Image.new("L", (1, 1)).save(path),
+    "20000 x 6000 pixels": lambda path: Image.new("1", (20_000, 6_000)).save(path),
     "is empty": lambda path: path.write_bytes(b""),
     "cannot be opened": Path.unlink,
     "cut short ": truncate_jpeg,
@@ -112,16 +94,11 @@ def test_one_clear_line_names_the_file_which_is_excluded_on_request(
 def test_all_bad_headers_are_counted_before_any_work(
     cases: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr(workspace, "parallel")
     for row in (1, 4):
         write_text(Path(cases["image_path"][row]))
-    monkeypatch.delattr(preparation, "parallel")
     with pytest.raises(workspace.InputError, match=r"1\.png.* 2 of 6"):
         preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
-
-
-def test_nothing_readable_is_an_error_even_when_excluding(
-    cases: pd.DataFrame, tmp_path: Path
-) -> None:
     for path in cases["image_path"]:
         write_text(Path(path))
     with pytest.raises(workspace.InputError, match="None of the 6"):
@@ -136,28 +113,19 @@ def smooth_picture() -> np.ndarray:
 def test_depth_and_colour_make_no_difference(tmp_path: Path) -> None:
     grey = smooth_picture()
     variants = {
-        "grey": grey,
         "sixteen": grey.astype(np.uint16) * 257,
-        "colour": cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR),
+        "twelve bits in sixteen": (grey * (4095 / 255)).round().astype(np.uint16),
         "alpha": cv2.cvtColor(grey, cv2.COLOR_GRAY2BGRA),
         "colour16": cv2.cvtColor(grey.astype(np.uint16) * 257, cv2.COLOR_GRAY2BGR),
     }
     for name, pixels in variants.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
-    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
-    Image.fromarray(grey).convert("LA").save(tmp_path / "grey_alpha.png")
-    for name in [*variants, "palette", "grey_alpha"]:
-        read = radiograph.read_image(tmp_path / f"{name}.png")
-        assert read.dtype == np.uint8
-        assert read.shape == grey.shape
-        assert np.abs(read.astype(int) - grey).max() <= 1, name
-
-
-def test_twelve_bits_in_sixteen_fill_the_range(tmp_path: Path) -> None:
-    grey = smooth_picture()
-    cv2.imwrite(str(tmp_path / "twelve.png"), (grey * (4095 / 255)).round().astype(np.uint16))
-    read = radiograph.read_image(tmp_path / "twelve.png")
-    assert np.abs(read.astype(int) - grey).max() <= 1
+    for mode in ("L", "RGB", "P", "LA"):
+        Image.fromarray(grey).convert(mode).save(tmp_path / f"{mode}.png")
+    for path in tmp_path.glob("*.png"):
+        read = radiograph.read_image(path)
+        assert (read.dtype, read.shape) == (np.uint8, grey.shape)
+        assert np.abs(read.astype(int) - grey).max() <= 1, path.name
 
 
 def test_transparent_pixels_are_black(tmp_path: Path) -> None:
@@ -173,17 +141,10 @@ def test_jpeg_is_read_and_long_metadata_does_no_harm(tmp_path: Path) -> None:
     grey = smooth_picture()
     Image.fromarray(grey).save(tmp_path / "a.jpg", quality=95, comment=b"x" * 60_000)
     assert np.abs(radiograph.read_image(tmp_path / "a.jpg").astype(int) - grey).mean() < 2
-    cases = pd.DataFrame({"case_id": ["a"], "image_path": [str(tmp_path / "a.jpg")]})
-    assert preparation.prepare_cases(cases, PLAIN, tmp_path, "jpeg")["unreadable"].isna().all()
+    radiograph.read_header(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize(
-    ("size", "steps", "told"),
-    [
-        *((64, steps, "unknown") for steps in ("hands", "hand upright", "hand,,turn")),
-        *((size, "hand", "image_size") for size in (0, -5, 100_000)),
-    ],
-)
-def test_unknown_steps_and_senseless_sizes_are_refused(size: int, steps: str, told: str) -> None:
-    with pytest.raises(workspace.InputError, match=told):
-        preparation.Preparation.from_steps(size, steps)
+@pytest.mark.parametrize("steps", ["hands", "hand upright", "hand,,turn"])
+def test_unknown_steps_are_refused(steps: str) -> None:
+    with pytest.raises(workspace.InputError, match="unknown"):
+        preparation.Preparation.from_steps(64, steps)

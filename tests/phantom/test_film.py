@@ -1,7 +1,5 @@
 """One synthetic radiograph: pixels, regions, frame, physics."""
 
-import collections
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,9 @@ from nbhelpers.phantom.anatomy import grow_child
 from nbhelpers.phantom.hand import build_hand, draw_pose, soft_capsules, soft_thickness
 from nbhelpers.phantom.shapes import Lump, Shaft, View, add_bone
 
-BOXES = {"DIP": 4, "PIP": 5, "MCP": 5, "Radius": 1, "Ulna": 1, "Wrist": 1}
+# The boxes that hold each kind of centre; those of the wrist's bones are all others.
+HELD_BY = {"DP": {"DIP", "PIP"}, "MP": {"PIP"}, "PP": {"MCP"}, "MC": {"MCP", "Wrist"}}
+HELD_BY |= {"ra": {"Radius"}, "ul": {"Ulna"}, "se": {"MCP"}}
 
 
 def lay_hand(seed: int, size: int):
@@ -22,14 +22,12 @@ def lay_hand(seed: int, size: int):
     return child, pose, hand, film.draw_frame(rng, hand, size)
 
 
-@pytest.mark.parametrize("size", [256, 320, 512])
-def test_seventeen_boxes_of_six_classes_lie_inside_the_frame(size):
+@pytest.mark.parametrize("size", [256, 512])
+def test_all_boxes_lie_inside_the_frame(size):
     for seed in range(250):
         _, _, hand, frame = lay_hand(seed, size)
         assert max(frame.shape) == size and min(frame.shape) > 0.5 * size
-        boxes = film.find_boxes(hand, frame.view)
-        assert collections.Counter(box.name for box in boxes) == BOXES
-        for box in boxes:
+        for box in film.find_boxes(hand, frame.view):
             assert 0 <= box.left < box.right < frame.shape[1]
             assert 0 <= box.top < box.bottom < frame.shape[0]
 
@@ -44,17 +42,8 @@ def test_boxes_hold_the_joints_they_are_named_after():
                 continue
             x, y = frame.view.to_pixels(np.array([bone.centre]))[0]
             inside = {b.name for b in boxes if b.left <= x <= b.right and b.top <= y <= b.bottom}
-            kinds = {"DP": {"DIP", "PIP"}, "MP": {"PIP"}, "PP": {"MCP"}}.get(bone.name[:2])
-            wanted = kinds or {"MC": {"MCP", "Wrist"}, "ra": {"Radius"}, "ul": {"Ulna"}}.get(
-                bone.name[:2], {"MCP"} if bone.name == "sesamoid" else {"Wrist"}
-            )
+            wanted = HELD_BY.get(bone.name[:2], {"Wrist"})
             assert inside & wanted, (seed, bone.name, inside)
-
-
-def test_a_seed_gives_the_same_pixels_and_another_seed_others():
-    first, again, other = (dataset.draw_radiograph("male", 100, seed).pixels for seed in (1, 1, 2))
-    assert first.dtype == np.uint8 and np.array_equal(first, again)
-    assert first.shape != other.shape or not np.array_equal(first, other)
 
 
 def test_freezing_the_bones_keeps_pose_and_true_size():
@@ -83,8 +72,8 @@ def test_a_shafts_path_is_that_of_a_tube():
     flat = np.ones(256, np.float32)
     tube = Shaft((0.0, 10.0), 0.0, 20.0, 5 * flat, 4 * flat, 0 * flat, depth=1.0)
     canvas = np.zeros((400, 400), np.float32)
-    touched = add_bone(canvas, tube, View(10.0, 0.0, (199.5, 199.5)), np.ones_like(canvas))
-    assert touched == pytest.approx(20 * 10 * 100, rel=0.02)
+    add_bone(canvas, tube, View(10.0, 0.0, (199.5, 199.5)), np.ones_like(canvas))
+    assert np.count_nonzero(canvas) == pytest.approx(20 * 10 * 100, rel=0.02)
     row = canvas[200] / 0.072
     assert row[199] == pytest.approx(2.0, rel=0.01)  # two walls of 1 mm
     assert row[240] == pytest.approx(2 * np.sqrt(25 - 4.05**2), rel=0.01)  # just outside marrow
@@ -95,7 +84,7 @@ def test_bone_is_brighter_than_soft_tissue_and_that_than_air():
     for seed in range(12):
         rng = np.random.default_rng(seed)
         child, pose, hand, frame = lay_hand(seed, 320)
-        bones, _ = film.bone_attenuation(rng, hand, frame)
+        bones = film.bone_attenuation(rng, hand, frame)
         soft = soft_thickness(soft_capsules(hand, child, pose), hand.scale, frame.view, frame.shape)
         exposure = film.draw_exposure(rng)
         pixels = film.expose(rng, bones, soft, frame, exposure).astype(float)
@@ -106,11 +95,3 @@ def test_bone_is_brighter_than_soft_tissue_and_that_than_air():
         assert np.median(pixels[flesh & inside]) > np.median(pixels[air & inside]) + 3
         # No bone without flesh around it.
         assert (soft[bones > 0.05] > 0).mean() > 0.999
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"sex": "boy", "age_months": 9}, {"sex": "male", "age_months": 9, "size": 128}]
-)
-def test_wrong_arguments_are_named(wrong):
-    with pytest.raises(ValueError, match=r"sex is 'boy'|size is 128"):
-        dataset.draw_radiograph(**wrong)
