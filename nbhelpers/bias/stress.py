@@ -44,13 +44,13 @@ def stress(
     split: str,
     count: int = CASES,
     kinds: Sequence[str] = tuple(CORRUPTIONS),
-) -> pd.DataFrame:
-    """Scores of models of ages on corrupted radiographs of a split: COLUMNS.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of models of ages on corrupted radiographs of a split, COLUMNS; where they tip.
 
     A row a kind, strength and model; first in each kind stand the uncorrupted radiographs, prepared
     and predicted once for all, under its `identity`. `mae` is in months with its 95 % bootstrap
     interval, `difference` what the corruption adds to it on the same cases, with its paired
-    interval.
+    interval. The second table is that of `tipping_strength`.
 
     Args:
         models: of the run folder, ensembles among them.
@@ -87,7 +87,8 @@ def stress(
                 ends = added["value"], added["lower"], added["upper"]
                 named = (kind, float(strength), corruption.unit, model)
                 rows.append((*named, *metrics.score_mean(errors), *ends))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table, tipping_strength(table)
 
 
 def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from nbhelpers.plots.tables import SEXES
 SHOWN_CASES = 10
 
 
-def steps_sheet(cases: pd.DataFrame, preparation: Preparation) -> tuple[Figure, str]:
+def show_steps(cases: pd.DataFrame, preparation: Preparation) -> None:
     """Ten training cases at even steps of age: as they came, the crop, upright, stretched."""
     train = cases[cases["split"] == "train"].sort_values("age_months", kind="stable")
     chosen = train.iloc[np.linspace(0, len(train) - 1, SHOWN_CASES).round().astype(int)]
@@ -44,8 +44,9 @@ def steps_sheet(cases: pd.DataFrame, preparation: Preparation) -> tuple[Figure, 
     for axes, name in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(name, fontsize=9)
     low, high = chosen["age_months"].iloc[[0, -1]] / 12
-    alt = f"Ten radiographs from {low:.1f} to {high:.1f} years, before and after each step."
-    return figure, alt
+    style.show(
+        figure, f"Ten radiographs from {low:.1f} to {high:.1f} years, before and after each step."
+    )
 
 
 def not_found_sheet(
@@ -132,7 +133,7 @@ def grey_levels(cases: pd.DataFrame, prepared: np.ndarray, sample: int = 200) ->
     return figure, alt
 
 
-def split_ages(cases: pd.DataFrame) -> tuple[Figure, str]:
+def show_splits(cases: pd.DataFrame) -> None:
     """Cumulative ages of every split: the curves should lie on each other."""
     labelled = cases[cases["age_months"].notna() & (cases["split"] != "unlabelled")]
     figure, axes = plt.subplots()
@@ -143,7 +144,7 @@ def split_ages(cases: pd.DataFrame) -> tuple[Figure, str]:
     axes.set_ylabel("share of the split")
     axes.legend()
     means = ", ".join(f"{split} {mean:.1f}" for split, mean in splits.mean().items())
-    return figure, f"Cumulative bone age of each split. Mean months: {means}."
+    style.show(figure, f"Cumulative bone age of each split. Mean months: {means}.")
 
 
 def show_children(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:
