@@ -30,13 +30,9 @@ def at(share: float, side: int) -> int:
 def letters(side: int = SIDE) -> np.ndarray:
     """Mask of a lead L, with an I below."""
     drawn = np.zeros((side, side), np.uint8)
-    for start, end in (
-        ((0.14, 0.6), (0.14, 0.7)),
-        ((0.14, 0.7), (0.2, 0.7)),
-        ((0.17, 0.75), (0.17, 0.81)),
-    ):
-        points = [tuple(at(share, side) for share in point) for point in (start, end)]
-        cv2.line(drawn, *points, 1, max(2, at(0.02, side)))
+    for line in ((0.14, 0.6, 0.14, 0.7), (0.14, 0.7, 0.2, 0.7), (0.17, 0.75, 0.17, 0.81)):
+        x, y, to_x, to_y = (at(share, side) for share in line)
+        cv2.line(drawn, (x, y), (to_x, to_y), 1, max(2, at(0.02, side)))
     return drawn > 0
 
 
@@ -119,23 +115,18 @@ def test_a_score_that_reads_the_marker_is_found_out_and_one_of_the_hand_is_not()
     shown[:, letters()] = np.linspace(120, 250, N).astype(np.uint8)[:, None]
     truth = shown[:, letters()].mean(axis=1)
 
-    def reads_marker(pictures, sex):
-        return pictures[:, letters()].mean(axis=1) + np.nan_to_num(sex)
+    def reads_marker(pictures):
+        return pictures[:, letters()].mean(axis=1)
 
-    sex = np.zeros(N)
-    told = shortcuts.masking_effect(
-        reads_marker, shown, sex, truth, shortcuts.places_of(shown, hands)
-    )
-    told = told.set_index("place")
-    marker = told.loc[MARKER]
-    assert marker["lower"] > 100 and marker["prediction_change"] > 100
-    assert (told.loc[[FIELD_EDGE, BACKGROUND], "prediction_change"] < 1).all()
-
-    def reads_hand(pictures, sex):
+    def reads_hand(pictures):
         return pictures[:, hands[0]].mean(axis=1)
 
     places = shortcuts.places_of(shown, hands)
-    told = shortcuts.masking_effect(reads_hand, shown, sex, np.full(N, 90.0), places)
+    told = shortcuts.masking_effect(reads_marker, shown, truth, places).set_index("place")
+    marker = told.loc[MARKER]
+    assert marker["lower"] > 100 and marker["prediction_change"] > 100
+    assert (told.loc[[FIELD_EDGE, BACKGROUND], "prediction_change"] < 1).all()
+    told = shortcuts.masking_effect(reads_hand, shown, np.full(N, 90.0), places)
     assert (told[["difference", "lower", "upper", "prediction_change"]] == 0).all(axis=None)
     assert (told["mae_before"] > 0).all()
 
