@@ -85,7 +85,9 @@ def told(run_folder):
     """What all models score on some kinds, by kind, strength and model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "RESAMPLES", 200)
-        table = stress.stress(run_folder, MODELS, "test", kinds=("brightness", "mirrored", "jpeg"))
+        table, _ = stress.stress(
+            run_folder, MODELS, "test", kinds=("brightness", "mirrored", "jpeg")
+        )
     return table.set_index(["kind", "strength", "model"])
 
 
