@@ -106,20 +106,14 @@ def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
         for direction in (-1, 1):
             away = (part["strength"] - corruption.identity) * direction
             tried = part.loc[away[away >= 0].sort_values().index]
-            if len(tried) > 1:
-                strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
-                tips = _tips_at(strengths, mae, corruption.is_switch)
-                rows.append((model, kind, corruption.unit, strengths[-1], tips))
+            if len(tried) < 2:
+                continue
+            strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
+            limit, tips = (1 + GROWTH) * mae[0], np.nan  # the first is uncorrupted
+            for last in np.flatnonzero(mae[1:] >= limit)[:1] + 1:
+                around = slice(last - 1, last + 1)
+                tips = float(np.interp(limit, mae[around], strengths[around]))
+                if len(corruption.strengths) == 1:  # on or off
+                    tips = strengths[last]
+            rows.append((model, kind, corruption.unit, strengths[-1], tips))
     return pd.DataFrame(rows, columns=TIPPING_COLUMNS)
-
-
-def _tips_at(strengths: np.ndarray, mae: np.ndarray, is_switch: bool) -> float:
-    """Where the MAE first reaches its limit; the first of both arrays is uncorrupted."""
-    limit = (1 + GROWTH) * mae[0]
-    reached = np.flatnonzero(mae[1:] >= limit) + 1
-    if not len(reached):
-        return np.nan
-    last = reached[0]
-    if is_switch:
-        return float(strengths[last])
-    return float(np.interp(limit, mae[last - 1 : last + 1], strengths[last - 1 : last + 1]))

@@ -49,17 +49,6 @@ def show_steps(cases: pd.DataFrame, preparation: Preparation) -> None:
     )
 
 
-def not_found_sheet(
-    cases: pd.DataFrame, not_found: pd.DataFrame, prepared: np.ndarray
-) -> tuple[Figure, str]:
-    """Up to eight prepared pictures of cases on which no hand was found."""
-    rows = np.flatnonzero(cases["case_id"].isin(not_found["case_id"]).to_numpy())[:8]
-    figure, grid = plt.subplots(1, len(rows), figsize=(1.4 * len(rows), 1.7), squeeze=False)
-    for axes, row in zip(grid[0], rows, strict=True):
-        draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
-    return figure, f"{len(rows)} of {len(not_found)} radiographs on which no hand was found."
-
-
 def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFrame:
     """Counts of girls, boys and stages, and the ages, for every split."""
     stage = cases["stage"].map(dict(enumerate(stage_names))).astype(object)
@@ -165,11 +154,17 @@ def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
 def show_left_out(
     excluded: list[dict], geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
 ) -> None:
-    """Cases left out with the reason, and pictures of those on which no hand was found."""
+    """Cases left out with the reason, and up to eight pictures on which no hand was found."""
     display(pd.DataFrame(excluded, columns=["case_id", "image_path", "reason"]))
-    not_found = geometry[~geometry["found"].to_numpy(bool)]
-    if len(not_found):
-        style.show(*not_found_sheet(cases, not_found, prepared))
+    not_found = geometry.loc[~geometry["found"].to_numpy(bool), "case_id"]
+    if not len(not_found):
+        return
+    rows = np.flatnonzero(cases["case_id"].isin(not_found).to_numpy())[:8]
+    figure, grid = plt.subplots(1, len(rows), figsize=(1.4 * len(rows), 1.7), squeeze=False)
+    for axes, row in zip(grid[0], rows, strict=True):
+        draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
+    alt = f"{len(rows)} of {len(not_found)} radiographs on which no hand was found."
+    style.show(figure, alt)
 
 
 def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:

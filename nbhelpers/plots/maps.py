@@ -111,8 +111,12 @@ def show_places(
     few = np.concatenate([marked, others[: A_ROW - len(marked)]])
     figure, (_, below) = _rows(pictures[few], titles[few], ["not the hand"])
     for row, axes in zip(few, below, strict=True):
-        draw_picture(axes, _tinted(pictures[row], {place: masks[place][row] for place in PLACES}))
-    patches = [Patch(color=TINTS[place], label=place) for place in PLACES]
+        tinted = np.repeat(pictures[row][:, :, None] / 255, 3, axis=2)
+        for place, colour in TINTS.items():
+            mask = masks[place][row]
+            tinted[mask] = (1 - PLACE_VEIL) * tinted[mask] + PLACE_VEIL * np.array(to_rgb(colour))
+        draw_picture(axes, tinted)
+    patches = [Patch(color=colour, label=place) for place, colour in TINTS.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
     have = [f"{place} in {masks[place][few].any(axis=(1, 2)).sum()}" for place in PLACES]
     show(
@@ -130,14 +134,6 @@ def show_places(
 def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
     few = scores["note"] != ""
     return tables.wide(scores.assign(too_few=few), index, columns).rename_axis(columns=heading)
-
-
-def _tinted(picture: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Colours 0 to 1, float `[side, side, 3]`, of a picture `[side, side]`."""
-    tinted = np.repeat(picture[:, :, None] / 255, 3, axis=2)
-    for place, mask in masks.items():
-        tinted[mask] = (1 - PLACE_VEIL) * tinted[mask] + PLACE_VEIL * np.array(to_rgb(TINTS[place]))
-    return tinted
 
 
 def show_overlays(

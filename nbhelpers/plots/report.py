@@ -87,17 +87,13 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
         By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
         stages where there are any.
     """
-    tasks = {
-        "errors by group": ("age", subgroups.error_table),
-        "stages by group": ("stage", subgroups.stage_table),
-    }
-    found = {
-        title: pd.concat(
-            [of(folder, one, "test") for one in predictions.saved_models(folder, task)]
-        )
-        for title, (task, of) in tasks.items()
-        if predictions.saved_models(folder, task)
-    }
+    found = {}
+    for title, task, of in (
+        ("errors by group", "age", subgroups.error_table),
+        ("stages by group", "stage", subgroups.stage_table),
+    ):
+        if models := predictions.saved_models(folder, task):
+            found[title] = pd.concat([of(folder, one, "test") for one in models])
     errors = found["errors by group"]
     own, name = errors[errors["model"] == model], tables.model_name(model)
     for metric in ("mae", "signed_error"):
