@@ -124,8 +124,9 @@ def coarse_maps(
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
         weights = np.eye(units, dtype=np.float32)[wanted[rows]]
-        found.append(maps_of(np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights))
-    return tuple(np.concatenate(maps) for maps in zip(*found, strict=True))
+        given = np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights
+        found.append(maps_of(*map(ops.convert_to_tensor, given)))
+    return tuple(ops.convert_to_numpy(ops.concatenate(maps)) for maps in zip(*found, strict=True))
 
 
 def _combined(method: str, features, gradients):
@@ -155,7 +156,7 @@ def _over(part, whole):
 
 @lru_cache(maxsize=16)  # the networks and feature maps of one page
 def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
-    """A function from images, sex and weights of the scores to two maps, arrays `[n, h, w]`."""
+    """A function from images, sex and weights of the scores to two maps, tensors `[n, h, w]`."""
     import tensorflow as tf
 
     layer = feature_layer(network, cells)
@@ -178,10 +179,4 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
         gradients = tape.gradient(score, features)
         return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
 
-    traced = step.get_concrete_function()
-
-    def run(images, sex, weights):
-        fed = (tf.constant(one) for one in (images, sex, weights))
-        return tuple(ops.convert_to_numpy(one) for one in traced(*fed))
-
-    return run
+    return step.get_concrete_function()

@@ -76,17 +76,15 @@ def ages_by_sex(cases: pd.DataFrame) -> tuple[Figure, str]:
     return figure, f"Histograms of bone age by sex. Median months: {each}."
 
 
-def label_rounding(cases: pd.DataFrame) -> tuple[Figure, str, dict[str, float]]:
-    """How often a label is a multiple of 12, of 6 or of 3 months, and the ages within a year."""
+def label_rounding(cases: pd.DataFrame) -> tuple[Figure, str]:
+    """The ages within a year: labels are rounded where whole and half years stand out."""
     months = cases["age_months"].dropna()
-    shares = {f"multiples_of_{step}": float((months % step == 0).mean()) for step in (3, 6, 12)}
     rest = (months % 12).round().astype(int) % 12
     share = rest.value_counts(normalize=True).reindex(range(12), fill_value=0.0)
     figure, axes = plt.subplots(figsize=(7.0, 3.0))
     axes.bar(share.index, 100 * share, color=np.where(share.index % 6, COLOURS[7], COLOURS[0]))
     axes.set(xticks=range(12), xlabel="months past the whole year", ylabel="share of labels, %")
-    alt = f"{100 * shares['multiples_of_6']:.0f} % of the labels are whole or half years."
-    return figure, alt, shares
+    return figure, f"{100 * (months % 6 == 0).mean():.0f} % of the labels are whole or half years."
 
 
 def sizes(geometry: pd.DataFrame) -> tuple[Figure, str]:
@@ -140,9 +138,8 @@ def show_children(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str
     """Who is in the set: counts by split, ages by sex, how labels are rounded; gives `facts`."""
     display(count_table(cases, stage_names))
     style.show(*ages_by_sex(cases))
-    figure, alt, rounding = label_rounding(cases)
-    style.show(figure, alt)
-    return facts(cases, stage_names) | rounding
+    style.show(*label_rounding(cases))
+    return facts(cases, stage_names)
 
 
 def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray) -> None:
@@ -179,4 +176,5 @@ def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object
         "sd_months": float(ages.std()),
         "largest_stage": stage_names[largest],
         "largest_share": float((stage == largest).mean()),
+        **{f"multiples_of_{step}": float((ages % step == 0).mean()) for step in (3, 6, 12)},
     }
