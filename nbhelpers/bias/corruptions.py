@@ -84,17 +84,18 @@ def _share_of(side: int, percent: float) -> int:
 
 
 def _brighter(pixels: np.ndarray, levels: float, random: np.random.Generator) -> np.ndarray:
-    return _with_levels(pixels, np.arange(256) + levels)
+    return cv2.LUT(pixels, _whole_levels(np.arange(256) + levels))
 
 
 def _contrasted(pixels: np.ndarray, percent: float, random: np.random.Generator) -> np.ndarray:
     """Around the radiograph's own mean, so that it gets no brighter."""
     mean = pixels.mean()
-    return _with_levels(pixels, mean + (np.arange(256) - mean) * (1 + percent / 100))
+    levels = mean + (np.arange(256) - mean) * (1 + percent / 100)
+    return cv2.LUT(pixels, _whole_levels(levels))
 
 
 def _with_gamma(pixels: np.ndarray, exponent: float, random: np.random.Generator) -> np.ndarray:
-    return _with_levels(pixels, WHITE * (np.arange(256) / WHITE) ** exponent)
+    return cv2.LUT(pixels, _whole_levels(WHITE * (np.arange(256) / WHITE) ** exponent))
 
 
 def _inverted(pixels: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
@@ -103,10 +104,6 @@ def _inverted(pixels: np.ndarray, strength: float, random: np.random.Generator) 
 
 def _mirrored(pixels: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, ::-1])
-
-
-def _with_levels(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    return cv2.LUT(pixels, _whole_levels(levels))
 
 
 def _whole_levels(levels: np.ndarray) -> np.ndarray:
@@ -167,11 +164,6 @@ class Corruption:
     unit: str
     strengths: tuple[float, ...]
     identity: float = 0.0
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether there is nothing between uncorrupted and corrupted."""
-        return len(self.strengths) == 1
 
 
 # Noise, JPEG and resolution act on the radiograph's own pixels: the more of them it has, the less

@@ -7,26 +7,23 @@ predicted, so only one kind's pictures are in memory; networks are read once and
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
 from nbhelpers import metrics
-from nbhelpers.bias import corruptions
-from nbhelpers.bias.corruptions import CORRUPTIONS
+from nbhelpers.bias.corruptions import CORRUPTIONS, corrupted_pictures
 from nbhelpers.data import splits
 from nbhelpers.evaluation.scores import case_errors
-from nbhelpers.images.preparation import Preparation
 from nbhelpers.models import saved
 
 SALT = "hand radiographs, stressed"
 CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
 GROWTH = 0.10  # of the MAE, beyond which a corruption is no longer harmless
-SCORE_COLUMNS = ["n", "mae", "lower", "upper", "difference", "difference_lower", "difference_upper"]
-COLUMNS = ["kind", "strength", "unit", "model", *SCORE_COLUMNS]
+ADDED = ["difference", "difference_lower", "difference_upper"]
+COLUMNS = ["kind", "strength", "unit", "model", "n", "mae", "lower", "upper", *ADDED]
 TIPPING_COLUMNS = ["model", "kind", "unit", "strongest", "strength"]
 
 
@@ -47,13 +44,13 @@ def stress(
     split: str,
     count: int = CASES,
     kinds: Sequence[str] = tuple(CORRUPTIONS),
-) -> pd.DataFrame:
-    """Scores of models of ages on corrupted radiographs of a split: COLUMNS.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of models of ages on corrupted radiographs of a split, COLUMNS; where they tip.
 
     A row a kind, strength and model; first in each kind stand the uncorrupted radiographs, prepared
     and predicted once for all, under its `identity`. `mae` is in months with its 95 % bootstrap
     interval, `difference` what the corruption adds to it on the same cases, with its paired
-    interval.
+    interval. The second table is that of `tipping_strength`.
 
     Args:
         models: of the run folder, ensembles among them.
@@ -64,14 +61,19 @@ def stress(
     """
     preparations = saved.preparations(run_folder, [(model, "age") for model in models])
     cases = [case_errors(run_folder, model, "age", split) for model in models]
-    errors_of = functools.partial(
-        _errors,
-        run_folder,
-        models,
-        preparations,
-        draw_cases(cases[0], count),
-        functools.cache(saved.load),
-    )
+    drawn, read = draw_cases(cases[0], count), functools.cache(saved.load)
+
+    def errors_of(kind: str, strengths: Sequence[float]) -> dict[str, np.ndarray]:
+        """Each model's absolute errors on the drawn cases, months `[strengths, n]`."""
+        flat = {}
+        for view, preparation in preparations.items():
+            shown = corrupted_pictures(drawn["image_path"], preparation, kind, strengths)
+            flat[view] = shown.reshape(-1, *shown.shape[2:])
+        sex = np.tile(splits.sex_codes(drawn["sex"]), len(strengths))
+        truth = drawn["age_months"].to_numpy(float)
+        said = saved.predict_each(run_folder, list(models), "age", flat.__getitem__, sex, read)
+        return {name: abs(of.reshape(len(strengths), -1) - truth) for name, of in said.items()}
+
     uncorrupted = errors_of(kinds[0], (CORRUPTIONS[kinds[0]].identity,))
     rows = []
     for kind in kinds:
@@ -79,39 +81,14 @@ def stress(
         corrupted = errors_of(kind, corruption.strengths)
         for index, strength in enumerate((corruption.identity, *corruption.strengths)):
             for model in models:
-                plain = uncorrupted[model][0]
+                (plain,) = uncorrupted[model]
                 errors = corrupted[model][index - 1] if index else plain
-                scores = _scores(errors, plain)
-                rows.append((kind, float(strength), corruption.unit, model, *scores))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _errors(
-    run_folder: Path,
-    models: Sequence[str],
-    preparations: dict[str, Preparation],
-    drawn: pd.DataFrame,
-    read: Callable[[Path], keras.Model],
-    kind: str,
-    strengths: Sequence[float],
-) -> dict[str, np.ndarray]:
-    """Each model's absolute errors on the drawn cases, months `[strengths, n]`."""
-    flat = {}
-    for view, preparation in preparations.items():
-        shown = corruptions.corrupted_pictures(drawn["image_path"], preparation, kind, strengths)
-        flat[view] = shown.reshape(-1, *shown.shape[2:])
-    sex = np.tile(splits.sex_codes(drawn["sex"]), len(strengths))
-    truth = drawn["age_months"].to_numpy(float)
-    said = saved.predict_each(run_folder, list(models), "age", flat.__getitem__, sex, read)
-    return {
-        model: abs(months.reshape(len(strengths), -1) - truth) for model, months in said.items()
-    }
-
-
-def _scores(errors: np.ndarray, uncorrupted: np.ndarray) -> tuple:
-    """SCORE_COLUMNS of absolute errors `[n]`."""
-    added = metrics.compare_errors(errors, uncorrupted)
-    return *metrics.score_mean(errors), added["value"], added["lower"], added["upper"]
+                added = metrics.compare_errors(errors, plain)
+                ends = added["value"], added["lower"], added["upper"]
+                named = (kind, float(strength), corruption.unit, model)
+                rows.append((*named, *metrics.score_mean(errors), *ends))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table, tipping_strength(table)
 
 
 def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,20 +106,14 @@ def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
         for direction in (-1, 1):
             away = (part["strength"] - corruption.identity) * direction
             tried = part.loc[away[away >= 0].sort_values().index]
-            if len(tried) > 1:
-                strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
-                tips = _tips_at(strengths, mae, corruption.is_switch)
-                rows.append((model, kind, corruption.unit, strengths[-1], tips))
+            if len(tried) < 2:
+                continue
+            strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
+            limit, tips = (1 + GROWTH) * mae[0], np.nan  # the first is uncorrupted
+            for last in np.flatnonzero(mae[1:] >= limit)[:1] + 1:
+                around = slice(last - 1, last + 1)
+                tips = float(np.interp(limit, mae[around], strengths[around]))
+                if len(corruption.strengths) == 1:  # on or off
+                    tips = strengths[last]
+            rows.append((model, kind, corruption.unit, strengths[-1], tips))
     return pd.DataFrame(rows, columns=TIPPING_COLUMNS)
-
-
-def _tips_at(strengths: np.ndarray, mae: np.ndarray, is_switch: bool) -> float:
-    """Where the MAE first reaches its limit; the first of both arrays is uncorrupted."""
-    limit = (1 + GROWTH) * mae[0]
-    reached = np.flatnonzero(mae[1:] >= limit) + 1
-    if not len(reached):
-        return np.nan
-    last = reached[0]
-    if is_switch:
-        return float(strengths[last])
-    return float(np.interp(limit, mae[last - 1 : last + 1], strengths[last - 1 : last + 1]))

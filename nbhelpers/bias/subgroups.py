@@ -33,7 +33,6 @@ OVER_MONTHS = (12, 24)
 METRICS, ADJUSTMENTS = ("mae", "signed_error"), ("raw", "standardised")
 BAND_MONTHS = 24
 FEWEST_IN_BAND = 5  # cases of each sex: the mean of fewer stays put under resampling
-MARGIN_MONTHS = 2.0  # well under the half year that labels are rounded to
 EQUIVALENT, NOT_SHOWN, TOO_FEW = "equivalent", "not shown", "too few"
 
 
@@ -76,80 +75,72 @@ def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.D
     rows = scores.case_errors(run_folder, model, task, split)
     blocks = []
     if task == "age":
-        blocks.append(_by_group(rows, groups(rows), _age_scores).assign(model=model, task="age"))
+        blocks.append(_by_group(rows, groups(rows), _months).assign(model=model, task="age"))
         model += scores.DERIVED
     rows = rows[rows["stage"].notna() & rows["predicted_stage"].notna()].reset_index(drop=True)
-    blocks.append(_by_group(rows, groups(rows), _stage_scores).assign(model=model, task="stage"))
+    blocks.append(_by_group(rows, groups(rows), _stages).assign(model=model, task="stage"))
     table = pd.concat(blocks, ignore_index=True).assign(split=split)
     return table.loc[table["n"] >= SMALLEST, COLUMNS].reset_index(drop=True)
 
 
 def _by_fine_group(run_folder: Path, rows: pd.DataFrame, score: Callable) -> pd.DataFrame:
     names = load_data_facts(run_folder)["stage_names"]
-    return _by_group(rows, fine_groups(rows, names), score)
+    table = _by_group(rows, fine_groups(rows, names), score)
+    return table.assign(too_few=table["n"] < FEWEST)
 
 
 def _by_group(
     rows: pd.DataFrame,
     of_group: dict[str, np.ndarray],
-    score: Callable[[pd.DataFrame], pd.DataFrame],
+    score: Callable[[pd.DataFrame], dict[str, tuple]],
 ) -> pd.DataFrame:
-    scored = [score(rows[chosen]).assign(group=group) for group, chosen in of_group.items()]
-    return (
-        pd.concat(scored, ignore_index=True)
-        if scored
-        else pd.DataFrame(columns=[*COLUMNS, "too_few"])
-    )
+    """Group, metric and SCORE; `score` gives each metric's SCORE of the rows of a group."""
+    told = [
+        (group, metric, *scored)
+        for group, chosen in of_group.items()
+        for metric, scored in score(rows[chosen]).items()
+    ]
+    return pd.DataFrame(told, columns=["group", "metric", *SCORE])
 
 
-def _age_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    return _told(_months(rows), SMALLEST)
-
-
-def _stage_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    table = metrics.score_stages(rows["stage"], rows["predicted_stage"])
-    return table[table["metric"].isin(["accuracy", "qwk"])]
-
-
-def _errors(rows: pd.DataFrame) -> pd.DataFrame:
-    """Metric, n, value, lower, upper and `too_few` of one group."""
-    error = abs(rows["error_months"].to_numpy(float))
-    stages = rows[["stage", "predicted_stage"]].dropna().to_numpy(int)
-    scored = _months(rows)
-    scored |= {f"over_{far}": (metrics.score_share, error > far) for far in OVER_MONTHS}
-    scored["qwk"] = (_score_kappa, stages)
-    if "held" in rows:
-        scored["coverage"] = (metrics.score_share, rows["held"].to_numpy(bool))
-    return _told(scored)
-
-
-def _right(rows: pd.DataFrame) -> pd.DataFrame:
-    """As `_errors`, of stages."""
-    stages = rows[["stage", "predicted_stage"]].to_numpy(int)
-    right = stages[:, 0] == stages[:, 1]
-    return _told({"accuracy": (metrics.score_share, right), "qwk": (_score_kappa, stages)})
-
-
-def _months(rows: pd.DataFrame) -> dict[str, tuple[Callable, np.ndarray]]:
+def _months(rows: pd.DataFrame, score: Callable = metrics.score_mean) -> dict[str, tuple]:
     error = rows["error_months"].to_numpy(float)
-    return {"mae": (metrics.score_mean, abs(error)), "signed_error": (metrics.score_mean, error)}
+    return {"mae": score(abs(error)), "signed_error": score(error)}
 
 
-def _told(scored: dict[str, tuple[Callable, np.ndarray]], fewest: int = FEWEST) -> pd.DataFrame:
-    """Each metric's function of its values; less than `fewest` values are too few."""
-    told = [metrics.score_enough(values, fewest, score) for score, values in scored.values()]
-    table = pd.DataFrame(told, columns=SCORE)
-    return table.assign(metric=list(scored), too_few=table["n"] < fewest)
+def _stages(rows: pd.DataFrame) -> dict[str, tuple]:
+    table = metrics.score_stages(rows["stage"], rows["predicted_stage"])
+    scored = {metric: tuple(score) for metric, *score in table.itertuples(index=False)}
+    return {metric: scored[metric] for metric in ("accuracy", "qwk")}
 
 
-def _score_kappa(stages: np.ndarray) -> tuple[int, float, float, float]:
-    """n, quadratic weighted kappa and its interval; stages `[n, 2]`, true and predicted."""
-    truth, predicted = stages.T
-    if len(np.unique(truth)) < 2:
+def _errors(rows: pd.DataFrame) -> dict[str, tuple]:
+    error = abs(rows["error_months"].to_numpy(float))
+    scored = _months(rows, _enough)
+    scored |= {f"over_{far}": _enough(error > far, metrics.score_share) for far in OVER_MONTHS}
+    scored["qwk"] = _enough(rows.dropna(subset=["stage", "predicted_stage"]), _score_kappa)
+    if "held" in rows:
+        scored["coverage"] = _enough(rows["held"].to_numpy(bool), metrics.score_share)
+    return scored
+
+
+def _right(rows: pd.DataFrame) -> dict[str, tuple]:
+    """As `_errors`, of stages."""
+    right = (rows["stage"] == rows["predicted_stage"]).to_numpy(bool)
+    accuracy = _enough(right, metrics.score_share)
+    return {"accuracy": accuracy, "qwk": _enough(rows, _score_kappa)}
+
+
+def _enough(values: np.ndarray | pd.DataFrame, score: Callable = metrics.score_mean) -> tuple:
+    return metrics.score_enough(values, FEWEST, score)
+
+
+def _score_kappa(rows: pd.DataFrame) -> tuple[int, float, float, float]:
+    """n, quadratic weighted kappa and its interval of rows with a true and a predicted stage."""
+    if rows["stage"].nunique() < 2:
         # Chance alone agrees as often as any model: the formula gives 0, however good the model.
-        return len(truth), np.nan, np.nan, np.nan
-    row = metrics.score_stages(truth, predicted).set_index("metric").loc["qwk"]
-    return int(row["n"]), float(row["value"]), float(row["lower"]), float(row["upper"])
+        return len(rows), np.nan, np.nan, np.nan
+    return _stages(rows)["qwk"]
 
 
 def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
@@ -267,7 +258,7 @@ def _studentised(
 def sex_gap(
     rows: pd.DataFrame,
     gap: Callable[[np.ndarray, np.ndarray], float],
-    margin_months: float = MARGIN_MONTHS,
+    margin_months: float,
 ) -> pd.DataFrame:
     """A row a metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
 

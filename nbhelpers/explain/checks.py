@@ -23,13 +23,12 @@ from scipy import stats
 
 from nbhelpers import metrics
 from nbhelpers.explain import grad_cam
-from nbhelpers.explain.grad_cam import task_of
+from nbhelpers.models import saved
 
 RATE, SANITY_BATCH = 1e-3, 32  # of the training on shuffled ages
 DEPTHS = 6  # networks on the way from the learnt to a wholly random one
 SANITY_SEED = 20171026  # another than that of any training: its first weights would come back
 CELLS = 8  # squares a side of the grid of occlusion
-BATCH = 64
 STEPS = 10  # of a curve
 BLUR = 0.1  # of the side: what insertion starts from
 COARSE = 8  # cells a side of a map of chance
@@ -40,7 +39,8 @@ RANDOM = "likeness to random weights"
 WHERE, WHICH_WAY = "agreement with covering: where", "agreement with covering: which way"
 SCORE = ["n", "value", "lower", "upper"]
 COLUMNS = ["measure", *SCORE]
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# Of pictures uint8 `[n, height, width]`: their months, or the probability of a stage, `[n]`.
+Score = Callable[[np.ndarray], np.ndarray]
 
 
 def like_shuffled(
@@ -81,7 +81,7 @@ def likeness(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def likeness_by_depth(
-    network: keras.Model, explain: Callable[[keras.Model], np.ndarray], depths: int = DEPTHS
+    network: keras.Model, explain: Callable[[keras.Model], np.ndarray]
 ) -> pd.DataFrame:
     """How like the network's own maps are those of ever more random networks.
 
@@ -97,8 +97,8 @@ def likeness_by_depth(
     last_first = [(mine, random) for mine, random in both if mine.weights][::-1]
     own = explain(network)
     rows = [(0.0, *metrics.score_mean(likeness(own, own)))]
-    for depth in range(1, depths + 1):
-        until = round(depth / depths * len(last_first))
+    for depth in range(1, DEPTHS + 1):
+        until = round(depth / DEPTHS * len(last_first))
         for mine, random in last_first[:until]:
             mine.set_weights(random.get_weights())
         share = until / len(last_first)
@@ -106,96 +106,72 @@ def likeness_by_depth(
     return pd.DataFrame(rows, columns=["random_share", *SCORE])
 
 
-def edge_maps(images: np.ndarray) -> np.ndarray:
-    """Edges of pictures uint8 `[n, height, width]`, float32: a map that ignores the network."""
+def edge_control(images: np.ndarray) -> pd.DataFrame:
+    """As `likeness_by_depth` of an edge detector, which ignores the network: alike at any depth.
+
+    images: uint8 `[n, height, width]`.
+    """
     smooth = [cv2.GaussianBlur(one, (0, 0), 1.0).astype(np.float32) for one in images]
     edges = [np.hypot(cv2.Sobel(one, -1, 1, 0), cv2.Sobel(one, -1, 0, 1)) for one in smooth]
-    return np.stack(edges).astype(np.float32)
+    same = metrics.score_mean(likeness(edges, edges))
+    return pd.DataFrame([(0.0, *same), (1.0, *same)], columns=["random_share", *SCORE])
 
 
-def edge_control(network: keras.Model, images: np.ndarray) -> pd.DataFrame:
-    """As `likeness_by_depth` of an edge detector: the same with any weights."""
-    edges = edge_maps(images)
-    return likeness_by_depth(network, lambda changed: edges, depths=1)
+def network_score(network: keras.Model, sex: np.ndarray, stage: np.ndarray | None = None) -> Score:
+    """What a network says of pictures as they are, without their mirror images.
 
-
-def answers(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray:
-    """Months `[n, 1]` or stage probabilities `[n, 5]` of pictures uint8 `[n, h, w]`, sex `[n]`.
-
-    Of the pictures as they are, without their mirror images.
-    """
-    fed = np.asarray(sex, np.float32)[:, None]
-    said = [
-        network.predict_on_batch(
-            [images[start : start + BATCH, :, :, None], fed[start : start + BATCH]]
-        )
-        for start in range(0, len(images), BATCH)
-    ]
-    return np.concatenate(said).astype(float)
-
-
-def network_score(network: keras.Model, stage: np.ndarray | None = None) -> Score:
-    """A function from pictures and sex to scores `[n]`: months, or the chance of a stage.
-
-    stage: of each picture, `[n]`, for a network of stages.
+    Args:
+        sex: of each picture, `[n]`, 0 female, 1 male.
+        stage: of each picture, `[n]`, for a network of stages.
     """
 
-    def score(images: np.ndarray, sex: np.ndarray) -> np.ndarray:
-        said = answers(network, images, sex)
-        return said[:, 0] if stage is None else said[np.arange(len(images)), stage]
+    def score(images: np.ndarray) -> np.ndarray:
+        said = saved.predict(network, images, sex, flip=False)
+        return said if stage is None else said[np.arange(len(images)), stage]
 
     return score
 
 
 def predicted_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> np.ndarray | None:
     """The most likely stage of each picture, `[n]`; None for a network of ages."""
-    if task_of(network) == "age":
+    if grad_cam.task_of(network) == "age":
         return None
-    return answers(network, images, sex).argmax(axis=1)
+    return saved.predict(network, images, sex, flip=False).argmax(axis=1)
 
 
-def occlusion_maps(
-    score: Score, images: np.ndarray, sex: np.ndarray, cells: int = CELLS
-) -> np.ndarray:
-    """What each square of a grid adds to the score, float32 `[n, cells, cells]`.
+def occlusion_maps(score: Score, images: np.ndarray) -> np.ndarray:
+    """What each square of a grid adds to the score, float32 `[n, CELLS, CELLS]`.
 
     The score of the picture minus that with the square in the picture's median grey: above 0, the
-    square speaks for a higher score.
-
-    Args:
-        score: pictures uint8 `[n, height, width]` and sex `[n]` to `[n]`: months, or the
-            probability of a stage.
-        images: uint8 `[n, height, width]`.
-        sex: `[n]`, 0 female, 1 male.
+    square speaks for a higher score. Images: uint8 `[n, height, width]`.
     """
-    whole = score(images, sex)
-    grey = np.median(images, axis=(1, 2)).astype(np.uint8)[:, None, None]
-    edges = [np.linspace(0, side, cells + 1).round().astype(int) for side in images.shape[1:]]
-    found = np.empty((len(images), cells, cells), np.float32)
-    for row in range(cells):
-        for column in range(cells):
-            covered = images.copy()
-            square = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
-            covered[(slice(None), *square)] = grey
-            found[:, row, column] = whole - score(covered, sex)
+    whole, grey = score(images), _grey(images)
+    edges = [np.linspace(0, side, CELLS + 1).round().astype(int) for side in images.shape[1:]]
+    found = np.empty((len(images), CELLS, CELLS), np.float32)
+    for row, column in np.ndindex(CELLS, CELLS):
+        covered = images.copy()
+        square = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
+        covered[(slice(None), *square)] = grey
+        found[:, row, column] = whole - score(covered)
     return found
 
 
-def on_grid(maps: np.ndarray, cells: int = CELLS) -> np.ndarray:
-    """Maps `[n, height, width]` as the means of a grid's squares, `[n, cells, cells]`."""
-    return np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_AREA) for one in maps])
+def on_grid(maps: np.ndarray) -> np.ndarray:
+    """Maps `[n, height, width]` as the means of a grid's squares, `[n, CELLS, CELLS]`."""
+    return np.stack([cv2.resize(one, (CELLS, CELLS), interpolation=cv2.INTER_AREA) for one in maps])
 
 
-def curves(
-    score: Score, images: np.ndarray, sex: np.ndarray, maps: np.ndarray, kind: str
-) -> np.ndarray:
+def curves(score: Score, images: np.ndarray, maps: np.ndarray, kind: str) -> np.ndarray:
     """How far the score moves from the picture's own as pixels go, `[n, STEPS + 1]`, at least 0.
 
     `deletion` greys out pixels, those first that the map marks most; `insertion` starts from a
     blurred picture and puts them back. The score of a picture and of what it becomes differ by the
     last value; curves of several maps of one picture end alike.
     """
-    start, end = (images, _greyed(images)) if kind == "deletion" else (_blurred(images), images)
+    start, end = images, _grey(images)
+    if kind == "insertion":
+        sigma = BLUR * images.shape[1]
+        start, end = np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in images]), images
     # Ties, as where a map is zero, in an order of chance: reading order would favour the top.
     random = np.random.default_rng(SEED)
     chance = random.random(maps.shape)
@@ -203,12 +179,8 @@ def curves(
     place = np.empty_like(order)
     np.put_along_axis(place, order, np.arange(order.shape[1])[None], axis=1)
     share = (place / order.shape[1]).reshape(maps.shape)
-    own = score(images, sex)
-    told = [
-        np.abs(score(np.where(share < step / STEPS, end, start), sex) - own)
-        for step in range(STEPS + 1)
-    ]
-    return np.stack(told, axis=1)
+    changed = (np.where(share < step / STEPS, end, start) for step in range(STEPS + 1))
+    return np.abs(np.stack([score(one) for one in changed], axis=1) - score(images)[:, None])
 
 
 def gains(mine: np.ndarray, control: np.ndarray, kind: str) -> np.ndarray:
@@ -240,7 +212,7 @@ def controls(n: int, side: int) -> dict[str, np.ndarray]:
 
 
 def compare_maps(
-    score: Score, images: np.ndarray, sex: np.ndarray, maps: dict[str, np.ndarray]
+    score: Score, images: np.ndarray, maps: dict[str, np.ndarray]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The curves of several maps of the same pictures, and what the first gains on each other.
 
@@ -253,7 +225,7 @@ def compare_maps(
     """
     points, gained = [], []
     for kind in KINDS:
-        told = {name: curves(score, images, sex, one, kind) for name, one in maps.items()}
+        told = {name: curves(score, images, one, kind) for name, one in maps.items()}
         points += [
             (kind, name, step / STEPS, *metrics.score_mean(curve[:, step]))
             for name, curve in told.items()
@@ -280,15 +252,13 @@ def choose_cells(
     95 % interval: n, value, lower, upper.
     """
     stage = predicted_stage(network, images, sex)
-    score = network_score(network, stage)
+    score = network_score(network, sex, stage)
     chance = controls(len(images), images.shape[1])[CHANCE]
-    of_chance = {kind: curves(score, images, sex, chance, kind) for kind in KINDS}
+    of_chance = {kind: curves(score, images, chance, kind) for kind in KINDS}
     rows = []
     for cells, side in grad_cam.sides(network).items():
         both = sum(grad_cam.heat_maps(network, images, sex, method, stage, cells))
-        gained = [
-            gains(curves(score, images, sex, both, kind), of_chance[kind], kind) for kind in KINDS
-        ]
+        gained = [gains(curves(score, images, both, kind), of_chance[kind], kind) for kind in KINDS]
         rows.append((cells, side, *_score_known(np.mean(gained, axis=0))))
     return pd.DataFrame(rows, columns=["cells", "side", *SCORE])
 
@@ -297,15 +267,9 @@ def _score_known(values: np.ndarray) -> tuple[int, float, float, float]:
     return metrics.score_enough(values[np.isfinite(values)], 1)
 
 
-def _greyed(images: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(
-        np.median(images, axis=(1, 2)).astype(np.uint8)[:, None, None], images.shape
-    )
-
-
-def _blurred(images: np.ndarray) -> np.ndarray:
-    sigma = BLUR * images.shape[1]
-    return np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in images])
+def _grey(images: np.ndarray) -> np.ndarray:
+    """The median grey level of each picture, uint8 `[n, 1, 1]`."""
+    return np.median(images, axis=(1, 2)).astype(np.uint8)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -334,7 +298,7 @@ def measure(
     predicted one is explained. See `grad_cam.heat_maps` for `method` and `cells`.
     """
     stage = predicted_stage(network, images, sex)
-    score = network_score(network, stage)
+    score = network_score(network, sex, stage)
     speaks_for, against = grad_cam.heat_maps(network, images, sex, method, stage, cells)
 
     def explain(other: keras.Model) -> np.ndarray:
@@ -343,8 +307,8 @@ def measure(
     sanity = likeness_by_depth(network, explain)
     maps = {method: speaks_for + against}
     maps |= controls(len(images), images.shape[1])
-    curves, gains = compare_maps(score, images, sex, maps)
-    covered = occlusion_maps(score, images, sex)
+    curves, gains = compare_maps(score, images, maps)
+    covered = occlusion_maps(score, images)
     where = likeness(on_grid(speaks_for + against), abs(covered))
     which_way = likeness(on_grid(speaks_for - against), covered)
     covering = [(WHERE, *metrics.score_mean(where)), (WHICH_WAY, *metrics.score_mean(which_way))]

@@ -22,15 +22,12 @@ from keras import layers, ops
 from nbhelpers.workspace import InputError
 
 SCORES = {"age": "standard_age", "stage": "logits"}  # layers whose output is explained
+BATCH = 32
 TRIED = (0, 12, 24, 48)  # cells a side, from the coarsest map on
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 # They change the size of a feature map and find nothing new in it.
-RESIZING = (
-    layers.MaxPooling2D,
-    layers.AveragePooling2D,
-    layers.ZeroPadding2D,
-    layers.Cropping2D,
-)
+POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
+RESIZING = (*POOLING, layers.ZeroPadding2D, layers.Cropping2D)
 
 
 def task_of(network: keras.Model) -> str:
@@ -82,15 +79,11 @@ def rest_of(network: keras.Model, layer: layers.Layer) -> keras.Model | None:
         return None
 
 
-METHODS = ("hires_cam", "grad_cam", "grad_cam_pp")
-BATCH = 32
-
-
 def heat_maps(
     network: keras.Model,
     images: np.ndarray,
     sex: np.ndarray,
-    method: str = METHODS[0],
+    method: str,
     stage: np.ndarray | None = None,
     cells: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -103,26 +96,22 @@ def heat_maps(
         network: a model of ages or stages, as loaded.
         images: uint8 `[n, height, width]`.
         sex: `[n]`, 0 female, 1 male, a share of boys where it is unknown.
-        method: one of `METHODS`.
+        method: `hires_cam`, `grad_cam` or `grad_cam_pp`.
         stage: of a model of stages, the stage that each map explains, `[n]`.
         cells: see `feature_layer`.
     """
     own = coarse_maps(network, images, sex, method, stage, cells)
     mirrored = coarse_maps(network, images[:, :, ::-1], sex, method, stage, cells)
+    both = ((one + other[:, :, ::-1]) / 2 for one, other in zip(own, mirrored, strict=True))
     size = images.shape[2], images.shape[1]
-    return tuple(
-        np.stack([cv2.resize(found, size, interpolation=cv2.INTER_LINEAR) for found in both])
-        for both in (
-            (one + other[:, :, ::-1]) / 2 for one, other in zip(own, mirrored, strict=True)
-        )
-    )
+    return tuple(np.stack([cv2.resize(found, size) for found in maps]) for maps in both)
 
 
 def coarse_maps(
     network: keras.Model,
     images: np.ndarray,
     sex: np.ndarray,
-    method: str = METHODS[0],
+    method: str,
     stage: np.ndarray | None = None,
     cells: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -135,8 +124,9 @@ def coarse_maps(
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
         weights = np.eye(units, dtype=np.float32)[wanted[rows]]
-        found.append(maps_of(np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights))
-    return tuple(np.concatenate(maps) for maps in zip(*found, strict=True))
+        given = np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights
+        found.append(maps_of(*map(ops.convert_to_tensor, given)))
+    return tuple(ops.convert_to_numpy(ops.concatenate(maps)) for maps in zip(*found, strict=True))
 
 
 def _combined(method: str, features, gradients):
@@ -166,7 +156,7 @@ def _over(part, whole):
 
 @lru_cache(maxsize=16)  # the networks and feature maps of one page
 def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
-    """A function from images, sex and weights of the scores to two maps, arrays `[n, h, w]`."""
+    """A function from images, sex and weights of the scores to two maps, tensors `[n, h, w]`."""
     import tensorflow as tf
 
     layer = feature_layer(network, cells)
@@ -189,10 +179,4 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
         gradients = tape.gradient(score, features)
         return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
 
-    traced = step.get_concrete_function()
-
-    def run(images, sex, weights):
-        fed = (tf.constant(one) for one in (images, sex, weights))
-        return tuple(ops.convert_to_numpy(one) for one in traced(*fed))
-
-    return run
+    return step.get_concrete_function()

@@ -44,16 +44,6 @@ class Explained:
         """The name that files know the network by: "cnn age"."""
         return f"{self.model} {self.task}"
 
-    @property
-    def words(self) -> tuple[str, str]:
-        """What its two maps speak for."""
-        return ("older", "younger") if self.task == "age" else ("for", "against")
-
-    @property
-    def side(self) -> int:
-        """Cells a side of the feature map that it is explained by."""
-        return grad_cam.feature_layer(self.network, self.cells).output.shape[1]
-
     def given(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures uint8 `[n, height, width]` and sex `[n]`, as the network is given them.
 
@@ -77,13 +67,14 @@ class Explained:
 
         boxes: see `regions.read_regions`.
         """
+        words = ("older", "younger") if self.task == "age" else ("for", "against")
         hands = regions.hand_masks(self.given(rows)[0])
-        where = self.geometry.iloc[rows].reset_index(drop=True)
-        found = []
-        for word, maps in zip(self.words, self.heat_maps(rows, method), strict=True):
-            local = regions.localise(maps, self.table.iloc[rows], boxes, where, hands)
-            found.append(local.assign(network=self.name, speaks_for=word))
-        return pd.concat(found, ignore_index=True)
+        cases, where = self.table.iloc[rows], self.geometry.iloc[rows]
+        found = [
+            regions.localise(maps, cases, boxes, where, hands).assign(speaks_for=word)
+            for word, maps in zip(words, self.heat_maps(rows, method), strict=True)
+        ]
+        return pd.concat(found, ignore_index=True).assign(network=self.name)
 
 
 @dataclass(frozen=True)
@@ -148,10 +139,3 @@ def read(folder: Path, model: str, regions_dir: str) -> Material:
 def spread(rows: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of some rows, in their order, from the first to the last at even steps."""
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-
-
-def two_a_stage(stage: pd.Series) -> np.ndarray:
-    """Places `[n]` of two cases a stage, one and two thirds through the cases that have it."""
-    number = stage.to_numpy(float, na_value=np.nan)
-    each = [np.flatnonzero(number == one) for one in np.unique(number[np.isfinite(number)])]
-    return np.unique([of[len(of) * third // 3] for of in each for third in (1, 2)])

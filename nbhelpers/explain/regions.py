@@ -30,8 +30,7 @@ COLUMNS = ["case_id", "region", *EDGES]
 TOLERANCE = 0.03
 FEWEST = 5  # cases of a group whose scores are given
 TOO_FEW = "too few"
-MEASURES = ["energy_share", "area_share", "ratio", "hit", "chance"]
-SCORES = ("ratio", "energy_share", "area_share", "hit", "chance")
+MEASURES = ["ratio", "energy_share", "area_share", "hit", "chance"]
 SUMMARY = ["metric", "n", "value", "lower", "upper", "note"]
 
 
@@ -167,7 +166,7 @@ def localise(
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """`seen`, `region`, the columns `by`, then SUMMARY: a row a group and score of SCORES.
+    """`seen`, `region`, the columns `by`, then SUMMARY: a row a group and measure of MEASURES.
 
     Groups never mix regions, nor cases that the model learnt from with others; those that it did
     not learn from stand first. `value` is a mean over cases (`hit`: a share) with its 95 %
@@ -178,7 +177,7 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     order = pd.CategoricalDtype([*REGIONS, ANY], ordered=True)
     told = []
     for group, rows in table.astype({"region": order}).groupby(keys, observed=True, dropna=False):
-        for metric in SCORES:
+        for metric in MEASURES:
             values = rows[metric].dropna()
             of = score_share if metric == "hit" else score_mean
             score = score_enough(values.to_numpy(float), FEWEST, of)
@@ -211,7 +210,7 @@ def _measure(energy: np.ndarray, mask: np.ndarray, hand: np.ndarray) -> tuple:
         near = away <= TOLERANCE * len(mask)
         hit = bool(near[_maximum(energy)]) if np.ptp(energy) else None
         chance = float(near[hand].mean()) if hand.any() else np.nan
-    return energy_share, area_share, _share(energy_share, area_share), hit, chance
+    return _share(energy_share, area_share), energy_share, area_share, hit, chance
 
 
 def _share(part: float, whole: float) -> float:

@@ -60,7 +60,7 @@ def examine(
     given = pictures, sex, months, maps, hands
     pictures, sex, months, maps, hands = (one[has_hand] for one in given)
     masks = places_of(pictures, hands)
-    masking = masking_effect(network_score(network), pictures, sex, months, masks)
+    masking = masking_effect(network_score(network, sex), pictures, months, masks)
     return has_hand, masks, place_energy(maps, masks, hands), masking
 
 
@@ -76,11 +76,11 @@ def to_border(hands: np.ndarray) -> np.ndarray:
 
 def places_of(pictures: np.ndarray, hands: np.ndarray) -> dict[str, np.ndarray]:
     """Masks of many pictures by PLACES: see `find_places`."""
-    found = {place: np.zeros(hands.shape, bool) for place in PLACES}
-    for row, both in enumerate(zip(pictures, hands, strict=True)):
-        for place, mask in find_places(*both).items():
-            found[place][row] = mask
-    return found
+    found = [find_places(*both) for both in zip(pictures, hands, strict=True)]
+    return {
+        place: np.array([one[place] for one in found], bool).reshape(hands.shape)
+        for place in PLACES
+    }
 
 
 def find_places(picture: np.ndarray, hand: np.ndarray) -> dict[str, np.ndarray]:
@@ -90,7 +90,7 @@ def find_places(picture: np.ndarray, hand: np.ndarray) -> dict[str, np.ndarray]:
     along straight edges, be it of the collimated field or of a radiograph that was turned upright.
     Letters that touch a strip as bright as they, or lie within the hand's outline, are missed.
     """
-    off = ~_grown(to_border(hand[None])[0], BLURRED)
+    off = ~_grown(hand, BLURRED)
     marker = _markers(picture, hand, off) & ~hand
     edge = _field_edges(picture, off & ~marker) & ~hand & ~marker
     return {MARKER: marker, FIELD_EDGE: edge, BACKGROUND: ~(hand | marker | edge)}
@@ -135,27 +135,23 @@ def mask_places(pictures: np.ndarray, masks: np.ndarray, place: str) -> np.ndarr
 
 
 def masking_effect(
-    score: Score,
-    pictures: np.ndarray,
-    sex: np.ndarray,
-    truth_months: np.ndarray,
-    places: dict[str, np.ndarray],
+    score: Score, pictures: np.ndarray, months: np.ndarray, places: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """Place, n, EFFECT, note: what becomes of ages, in months, on the `n` cases with each place.
 
     `difference` is the mean absolute error after masking minus before, with its paired 95 %
     interval: above 0, the place helped. `prediction_change` is how far predictions moved, to
     whichever side. With less than FEWEST cases there are none, and the note says "too few".
-    `score` as of `checks.network_score`, `sex` and `truth_months` [n].
+    `months` are true ages, [n].
     """
     told = []
     for place, masks in places.items():
         has = masks.any(axis=(1, 2))
         effect, note = [np.nan] * len(EFFECT), TOO_FEW
         if has.sum() >= FEWEST:
-            before = score(pictures[has], sex[has])
-            after = score(mask_places(pictures[has], masks[has], place), sex[has])
-            errors = [abs(said - truth_months[has]) for said in (before, after)]
+            masked = mask_places(pictures, masks, place)
+            before, after = (score(shown)[has] for shown in (pictures, masked))
+            errors = [abs(said - months[has]) for said in (before, after)]
             added = compare_errors(errors[1], errors[0])
             effect = [errors[0].mean(), errors[1].mean(), added["value"], added["lower"]]
             effect, note = [*effect, added["upper"], abs(after - before).mean()], ""

@@ -1,6 +1,6 @@
 """Figures of for whom models err: groups, agreement, corrupted radiographs.
 
-Each function returns a figure and its alternative text.
+Each function returns a figure and its alternative text, but for those called `show_...`.
 """
 
 import matplotlib.pyplot as plt
@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from nbhelpers.evaluation.scores import ALL
-from nbhelpers.plots.style import COLOURS, by_sex, draw_points, year_axis
+from nbhelpers.plots.style import COLOURS, by_sex, draw_points, show, year_axis
 from nbhelpers.plots.tables import METRICS, model_name, number
 
 COLUMNS = 4  # of the panels of corruptions
@@ -37,7 +37,7 @@ def by_group(table: pd.DataFrame, metric: str) -> tuple[Figure, str]:
     return figure, f"{label} by group, from {low} to {high}."
 
 
-def bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> tuple[Figure, str]:
+def show_bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> None:
     """Predicted minus true over their mean, with the mean difference and the limits of agreement.
 
     `agreement`: `metric` (`mean_difference`, `lower_limit`, `upper_limit`) and `value`.
@@ -54,9 +54,10 @@ def bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> tuple[Figure,
     axes.set_xlabel("mean of predicted and true, months and years")
     axes.set_ylabel(METRICS["signed_error"].heading)
     axes.legend(markerscale=2, loc="lower left")
-    return figure, (
+    show(
+        figure,
         f"Predicted minus true months: mean {lines['mean_difference']:+.1f}, 95 % of the cases "
-        f"between {lines['lower_limit']:.1f} and {lines['upper_limit']:.1f}."
+        f"between {lines['lower_limit']:.1f} and {lines['upper_limit']:.1f}.",
     )
 
 

@@ -23,7 +23,7 @@ from nbhelpers.plots.tables import SEXES
 SHOWN_CASES = 10
 
 
-def steps_sheet(cases: pd.DataFrame, preparation: Preparation) -> tuple[Figure, str]:
+def show_steps(cases: pd.DataFrame, preparation: Preparation) -> None:
     """Ten training cases at even steps of age: as they came, the crop, upright, stretched."""
     train = cases[cases["split"] == "train"].sort_values("age_months", kind="stable")
     chosen = train.iloc[np.linspace(0, len(train) - 1, SHOWN_CASES).round().astype(int)]
@@ -44,19 +44,9 @@ def steps_sheet(cases: pd.DataFrame, preparation: Preparation) -> tuple[Figure, 
     for axes, name in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(name, fontsize=9)
     low, high = chosen["age_months"].iloc[[0, -1]] / 12
-    alt = f"Ten radiographs from {low:.1f} to {high:.1f} years, before and after each step."
-    return figure, alt
-
-
-def not_found_sheet(
-    cases: pd.DataFrame, not_found: pd.DataFrame, prepared: np.ndarray
-) -> tuple[Figure, str]:
-    """Up to eight prepared pictures of cases on which no hand was found."""
-    rows = np.flatnonzero(cases["case_id"].isin(not_found["case_id"]).to_numpy())[:8]
-    figure, grid = plt.subplots(1, len(rows), figsize=(1.4 * len(rows), 1.7), squeeze=False)
-    for axes, row in zip(grid[0], rows, strict=True):
-        draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
-    return figure, f"{len(rows)} of {len(not_found)} radiographs on which no hand was found."
+    style.show(
+        figure, f"Ten radiographs from {low:.1f} to {high:.1f} years, before and after each step."
+    )
 
 
 def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFrame:
@@ -86,17 +76,15 @@ def ages_by_sex(cases: pd.DataFrame) -> tuple[Figure, str]:
     return figure, f"Histograms of bone age by sex. Median months: {each}."
 
 
-def label_rounding(cases: pd.DataFrame) -> tuple[Figure, str, dict[str, float]]:
-    """How often a label is a multiple of 12, of 6 or of 3 months, and the ages within a year."""
+def label_rounding(cases: pd.DataFrame) -> tuple[Figure, str]:
+    """The ages within a year: labels are rounded where whole and half years stand out."""
     months = cases["age_months"].dropna()
-    shares = {f"multiples_of_{step}": float((months % step == 0).mean()) for step in (3, 6, 12)}
     rest = (months % 12).round().astype(int) % 12
     share = rest.value_counts(normalize=True).reindex(range(12), fill_value=0.0)
     figure, axes = plt.subplots(figsize=(7.0, 3.0))
     axes.bar(share.index, 100 * share, color=np.where(share.index % 6, COLOURS[7], COLOURS[0]))
     axes.set(xticks=range(12), xlabel="months past the whole year", ylabel="share of labels, %")
-    alt = f"{100 * shares['multiples_of_6']:.0f} % of the labels are whole or half years."
-    return figure, alt, shares
+    return figure, f"{100 * (months % 6 == 0).mean():.0f} % of the labels are whole or half years."
 
 
 def sizes(geometry: pd.DataFrame) -> tuple[Figure, str]:
@@ -132,7 +120,7 @@ def grey_levels(cases: pd.DataFrame, prepared: np.ndarray, sample: int = 200) ->
     return figure, alt
 
 
-def split_ages(cases: pd.DataFrame) -> tuple[Figure, str]:
+def show_splits(cases: pd.DataFrame) -> None:
     """Cumulative ages of every split: the curves should lie on each other."""
     labelled = cases[cases["age_months"].notna() & (cases["split"] != "unlabelled")]
     figure, axes = plt.subplots()
@@ -143,16 +131,15 @@ def split_ages(cases: pd.DataFrame) -> tuple[Figure, str]:
     axes.set_ylabel("share of the split")
     axes.legend()
     means = ", ".join(f"{split} {mean:.1f}" for split, mean in splits.mean().items())
-    return figure, f"Cumulative bone age of each split. Mean months: {means}."
+    style.show(figure, f"Cumulative bone age of each split. Mean months: {means}.")
 
 
 def show_children(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:
     """Who is in the set: counts by split, ages by sex, how labels are rounded; gives `facts`."""
     display(count_table(cases, stage_names))
     style.show(*ages_by_sex(cases))
-    figure, alt, rounding = label_rounding(cases)
-    style.show(figure, alt)
-    return facts(cases, stage_names) | rounding
+    style.show(*label_rounding(cases))
+    return facts(cases, stage_names)
 
 
 def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray) -> None:
@@ -164,11 +151,17 @@ def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
 def show_left_out(
     excluded: list[dict], geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
 ) -> None:
-    """Cases left out with the reason, and pictures of those on which no hand was found."""
+    """Cases left out with the reason, and up to eight pictures on which no hand was found."""
     display(pd.DataFrame(excluded, columns=["case_id", "image_path", "reason"]))
-    not_found = geometry[~geometry["found"].to_numpy(bool)]
-    if len(not_found):
-        style.show(*not_found_sheet(cases, not_found, prepared))
+    not_found = geometry.loc[~geometry["found"].to_numpy(bool), "case_id"]
+    if not len(not_found):
+        return
+    rows = np.flatnonzero(cases["case_id"].isin(not_found).to_numpy())[:8]
+    figure, grid = plt.subplots(1, len(rows), figsize=(1.4 * len(rows), 1.7), squeeze=False)
+    for axes, row in zip(grid[0], rows, strict=True):
+        draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
+    alt = f"{len(rows)} of {len(not_found)} radiographs on which no hand was found."
+    style.show(figure, alt)
 
 
 def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:
@@ -183,4 +176,5 @@ def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object
         "sd_months": float(ages.std()),
         "largest_stage": stage_names[largest],
         "largest_share": float((stage == largest).mean()),
+        **{f"multiples_of_{step}": float((ages % step == 0).mean()) for step in (3, 6, 12)},
     }

@@ -1,16 +1,12 @@
-"""Plots of histograms of oriented gradients: what the trees are fed, and where they look.
-
-Each function returns a figure and its alternative text.
-"""
+"""Plots of histograms of oriented gradients: what the trees are fed, and where they look."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from xgboost import Booster
 
 from nbhelpers.models.hog import HogSettings, cell_histograms, importance_map
-from nbhelpers.plots.style import COLOURS, draw_picture
+from nbhelpers.plots.style import COLOURS, draw_picture, show
 
 
 def _cell_middles(image_size: int, hog: HogSettings) -> np.ndarray:
@@ -33,7 +29,7 @@ def _strokes(picture: np.ndarray, hog: HogSettings) -> tuple[np.ndarray, np.ndar
     return strokes, strength / max(strength.max(), 1e-6)
 
 
-def hog_pictures(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> tuple[Figure, str]:
+def show_hog(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> None:
     """Prepared radiographs above and their oriented gradients, drawn as edge strokes, below."""
     figure, grid = plt.subplots(2, len(pictures), figsize=(2.2 * len(pictures), 4.8), squeeze=False)
     for (above, below), picture, title in zip(grid.T, pictures, titles, strict=True):
@@ -44,10 +40,10 @@ def hog_pictures(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> t
         below.add_collection(LineCollection(strokes, colors=colours, linewidths=0.9))
         below.set(xlim=above.get_xlim(), ylim=above.get_ylim(), aspect="equal", facecolor="black")
         below.set(xticks=[], yticks=[])
-    return figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them."
+    show(figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them.")
 
 
-def importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings) -> tuple[Figure, str]:
+def show_importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings) -> None:
     """Where the trees gain: the share of gain of each cell, laid over the mean training picture."""
     size = len(mean_picture)
     cells = importance_map(booster, size, hog)
@@ -57,29 +53,19 @@ def importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings) -> 
     left.imshow(mean_picture)
     left.set_title("mean of the training pictures")
     right.imshow(mean_picture)
-    shown = right.imshow(
-        100 * cells,
-        cmap="inferno",
-        alpha=0.7,
-        extent=(low, high, high, low),
-        interpolation="bilinear",
-    )
+    look = {"cmap": "inferno", "alpha": 0.7, "interpolation": "bilinear"}
+    shown = right.imshow(100 * cells, extent=(low, high, high, low), **look)
     right.set_title("share of the trees' gain")
     figure.colorbar(shown, ax=right, label="% of the gain a cell", shrink=0.8)
     for axes in (left, right):
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xticks=[], yticks=[])
         axes.grid(False)
     right.spines[:].set_color(COLOURS[7])
-    row, column = np.unravel_index(cells.argmax(), cells.shape)
-    height = 100 * middles[row] / size
-    across = 100 * middles[column] / size
-    alt = (
-        f"The trees gain most {height:.0f} % down and {across:.0f} % across the picture; the tenth "
-        f"of the cells with most gain holds {100 * _top_share(cells):.0f} % of it."
+    highest = np.unravel_index(cells.argmax(), cells.shape)
+    down, across = (100 * middles[place] / size for place in highest)
+    top_share = np.sort(cells.ravel())[-max(1, cells.size // 10) :].sum()
+    show(
+        figure,
+        f"The trees gain most {down:.0f} % down and {across:.0f} % across the picture; the tenth "
+        f"of the cells with most gain holds {100 * top_share:.0f} % of it.",
     )
-    return figure, alt
-
-
-def _top_share(cells: np.ndarray) -> float:
-    ordered = np.sort(cells.ravel())[::-1]
-    return float(ordered[: max(1, len(ordered) // 10)].sum())

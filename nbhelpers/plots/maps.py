@@ -1,13 +1,14 @@
-"""Figures of heat maps: over radiographs, on the originals, and how far they can be trusted.
+"""Heat maps on a page: over radiographs, on the originals, and how far they can be trusted.
 
-Each function returns a figure and its alternative text, but for those called `show_...`, which show
-several, with their tables. Networks go by their names in files, "cnn age".
+Functions called `show_...` show figures with their alternative text, and tables. Networks go by
+their names in files, "cnn age".
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nbhelpers.explain import checks, regions
+from nbhelpers.explain import checks, regions, shortcuts
 from nbhelpers.explain.material import Explained
 from nbhelpers.explain.shortcuts import MARKER, PLACES
 from nbhelpers.images.geometry import affine_of
@@ -44,14 +45,6 @@ def titles(errors: pd.DataFrame, stage_names: list[str]) -> np.ndarray:
     )
 
 
-def show_gallery(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray]) -> None:
-    """Radiographs with their maps, five a figure, in familiar and in even colours."""
-    for start in range(0, len(titles), A_ROW):
-        row = slice(start, start + A_ROW)
-        of_row = {name: each[row] for name, each in maps.items()}
-        show(*overlays(pictures[row], titles[row], of_row, even=True))
-
-
 def show_networks(
     networks: list[Explained], rows: np.ndarray, method: str, stage_names: list[str]
 ) -> None:
@@ -72,15 +65,7 @@ def show_networks(
             pairs = zip(true, checks.predicted_stage(one.network, *given), strict=True)
             titles = ["\npredicted\n".join(stage_names[at] for at in pair) for pair in pairs]
         display(Markdown(f"### {network_name(one.name)}"))
-        show(*overlays(given[0], titles, maps))
-
-
-def show_measures(table: pd.DataFrame) -> None:
-    """The measures of all networks as points and as a table: `checks.COLUMNS` and `network`."""
-    show(*measures(table))
-    named = table.assign(network=table["network"].map(network_name), metric="likeness")
-    wide = tables.wide(named, "measure", "network")
-    display(wide.rename_axis(columns=f"test split, n = {table['n'].max():,}"))
+        show_overlays(given[0], titles, maps)
 
 
 def show_localisation(local: pd.DataFrame, network: str, stage_names: list[str]) -> pd.DataFrame:
@@ -89,10 +74,10 @@ def show_localisation(local: pd.DataFrame, network: str, stage_names: list[str])
     Of all networks as a table; of `network`, what speaks for older, as a figure and by stage too.
     local: of `Explained.on_regions`, of all networks.
     """
-    summary = regions.summarise(local, by=["network", "speaks_for"]).astype({"region": str})
+    summary = regions.summarise(local, by=["network", "speaks_for"])
     ratio = summary["metric"] == "ratio"
     of_network = (summary["network"] == network) & (summary["speaks_for"] == "older")
-    show(*ratios(summary[of_network & ratio]))
+    _show_ratios(summary[of_network & ratio])
     unseen = ~summary["seen"] & summary["metric"].isin(["ratio", "hit", "chance"])
     every = summary[unseen & (summary["region"] == regions.ANY)]
     every = every.assign(map=every["network"].map(network_name) + ": " + every["speaks_for"])
@@ -101,29 +86,49 @@ def show_localisation(local: pd.DataFrame, network: str, stage_names: list[str])
     display(_wide(summary[unseen & of_network], "region", "metric", f"{own}: older"))
     local = local[(local["network"] == network) & (local["speaks_for"] == "older")]
     local = local[~local["seen"] & local["stage"].notna()]
-    by_stage = regions.summarise(local, by=["stage"]).astype({"region": str})
-    by_stage = by_stage[by_stage["metric"] == "ratio"]
+    by_stage = regions.summarise(local, by=["stage"]).query("metric == 'ratio'")
     by_stage = by_stage.assign(stage=[stage_names[stage] for stage in by_stage["stage"]])
     display(_wide(by_stage, "region", "stage", tables.METRICS["ratio"].name))
     return summary
 
 
 def show_places(
+    network: keras.Model,
     pictures: np.ndarray,
     titles: np.ndarray,
-    masks: dict[str, np.ndarray],
-    energy: pd.DataFrame,
-    masking: pd.DataFrame,
-) -> None:
-    """Where places that are not the hand were found, and what they matter: `shortcuts.examine`."""
+    sex: np.ndarray,
+    months: np.ndarray,
+    maps: np.ndarray,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Where places that are not the hand are found, and what they matter: `shortcuts.examine`.
+
+    Gives its two tables: the energy of the maps on each place, and what masking the place changes.
+    """
+    has_hand, masks, energy, masking = shortcuts.examine(network, pictures, sex, months, maps)
+    pictures, titles = pictures[has_hand], titles[has_hand]
     marked = np.flatnonzero(masks[MARKER].any(axis=(1, 2)))[::A_ROW][:3]
     others = np.setdiff1d(np.arange(len(pictures)), marked)
     few = np.concatenate([marked, others[: A_ROW - len(marked)]])
-    show(*places(pictures[few], {place: each[few] for place, each in masks.items()}, titles[few]))
+    figure, (_, below) = _rows(pictures[few], titles[few], ["not the hand"])
+    for row, axes in zip(few, below, strict=True):
+        tinted = np.repeat(pictures[row][:, :, None] / 255, 3, axis=2)
+        for place, colour in TINTS.items():
+            mask = masks[place][row]
+            tinted[mask] = (1 - PLACE_VEIL) * tinted[mask] + PLACE_VEIL * np.array(to_rgb(colour))
+        draw_picture(axes, tinted)
+    patches = [Patch(color=colour, label=place) for place, colour in TINTS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
+    have = [f"{place} in {masks[place][few].any(axis=(1, 2)).sum()}" for place in PLACES]
+    show(
+        figure,
+        f"{len(few)} radiographs, and below them what was found next to the hand, in colours: "
+        f"{', '.join(have)}.",
+    )
     display(_wide(energy, "place", "metric", "of the picture"))
     words = {"n": "cases", "mae_before": "mean error, months", "mae_after": "without the place"}
     words |= {"prediction_change": "predictions moved by", "difference": "change of the error"}
     display(tables.plain(masking.round(2), ["place"], words, 2))
+    return energy, masking
 
 
 def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
@@ -131,41 +136,10 @@ def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.Da
     return tables.wide(scores.assign(too_few=few), index, columns).rename_axis(columns=heading)
 
 
-def places(
-    pictures: np.ndarray, places: dict[str, np.ndarray], titles: Sequence[str]
-) -> tuple[Figure, str]:
-    """Radiographs in a row, and below them the same with each place in its colour.
-
-    Args:
-        pictures: uint8 `[n, side, side]`.
-        places: bool `[n, side, side]` by name, see `shortcuts.places_of`.
-        titles: of the radiographs, `[n]`.
-    """
-    figure, (_, below) = _rows(pictures, titles, ["not the hand"])
-    for row, axes in enumerate(below):
-        masks = {place: masks[row] for place, masks in places.items()}
-        draw_picture(axes, _tinted(pictures[row], masks))
-    patches = [Patch(color=TINTS[place], label=place) for place in places]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
-    have = [f"{place} in {masks.any(axis=(1, 2)).sum()}" for place, masks in places.items()]
-    return figure, (
-        f"{len(titles)} radiographs, and below them what was found next to the hand, in colours: "
-        f"{', '.join(have)}."
-    )
-
-
-def _tinted(picture: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Colours 0 to 1, float `[side, side, 3]`, of a picture `[side, side]`."""
-    tinted = np.repeat(picture[:, :, None] / 255, 3, axis=2)
-    for place, mask in masks.items():
-        tinted[mask] = (1 - PLACE_VEIL) * tinted[mask] + PLACE_VEIL * np.array(to_rgb(TINTS[place]))
-    return tinted
-
-
-def overlays(
+def show_overlays(
     pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray], even: bool = False
-) -> tuple[Figure, str]:
-    """Radiographs in a row, and below them each kind of map over them.
+) -> None:
+    """Radiographs, five a figure, and below them each kind of map over them.
 
     Args:
         pictures: uint8 `[n, side, side]`.
@@ -178,19 +152,20 @@ def overlays(
     rows = {
         name + word: (each, look) for name, each in maps.items() for word, look in looks.items()
     }
-    figure, (_, *below) = _rows(pictures, titles, list(rows))
-    for line, (each, look) in zip(below, rows.values(), strict=True):
-        for axes, picture, heat in zip(line, pictures, each, strict=True):
-            _veil(axes, picture, heat, look)
-    return figure, (
-        f"{len(titles)} radiographs, {titles[0]} to {titles[-1]}".replace("\n", ", ")
-        + f", and over them: {', '.join(rows)}."
-    )
+    for start in range(0, len(titles), A_ROW):
+        shown = slice(start, start + A_ROW)
+        figure, (_, *below) = _rows(pictures[shown], titles[shown], list(rows))
+        for line, (each, look) in zip(below, rows.values(), strict=True):
+            for axes, picture, heat in zip(line, pictures[shown], each[shown], strict=True):
+                _veil(axes, picture, heat, look)
+        ends = f"{titles[shown][0]} to {titles[shown][-1]}".replace("\n", ", ")
+        alt = f"{len(titles[shown])} radiographs, {ends}, and over them: {', '.join(rows)}."
+        show(figure, alt)
 
 
-def on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> tuple[Figure, str]:
+def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> None:
     """Maps of a network carried back onto the radiographs as they came; rows and maps `[n]`."""
-    cases, geometry = one.table.iloc[rows], one.geometry.iloc[rows].reset_index(drop=True)
+    cases, geometry = one.table.iloc[rows], one.geometry.iloc[rows]
     figure, grid = plt.subplots(1, len(cases), figsize=(1.9 * len(cases), 2.6), squeeze=False)
     for row, axes in enumerate(grid[0]):
         pixels = read_image(Path(cases["image_path"].iloc[row]))
@@ -200,10 +175,10 @@ def on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> tuple[Fi
         carried = cv2.warpAffine(maps[row], affine_of(geometry, row), size, flags=flags)
         _veil(axes, pixels, carried, FAMILIAR)
         axes.set_title(cases["case_id"].iloc[row], fontsize=8, fontweight="normal")
-    return figure, f"{len(cases)} original radiographs with the map of what speaks for older."
+    show(figure, f"{len(cases)} original radiographs with the map of what speaks for older.")
 
 
-def gains_by_side(tried: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
+def show_gains(tried: dict[str, pd.DataFrame]) -> None:
     """What maps of coarse and fine feature maps gain on chance (`checks.choose_cells`)."""
     tried = {network_name(name): table for name, table in tried.items()}
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
@@ -219,12 +194,10 @@ def gains_by_side(tried: dict[str, pd.DataFrame]) -> tuple[Figure, str]:
     axes.legend(fontsize=8)
     best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tried.items()}
     each = ", ".join(f"{name} {side}" for name, side in best.items())
-    return figure, f"Cells a side of the feature map whose maps gain most on chance: {each}."
+    show(figure, f"Cells a side of the feature map whose maps gain most on chance: {each}.")
 
 
-def likeness(
-    sanity: dict[str, pd.DataFrame], levels: dict[str, float] | None = None
-) -> tuple[Figure, str]:
+def show_likeness(sanity: dict[str, pd.DataFrame], levels: dict[str, float]) -> None:
     """Correlation of maps with those of ever more random networks (`checks`), a line each.
 
     levels: correlations with maps of yet another network, each a broken line across.
@@ -238,15 +211,15 @@ def likeness(
     axes.set(xlabel="layers with random weights, from the top, %", ylabel="rank correlation")
     axes.set_ylim(-0.55, 1.05)
     axes.axhline(0, color=COLOURS[7], linewidth=1)
-    for name, value in (levels or {}).items():
+    for name, value in levels.items():
         axes.axhline(value, color=COLOURS[3], linewidth=1.2, linestyle="--", label=name)
     figure.legend(loc="outside right upper", fontsize=8)
     ends = ", ".join(f"{name} {table['value'].iloc[-1]:.2f}" for name, table in sanity.items())
-    return figure, f"Correlation of maps with those of a wholly random network: {ends}."
+    show(figure, f"Correlation of maps with those of a wholly random network: {ends}.")
 
 
-def measures(table: pd.DataFrame) -> tuple[Figure, str]:
-    """A panel a measure, a line a network: `checks.COLUMNS` and `network`."""
+def show_measures(table: pd.DataFrame) -> None:
+    """The measures of all networks, a panel each, and as a table: `checks.COLUMNS`, `network`."""
     networks = list(table["network"].unique())
     names = [network_name(network) for network in networks]
     by_measure = table.groupby("measure", sort=False)
@@ -261,11 +234,13 @@ def measures(table: pd.DataFrame) -> tuple[Figure, str]:
         axes.tick_params(labelsize=8)
     for axes in panels[len(by_measure) :]:
         axes.set_visible(False)
-    alt = f"{len(by_measure)} measures of the maps of {', '.join(names)}, with intervals."
-    return figure, alt
+    show(figure, f"{len(by_measure)} measures of the maps of {', '.join(names)}, with intervals.")
+    named = table.assign(network=table["network"].map(network_name), metric="likeness")
+    wide = tables.wide(named, "measure", "network")
+    display(wide.rename_axis(columns=f"test split, n = {table['n'].max():,}"))
 
 
-def curves(table: pd.DataFrame) -> tuple[Figure, str]:
+def show_curves(table: pd.DataFrame) -> None:
     """A panel a kind of curve, a line a map, see `checks.compare_maps`."""
     figure, panels = plt.subplots(1, len(checks.KINDS), figsize=(7.4, 3.4), sharey=True)
     told = []
@@ -284,15 +259,15 @@ def curves(table: pd.DataFrame) -> tuple[Figure, str]:
     panels[0].set(ylabel="prediction moved by")
     panels[0].set_ylim(bottom=0)
     panels[0].legend(fontsize=8)
-    return figure, "; ".join(told).capitalize() + "."
+    show(figure, "; ".join(told).capitalize() + ".")
 
 
-def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
+def _show_ratios(table: pd.DataFrame) -> None:
     """Energy on regions over their share of the hand, by region, with 95 % intervals.
 
     `table`: rows of `regions.summarise` with metric "ratio".
     """
-    shown = table[table["value"].notna()].astype({"region": str})
+    shown = table[table["value"].notna()]
     regions = list(shown["region"].unique())
     figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(regions)))
     names = {False: "not in training", True: "in training"}
@@ -304,7 +279,7 @@ def ratios(table: pd.DataFrame) -> tuple[Figure, str]:
     axes.set_xlabel("share of the map's energy over share of the hand")
     axes.legend(fontsize=8)
     each = ", ".join(f"{row.region} {row.value:.2f}" for row in shown[~shown["seen"]].itertuples())
-    return figure, f"How much more of a map lies on each region than its share of the hand: {each}."
+    show(figure, f"How much more of a map lies on each region than its share of the hand: {each}.")
 
 
 def _rows(

@@ -59,7 +59,7 @@ def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
     return table if table["note"].any() else table.drop(columns="note")
 
 
-def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
+def parallel_coordinates(trials: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     """A line a trial through its values and its tuning loss; the best one is emphasised.
 
     The rates stand on logarithmic axes; values to choose from stand evenly. Lines that share a
@@ -86,9 +86,7 @@ def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, 
             axes.text(
                 place + 0.06, height, text, fontsize=8, va="center", path_effects=halo, zorder=5
             )
-    names = [hyperparameter_name(name) for name in SEARCHED] + [
-        f"tuning loss{unit and ', ' + unit}"
-    ]
+    names = [*map(hyperparameter_name, SEARCHED), f"tuning loss, {unit}"]
     two_lines = [f"{name} ".replace(" ", "\n", 1) for name in names]
     axes.set_xticks(range(len(columns)), two_lines, fontsize=9)
     axes.set(xlim=(-0.15, len(columns) - 0.45), ylim=(-0.06, 1.06), yticks=[])
@@ -101,7 +99,7 @@ def parallel_coordinates(trials: pd.DataFrame, unit: str = "") -> tuple[Figure, 
         f"{hyperparameter_name(name)} {_short(shown[name].iloc[-1])}" for name in SEARCHED
     )
     alt = f"{len(shown)} trials, a line each, the darker the lower the tuning loss. The best, "
-    return figure, f"{alt}{loss[-1]:.2f}{unit and ' ' + unit}: {values}."
+    return figure, f"{alt}{loss[-1]:.2f} {unit}: {values}."
 
 
 def _axis(name: str, values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
@@ -167,24 +165,21 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     axes.grid(axis="y", visible=False)
     axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
-    each = ", ".join(
-        f"{hyperparameter_name(name)} {found[name]:+.2f}" for name in found.index[::-1]
-    )
-    beyond = (
-        ", ".join(hyperparameter_name(name) for name in found.index[::-1] if clear[name]) or "none"
-    )
+    found, clear = found[::-1].rename(hyperparameter_name), clear[::-1].to_numpy()
+    each = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
+    beyond = ", ".join(found.index[clear]) or "none"
     alt = f"Rank correlation with the tuning loss over {n} trials: {each}. Beyond chance: {beyond}."
     return figure, alt
 
 
-def trial_curves(curves: pd.DataFrame, unit: str = "") -> tuple[Figure, str]:
+def trial_curves(curves: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     """Tuning loss by epoch of the best trials, as `search.histories` gives them."""
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
     lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
     labels = {trial: f"trial {trial}: {loss:.2f}" for trial, loss in lowest.items()}
     trials = {"hue": curves["trial"].map(labels).rename(""), "hue_order": list(labels.values())}
     sns.lineplot(curves, x="epoch", y="tuning_loss", marker=".", ax=axes, **trials)
-    axes.set(xlabel="epoch", ylabel=f"tuning loss{unit and ', ' + unit}")
+    axes.set(xlabel="epoch", ylabel=f"tuning loss, {unit}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     each = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
     return figure, f"Tuning loss by epoch of the best trials; their lowest: {each}."

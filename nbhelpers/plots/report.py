@@ -87,17 +87,13 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
         By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
         stages where there are any.
     """
-    tasks = {
-        "errors by group": ("age", subgroups.error_table),
-        "stages by group": ("stage", subgroups.stage_table),
-    }
-    found = {
-        title: pd.concat(
-            [of(folder, one, "test") for one in predictions.saved_models(folder, task)]
-        )
-        for title, (task, of) in tasks.items()
-        if predictions.saved_models(folder, task)
-    }
+    found = {}
+    for title, task, of in (
+        ("errors by group", "age", subgroups.error_table),
+        ("stages by group", "stage", subgroups.stage_table),
+    ):
+        if models := predictions.saved_models(folder, task):
+            found[title] = pd.concat([of(folder, one, "test") for one in models])
     errors = found["errors by group"]
     own, name = errors[errors["model"] == model], tables.model_name(model)
     for metric in ("mae", "signed_error"):
@@ -133,7 +129,9 @@ def show_statistics(train: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def show_elsewhere(folder: Path, name: str, model: str, scores: pd.DataFrame) -> pd.DataFrame:
+def show_elsewhere(
+    folder: Path, name: str, model: str, scores: pd.DataFrame
+) -> tuple[str, tuple[str, str]]:
     """Scores on another folder next to those on the test split, and where a model errs there.
 
     Args:
@@ -141,7 +139,7 @@ def show_elsewhere(folder: Path, name: str, model: str, scores: pd.DataFrame) ->
         scores: what `external.score_set` gives of it.
 
     Returns:
-        The scores on the test split.
+        How far the model errs here and on the test split, in words; and the headline of the run.
     """
     finished = results.read_all_results(folder)
     before = pd.DataFrame([score for result in finished for score in result["scores"]])
@@ -157,16 +155,23 @@ def show_elsewhere(folder: Path, name: str, model: str, scores: pd.DataFrame) ->
     errors = scoring.case_errors(here, model, "age", "external")
     style.show(*drawn.predicted_against_true(errors, f"{tables.model_name(model)}, {name}"))
     style.show(*drawn.ages(own.loc[own["split"] == "train", "age_months"], errors["age_months"]))
-    return before
+    split = scores["split"].iloc[0]
+    words = (
+        f"The mean absolute error of {tables.model_name(model)} is "
+        f"{tables.score(scores, model, split, 'mae')} here and "
+        f"{tables.score(before, model, 'test', 'mae')} on the test split."
+    )
+    return words, tables.headline(scores, model, "age", split)
 
 
-def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> None:
-    """What `stress.stress` and `stress.tipping_strength` found."""
+def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> str:
+    """What `stress.stress` found; gives what adds most to the error of any model, in words."""
     style.show(*drawn_bias.stress_curves(table))
     display(tables.by_kind(tips))
+    return tables.worst_corruption(table)
 
 
-def show_losses(by_model: dict[str, float], task: str) -> None:
+def _show_losses(by_model: dict[str, float], task: str) -> None:
     """What each model's cases of calibration cost on average, the best first."""
     name = "mean absolute error, months" if task == "age" else "wrong stages, %"
     table = tables.LOSSES[task][0] * pd.Series(by_model, name=name).sort_values().to_frame()
@@ -180,13 +185,19 @@ def show_members(known: ensembles.Known) -> dict[str, float]:
         name: ensembles.losses(own.task, own.predicted[:, place], own.truth).mean()
         for place, name in enumerate(own.members)
     }
-    show_losses(alone, known.task)
+    _show_losses(alone, known.task)
     style.show(*drawn.error_correlation(ensembles.error_correlation(known)))
     return alone
 
 
-def show_weights(made: dict[str, ensembles.Combination]) -> None:
-    """The weights of ensembles by name, but for logistic ones, which have five for each column."""
+def show_fitted(
+    made: dict[str, ensembles.Combination], losses: dict[str, float], task: str
+) -> None:
+    """What the cases of calibration cost by ensemble, and its weights.
+
+    But for those of logistic ones, which have five for each column.
+    """
+    _show_losses(losses, task)
     rows = {}
     for name, one in made.items():
         if len(one.weights) == 1:
@@ -200,11 +211,12 @@ def show_weights(made: dict[str, ensembles.Combination]) -> None:
 
 def show_ensembles(
     folder: Path, models: list[str], best: str, task: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, str, tuple[str, str], pd.DataFrame]:
     """Evaluate ensembles, show their scores, how far the best of them errs, and for whom.
 
     Returns:
-        What `scores.evaluate` gives of all, and `subgroups.scores_by_group` of every model of the
+        What `scores.evaluate` gives of all; how far the best errs on the test split, to be put into
+        a sentence; the headline of its run; and `subgroups.scores_by_group` of every model of the
         task, on the test split.
     """
     evaluated = pd.concat(scoring.evaluate(folder, name, task) for name in models)
@@ -219,7 +231,8 @@ def show_ensembles(
     every = predictions.saved_models(folder, task)
     by_group = [subgroups.scores_by_group(folder, name, task, "test") for name in every]
     display(tables.group_table(by_group[every.index(best)].query("model == @best")))
-    return scores, pd.concat(by_group)
+    told = tables.error_words(scores, best, task), tables.headline(scores, best, task)
+    return scores, *told, pd.concat(by_group)
 
 
 def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str]:
@@ -244,9 +257,9 @@ def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str
     return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(row)
 
 
-def show_added(added: pd.DataFrame, task: str) -> None:
-    """What each member adds, of `ensembles.leave_one_out`."""
-    style.show(*drawn.added_by_member(added, task))
+def show_added(fit: ensembles.Fit, known: ensembles.Known) -> None:
+    """What each member adds to an ensemble: see `ensembles.leave_one_out`."""
+    style.show(*drawn.added_by_member(ensembles.leave_one_out(fit, known), known.task))
 
 
 def show_pairs(folder: Path, task: str) -> None:

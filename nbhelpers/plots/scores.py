@@ -161,8 +161,8 @@ def all_pairs(pairs: pd.DataFrame, unit: str) -> tuple[Figure, str]:
 
 
 def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
-    """Coverage of the intervals or sets of one level, by group and kind; the promise as a line."""
-    part = table[np.isclose(table["level"], level)].rename(columns={"coverage": "value"})
+    """Coverage of intervals or sets, all of one level, by group and kind; the promise as a line."""
+    part = table.rename(columns={"coverage": "value"})
     sizes = part.drop_duplicates("group").set_index("group")["n"]
     names = [f"{group}, n = {n:,}" for group, n in sizes.items()]
     figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.42 * len(sizes)))

@@ -158,19 +158,25 @@ def score_words(score: Mapping, metric: str) -> str:
     return f"{value} (95 % interval {interval}, n = {n})" if interval else f"{value} (n = {n})"
 
 
+def _pivot(table: pd.DataFrame, index: str, columns: str, cases: bool = False) -> pd.DataFrame:
+    """`text` by two columns in their order; with the number of cases of each row."""
+    wide = table.pivot(index=index, columns=columns, values="text")
+    wide = wide.reindex(index=table[index].unique(), columns=table[columns].unique())
+    if cases:
+        wide.insert(0, "cases", table.drop_duplicates(index).set_index(index)["n"])
+    return wide.rename_axis(index=None, columns=None)
+
+
 def wide(scores: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
     """Scores as text, a row and a column for each value of two columns, in their order.
 
     Metrics and models get their names; groups down the side get their number of cases.
     """
     texts = [score_text(row, row["metric"]) for row in scores.to_dict("records")]
-    table = scores.assign(text=texts).pivot(index=index, columns=columns, values="text")
-    table = table.reindex(index=scores[index].unique(), columns=scores[columns].unique())
+    table = _pivot(scores.assign(text=texts), index, columns, cases=index == "group")
     words = {name: metric.heading for name, metric in METRICS.items()}
     words |= {model: model_name(model) for model in scores.get("model", ())}
-    if index == "group":
-        table.insert(0, "cases", scores.drop_duplicates(index).set_index(index)["n"])
-    return table.rename(index=words, columns=words).rename_axis(index=None, columns=None)
+    return table.rename(index=words, columns=words)
 
 
 def score_table(
@@ -229,9 +235,7 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
         corruption=tips["kind"] + ", " + tips["unit"] + tried.mask(switch, ""),
         model=tips["model"].map(model_name),
     )
-    table = shown.pivot(index="corruption", columns="model", values="text")
-    table = table.reindex(index=shown["corruption"].unique(), columns=shown["model"].unique())
-    return table.rename_axis(index=None, columns="error grown by 10 % at")
+    return _pivot(shown, "corruption", "model").rename_axis(columns="error grown by 10 % at")
 
 
 def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
@@ -245,12 +249,9 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
     shares = 100 * coverage[["coverage", "lower", "upper"]]
     cells = shares.assign(size=coverage[size]).to_numpy()
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
-    table = coverage.assign(text=texts).pivot(index=index, columns="kind", values="text")
-    table = table.reindex(index=coverage[index].unique(), columns=coverage["kind"].unique())
-    table.insert(0, "cases", coverage.drop_duplicates(index).set_index(index)["n"])
-    return table.rename(index=model_name, columns=KINDS).rename_axis(
-        index=None, columns=f"% inside; {unit}"
-    )
+    table = _pivot(coverage.assign(text=texts), index, "kind", cases=True)
+    table = table.rename(index=model_name, columns=KINDS)
+    return table.rename_axis(columns=f"% inside; {unit}")
 
 
 def coverage_words(row: Mapping) -> str:
@@ -300,8 +301,12 @@ def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
 
 def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
     """A model's score on a split, in words: value, unit, interval and n."""
+    return score_words(_row(scores, model, split, metric), metric)
+
+
+def _row(scores: pd.DataFrame, model: str, split: str, metric: str) -> pd.Series:
     chosen = (scores["model"] == model) & (scores["split"] == split)
-    return score_words(scores[chosen & (scores["metric"] == metric)].iloc[0], metric)
+    return scores[chosen & (scores["metric"] == metric)].iloc[0]
 
 
 def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
@@ -326,11 +331,9 @@ def error_words(scores: pd.DataFrame, model: str, task: str) -> str:
 
 def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:
     """What stands on a run's card: the measure, and the model's score with its interval."""
-    metric = SHOWN[task][0]
-    chosen = scores[(scores["model"] == model) & (scores["split"] == split)]
-    where = "test split" if split == "test" else split
-    row = chosen[chosen["metric"] == metric].iloc[0]
-    return f"{METRICS[metric].heading}, {where}", score_text(row, metric)
+    metric, where = SHOWN[task][0], "test split" if split == "test" else split
+    value = score_text(_row(scores, model, split, metric), metric)
+    return f"{METRICS[metric].heading}, {where}", value
 
 
 def comparison_words(model: str, other: str, task: str, difference: Mapping) -> str:

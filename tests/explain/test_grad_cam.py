@@ -62,51 +62,38 @@ def test_the_feature_map_is_the_last_that_is_fine_enough_and_that_nothing_leads_
     assert grad_cam.feature_layer(made).name == "whole"
     with pytest.raises(InputError, match="around has no feature map of 100 cells a side"):
         grad_cam.feature_layer(made, 100)
+    flat = networks.output(layers.Flatten()(x), "age", CARD)
+    with pytest.raises(InputError, match="plain has no convolution"):
+        grad_cam.feature_layer(keras.Model([radiograph, sex], flat, name="plain"))
 
 
 @pytest.mark.parametrize(("task", "method"), [("age", "grad_cam_pp"), ("stage", "hires_cam")])
-def test_maps_are_the_same_alone_together_and_after_reload(given, tmp_path, task, method):
+def test_maps_are_a_case_s_own_alone_together_and_after_reload(given, tmp_path, task, method):
     shown, sex = given
     made = network(task)
-    stage = np.arange(N) % 5
-    maps, _ = grad_cam.heat_maps(made, shown, sex, method, stage if task == "stage" else None)
+    stage = np.arange(N) % 5 if task == "stage" else None
+    maps, _ = grad_cam.heat_maps(made, shown, sex, method, stage)
     assert maps.shape == shown.shape and (maps >= 0).all() and maps.max() > 0
     saved.save(network(task), tmp_path / "model.keras")
     loaded = saved.load(tmp_path / "model.keras")
-    one = stage[7:8] if task == "stage" else None
+    one = None if stage is None else stage[7:8]
     alone, _ = grad_cam.heat_maps(loaded, shown[7:8], sex[7:8], method, one)
     np.testing.assert_allclose(alone[0], maps[7], rtol=1e-3, atol=1e-6 * maps.max())
+    of_others = [grad_cam.heat_maps(made, shown, 1 - sex, method, stage)[0]]
+    if task == "stage":
+        of_others.append(grad_cam.heat_maps(made, shown, sex, method, 4 - stage)[0])
+    assert all(abs(maps - other).max() > 0.01 * maps.max() for other in of_others)
 
 
-def test_each_stage_has_its_own_map_and_sex_matters(given):
-    shown, sex = given
-    made = network(task="stage")
-    maps = [grad_cam.heat_maps(made, shown, sex, stage=np.full(N, at))[0] for at in (0, 4)]
-    assert abs(maps[0] - maps[1]).max() > 0.01 * maps[0].max()
-    other, _ = grad_cam.heat_maps(made, shown, 1 - sex, stage=np.zeros(N))
-    assert abs(maps[0] - other).max() > 0
-
-
-def test_what_cannot_be_explained_is_refused(given):
-    radiograph, known, x = networks.inputs(SIDE, CARD)
-    flat = layers.Flatten()(x)
-    plain = keras.Model([radiograph, known], networks.output(flat, "age", CARD), name="plain")
-    with pytest.raises(InputError, match="plain has no convolution"):
-        grad_cam.heat_maps(plain, *given)
-
-
-def test_random_weights_change_the_map_and_not_that_of_an_edge_detector(given):
-    shown, sex = given
+def test_random_weights_change_the_map_and_leave_the_network_alone(given):
     made = network()
     before = made.get_weights()
 
     def of_network(one):
-        return grad_cam.coarse_maps(one, shown, sex, "hires_cam")[0]
+        return grad_cam.coarse_maps(one, *given, "hires_cam")[0]
 
-    told = checks.likeness_by_depth(made, of_network, depths=3)
+    told = checks.likeness_by_depth(made, of_network)
     assert told["random_share"].iloc[[0, -1]].tolist() == [0, 1]
     assert told["value"][0] == pytest.approx(1) and told["value"].iloc[-1] < 0.6
-    control = checks.edge_control(made, shown)
-    assert control["random_share"].tolist() == [0, 1] and (control["value"] > 0.999).all()
     for mine, then in zip(made.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, then)

@@ -13,11 +13,7 @@ from nbhelpers.phantom.film import Box, voc_xml
 from nbhelpers.workspace import InputError
 
 WIDTH, HEIGHT = 300, 400
-BOXES = [
-    Box("DIP", 40, 30, 70, 60),
-    Box("Radius", 100, 300, 200, 390),
-    Box("Wrist", 80, 220, 230, 310),
-]
+BOXES = [Box("DIP", 40, 30, 70, 60), Box("Radius", 100, 300, 200, 390)]
 VALID = voc_xml("1377.png", (HEIGHT, WIDTH), BOXES)
 SIZE = np.array([WIDTH, HEIGHT])
 
@@ -27,12 +23,10 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("regions") / "1377.xml"
 
 
-def cases_of(*ids: str) -> pd.DataFrame:
-    return pd.DataFrame({"case_id": list(ids)})
-
-
-def geometry_of(cases: pd.DataFrame, width: int = WIDTH, height: int = HEIGHT) -> pd.DataFrame:
-    return cases.assign(original_width=width, original_height=height)
+def read(folder, *ids: str, width: int = WIDTH, height: int = HEIGHT) -> pd.DataFrame:
+    cases = pd.DataFrame({"case_id": ids})
+    geometry = cases.assign(original_width=width, original_height=height)
+    return regions.read_regions(folder, cases, geometry)
 
 
 @st.composite
@@ -69,8 +63,7 @@ def test_any_bytes_are_a_clear_error(path, content):
 
 def test_edges_are_in_pixels_of_the_case_s_own_radiograph(path):
     path.write_text(VALID)
-    cases = cases_of("1377")
-    squeezed = regions.read_regions(path.parent, cases, geometry_of(cases, 100, 100))
+    squeezed = read(path.parent, "1377", width=100, height=100)
     # 40 of 300 pixels lie left of the first box, 31 in it: 40 / 3 and 31 / 3 of 100.
     left, top, right, bottom = squeezed[regions.EDGES].to_numpy()[0]
     assert (left, right - left) == pytest.approx((40 / 3 - 0.5, 31 / 3))
@@ -88,14 +81,13 @@ def test_each_fault_is_named_with_its_file(path, old, new):
 
 
 def test_files_of_other_cases_are_counted_and_left_out(tmp_path, capsys):
-    cases = cases_of("3", "1", "9")
     for name in ("1", "3", "2", "4"):
         (tmp_path / f"{name}.xml").write_text(VALID)
-    found = regions.read_regions(tmp_path, cases, geometry_of(cases))
+    found = read(tmp_path, "3", "1", "9")
     assert found["case_id"].unique().tolist() == ["3", "1"]
     assert "2 files are of cases of this set; 2 are of none" in capsys.readouterr().out
     with pytest.raises(InputError, match="none of its 4 XML files is named after"):
-        regions.read_regions(tmp_path, cases_of("5"), geometry_of(cases_of("5")))
+        read(tmp_path, "5")
 
 
 @given(st.floats(-180, 180), st.booleans(), st.sampled_from([24, 48]))
