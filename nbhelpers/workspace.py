@@ -28,8 +28,8 @@ import cv2
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-# TensorFlow takes a GPU's memory as it needs it, not all of it at once, and says nothing on pages of
-# the processor's kind and of graphs that it traced anew: what is wrong it raises.
+# TensorFlow takes a GPU's memory as it needs it, not all of it at once, and leaves pages alone with
+# the processor's kind and with graphs that it traced anew: what is wrong it raises.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)

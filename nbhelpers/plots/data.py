@@ -27,7 +27,7 @@ def show_steps(cases: pd.DataFrame, preparation: Preparation) -> None:
     """Ten training cases at even steps of age: as they came, the crop, upright, stretched."""
     train = cases[cases["split"] == "train"].sort_values("age_months", kind="stable")
     chosen = train.iloc[np.linspace(0, len(train) - 1, SHOWN_CASES).round().astype(int)]
-    rows = ("as it came", "the hand found", "upright, cropped", "stretched")
+    rows = ("as it came", "frame of the hand", "upright, cropped", "stretched")
     figure, grid = plt.subplots(len(rows), SHOWN_CASES, figsize=(11.0, 5.2), squeeze=False)
     edge = preparation.image_size - 0.5
     square = np.array([(-0.5, -0.5), (edge, -0.5), (edge, edge), (-0.5, edge)])

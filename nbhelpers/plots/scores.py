@@ -186,7 +186,8 @@ def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, st
     axes.plot([0, 240], [0, 240], color=COLOURS[7], linewidth=1, zorder=0)
     sns.scatterplot(errors, x="age_months", y="predicted_months", ax=axes, **look)
     year_axis(axes)
-    axes.set(ylim=(0, 240), yticks=BINS_MONTHS[::2], ylabel="predicted, months", title=title)
+    ends = min(0, errors["predicted_months"].min()), max(240, errors["predicted_months"].max())
+    axes.set(ylim=ends, yticks=BINS_MONTHS[::2], ylabel="predicted, months", title=title)
     axes.legend(markerscale=2)
     error = errors["error_months"]
     return figure, (

@@ -286,7 +286,7 @@ def plain(
 def worst_corruption(table: pd.DataFrame) -> str:
     """What adds most to the error of any model, of `stress.stress`, in words."""
     row = table.loc[table["difference"].idxmax()]
-    strength = "" if row["unit"] == SWITCH else f" of {row['strength']:g} {row['unit']}"
+    strength = "" if row["unit"] == SWITCH else f" ({row['strength']:g}, {row['unit']})"
     added = {key: row[f"difference_{key}"] for key in ("lower", "upper")}
     words = score_words(added | {"value": row["difference"], "n": row["n"]}, "difference")
     return f"{row['kind']}{strength} adds most to the error of {model_name(row['model'])}: {words}"
