@@ -153,7 +153,7 @@ def test_the_worst_corruption_is_named_with_its_harm():
     ends = [f"difference{end}" for end in ("", "_lower", "_upper")]
     table = pd.DataFrame(rows, columns=["kind", "strength", "unit", "model", "n", *ends])
     assert plots_tables.worst_corruption(table) == (
-        "blur of 2 % of the side adds most to the error of Custom CNN: +4.0 months (95 % interval "
+        "blur (2, % of the side) adds most to the error of Custom CNN: +4.0 months (95 % interval "
         "+3.0 to +5.0, n = 30)"
     )
     words = plots_tables.worst_corruption(table[1:])
