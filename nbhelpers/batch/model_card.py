@@ -11,7 +11,6 @@ from nbhelpers.batch import pages, scoreboard, status
 from nbhelpers.data import stages
 from nbhelpers.evaluation.scores import DERIVED, best_model, collect, tables_scored_on_test
 from nbhelpers.plots.tables import SHOWN, TASKS, model_name
-from nbhelpers.workspace import InputError
 
 CARD = "model_card.html"
 PREPARING = "01_"  # how the names of the runs begin that prepare pictures
@@ -78,12 +77,10 @@ def best_of(folder: dict, task: str) -> dict[str, object]:
 
 def maker_of(results: list[dict], model: str, task: str) -> dict:
     """The results of the run that first scored a model on a task; {} where none did."""
-    made = (
-        content
-        for content in results
-        if any((score["model"], score["task"]) == (model, task) for score in content["scores"])
-    )
-    return next(made, {})
+    for content in results:
+        if any((score["model"], score["task"]) == (model, task) for score in content["scores"]):
+            return content
+    return {}
 
 
 def link(folder: dict, content: dict) -> dict[str, object]:
@@ -111,12 +108,11 @@ def made_with(results: list[dict], models: list[dict]) -> dict[str, dict]:
 
 def stage_rows(data: dict) -> list[tuple[str, float, float]]:
     """Each stage's name and the months at which it begins, for girls and for boys."""
-    try:
-        cuts = stages.parse_cuts(data.get("stage_cuts", ""))
-    except InputError:
+    if "stage_cuts" not in data:
         return []
+    cuts = stages.parse_cuts(data["stage_cuts"])
     begins = [(0.0, *cuts[sex]) for sex in stages.SEXES]
-    return list(zip(data.get("stage_names", []), *begins, strict=False))
+    return list(zip(data["stage_names"], *begins, strict=True))
 
 
 def looks(run_folder: Path) -> dict[str, int]:
