@@ -57,7 +57,8 @@ def scored_runs(run_folder: Path, known: list[str]) -> list[str]:
 SCORE_KEYS = ("model", "task", "split", "metric", "n", "value", "lower", "upper")
 GIVEN = ("run", "run_folder", "profile")  # parameters that say who runs, not what is done
 # What a results file may lack: one of an older version, or of a run that has none.
-EMPTY = {"scores": [], "figures": {}, "notes": [], "marks": [], "tables": {}, "headline": ["", ""]}
+EMPTY = {"scores": [], "figures": {}, "notes": [], "marks": [], "tables": {}}
+EMPTY |= {"parameters": {}, "versions": {}, "headline": ["", ""]}
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,9 @@ def save(
         marks: short labels that stand with the model wherever it is shown ("random weights").
         tables: what the index and the model card show besides scores, by name; their rows become
             lists of objects, without their index.
-
-    Raises:
-        InputError: the run folder has results that were made from other data.
     """
-    folder, run = record.folder, record.run
-    facts = read_json(find_run_file(folder, "data.json"))
-    data_hash = facts["fingerprint"]["hash"]
-    _require_same_data_beside(folder, run, data_hash)
+    run = record.run
+    facts = read_json(find_run_file(record.folder, "data.json"))
     content = {
         "run": run,
         "notebook": run.partition(".")[0],
@@ -143,7 +139,7 @@ def save(
         "title": record.title,
         "headline": [str(part) for part in headline],
         "parameters": _plain(record.parameters),
-        "fingerprint": data_hash,
+        "fingerprint": facts["fingerprint"]["hash"],
         "manifest": facts["manifest"]["hash"],
         "splits": facts["manifest"]["counts"],
         "versions": versions(),
@@ -156,23 +152,12 @@ def save(
         "marks": [str(mark) for mark in marks],
         "tables": {name: _records(table) for name, table in (tables or {}).items()},
     }
-    write_json(folder / "results" / f"{run}.json", content)
+    write_json(record.folder / "results" / f"{run}.json", content)
 
 
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
     """The results of every finished run, of this folder and those attached, sorted by name."""
     return [_read(path) for path in find_run_files(run_folder, "results/*.json")]
-
-
-def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> None:
-    for path in sorted((run_folder / "results").glob("[!.]*.json")):
-        other = _read(path) if path.stem != run else {"fingerprint": data_hash}
-        if other["fingerprint"] != data_hash:
-            raise InputError(
-                f"{run_folder} has results of {path.stem} from other data (fingerprint "
-                f"{other['fingerprint']}, now {data_hash}). Choose another run folder, or delete "
-                f"{path} and run it again."
-            )
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -243,9 +243,7 @@ def cores() -> int:
     named = os.environ.get("NBHELPERS_CORES", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
-    # macOS has no affinity.
-    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return seen or 1
+    return joblib.cpu_count()
 
 
 def interactive() -> bool:

@@ -33,9 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     try:
         asked.project = profiles.find_project(asked.project)
-        asked.folder = status.find_run_folder(
-            asked.project, asked.folder, asked.run or asked.profile
-        )
+        named = asked.run or asked.profile
+        asked.folder = status.find_run_folder(asked.project, asked.folder, named)
         asked.data = str(workspace.find_data_folder(asked.data)) if asked.data else ""
         if asked.command == "score":
             profile, run = profiles.scoring_run(asked.project, asked.folder, asked.data)
@@ -55,8 +54,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m nbhelpers.batch")
     parser.set_defaults(profile="", inside=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    score = "another folder of radiographs, by the models of a finished run"
-    texts = {"profile": "all runs of a profile", "run": "one run of a profile", "score": score}
+    texts = {"profile": "all runs of a profile", "run": "one run of a profile"}
+    texts["score"] = "another folder of radiographs, by the models of a finished run"
     for name, text in texts.items():
         command = commands.add_parser(name, help=text)
         if name != "score":

@@ -27,7 +27,6 @@ DEFAULT_KERNEL = "python3"
 FOR_SYNTHETIC = ("demo", "smoke")  # profiles sized for the radiographs that they draw
 ENSEMBLER = 5  # the notebook whose ages its stages are compared with
 SCORER = 9  # the notebook that scores another folder
-RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
 PREPARER = 1  # the notebook whose `view` names what it writes
 OF_ONE_VIEW = ("view", "image_size", "steps")  # what may differ between views of one case table
 TRAINERS = (2, 3, 4, 5)  # notebooks whose `model` and `task` name what they write
@@ -142,9 +141,8 @@ def find_run(profile: Profile, name: str) -> Run:
 
 
 def _read_run(project: Path, path: Path, shared: dict[str, object], weights: str) -> Run:
-    match = RUN_NAME.fullmatch(path.stem)
-    notebook = project / "notebooks" / f"{match['notebook'] if match else path.stem}.ipynb"
-    if not match or not notebook.exists():
+    notebook = project / "notebooks" / f"{path.stem.partition('.')[0]}.ipynb"
+    if not notebook.exists():
         known = sorted(found.stem for found in (project / "notebooks").glob("*.ipynb"))
         raise InputError(
             f"{path}: there is no notebook {notebook.name}.{nearest(notebook.stem, known)} "
