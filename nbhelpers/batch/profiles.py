@@ -85,6 +85,8 @@ def read_profile(project: Path, name: str, weights: str = "") -> Profile:
     `weights` "none" is what runs start from that would start from ImageNet's weights. Raises
     InputError naming file, key and remedy.
     """
+    from jupyter_client.kernelspec import KernelSpecManager
+
     if weights not in ("", RANDOM_WEIGHTS):
         raise InputError(
             f"WEIGHTS={weights} is not known. WEIGHTS={RANDOM_WEIGHTS} starts from random weights; "
@@ -107,7 +109,12 @@ def read_profile(project: Path, name: str, weights: str = "") -> Profile:
         known = [*declared - {*GIVEN}, KERNEL]
         raise InputError(f"{folder / SHARED}: no run takes a shared {key}.{nearest(key, known)}")
     _check_outputs(runs)
-    _check_kernel(folder / SHARED, kernel_name)
+    kernels = sorted(KernelSpecManager().find_kernel_specs())
+    if kernel_name not in kernels:
+        raise InputError(
+            f"{folder / SHARED}: kernel_name: Jupyter has no kernel {kernel_name!r} (it has "
+            f"{', '.join(kernels)}). Choose one or install it with `python -m ipykernel install`."
+        )
     return Profile(name, folder, kernel_name, runs)
 
 
@@ -165,17 +172,6 @@ def _read_run(project: Path, path: Path, shared: dict[str, object], weights: str
     if weights and run.weights in IMAGENET:
         run.parameters[WEIGHTS] = weights
     return run
-
-
-def _check_kernel(path: Path, name: str) -> None:
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    known = sorted(KernelSpecManager().find_kernel_specs())
-    if name not in known:
-        raise InputError(
-            f"{path}: kernel_name: Jupyter has no kernel {name!r} (it has {', '.join(known)}). "
-            "Choose one of these or install it with `python -m ipykernel install`."
-        )
 
 
 def _check_outputs(runs: tuple[Run, ...]) -> None:

@@ -59,12 +59,6 @@ def test_the_best_is_named_on_calibration_and_orders_every_split_before_trivial_
     assert (trivial["name"], trivial["cells"][0]["text"]) == ("mean age", "33.0")
 
 
-def test_without_calibration_nothing_is_called_best():
-    (board,) = scoreboard.boards([results("04_hog", score("hog", "test", 11))])
-    assert board["chosen"] is None
-    assert not any(row["best"] for row in board["splits"][0]["rows"])
-
-
 def test_tasks_stand_apart_and_more_is_better_for_kappa():
     kappas = [
         score(model, split, value, "stage", "qwk")

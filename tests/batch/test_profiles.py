@@ -81,21 +81,6 @@ def test_two_runs_of_one_model_and_task_are_refused(project: Path):
     assert len(profiles.read_profile(project, "demo").runs) == 3
 
 
-def test_random_weights_replace_those_of_imagenet_and_no_file(project: Path):
-    declared = f'{PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file'
-    write_notebook(project / "notebooks" / "03_transfer_learning.ipynb", parameters=declared)
-    given = {"vgg16": "", "demo": "weights: imagenet if found\n", "own": "weights: some/file.h5\n"}
-    for name, text in given.items():
-        setting(project, f"model: {name}\n{text}", f"03_transfer_learning.{name}")
-
-    def weights(asked: str) -> dict[str, object]:
-        runs = profiles.read_profile(project, "demo", asked).runs
-        return {run.name.partition(".")[2]: run.parameters.get("weights") for run in runs[2:]}
-
-    assert weights("") == {"vgg16": None, "demo": "imagenet if found", "own": "some/file.h5"}
-    assert weights("none") == {"vgg16": "none", "demo": "none", "own": "some/file.h5"}
-
-
 def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
     notebook = project / "notebooks" / "01_preprocessing.ipynb"
     own = '\nview = "hand"  # name\nimage_size = 128  # pixels\nstage_cuts = "years"  # cuts'
@@ -124,12 +109,6 @@ def test_unknown_profile_notebook_run_and_shared_key_are_named_with_the_nearest(
         profiles.find_run(profiles.read_profile(project, "demo"), "02_cnn_tuning.aeg")
     (project / "params" / "demo" / "_profile.yaml").write_text("data_foldr: x\n")
     assert "Did you mean data_folder?" in problem(project)
-
-
-def test_a_parameter_that_is_no_plain_value_is_refused(project: Path):
-    notebook = project / "notebooks" / "01_preprocessing.ipynb"
-    write_notebook(notebook, parameters=PARAMETERS + "\nsizes = [1, 2]")
-    assert "`sizes = [1, 2]` needs one number, text, True or False" in problem(project)
 
 
 @pytest.mark.parametrize(
