@@ -204,14 +204,6 @@ def test_pages_are_rendered_again_when_their_style_is_newer(tmp_path: Path):
     assert not status.page_path(tmp_path, "03_not_run").exists()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
-)
-def test_durations_read_well(seconds: float, text: str):
-    assert pages.duration(seconds) == text
-
-
 def test_a_shown_figure_carries_text_and_twice_the_pixels(monkeypatch: pytest.MonkeyPatch):
     import matplotlib
 

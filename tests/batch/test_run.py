@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from batch_tools import SAVE, clean_environment, execute, write_notebook, write_project
 
-from nbhelpers import workspace
 from nbhelpers.batch.__main__ import main
 from nbhelpers.batch.status import done_path
 from nbhelpers.workspace import read_json, write_json
@@ -125,24 +124,6 @@ def test_a_wrong_command_is_one_line(project: Path, capsys, arguments: tuple, sa
     assert not (project / "reports").exists()
 
 
-def test_another_folder_is_scored_under_its_name_with_the_folder_as_parameter(project: Path):
-    folder = project / "reports" / "demo"
-    first = {"run": "01_preprocessing", "profile": "demo"}
-    write_json(folder / "results" / "01_preprocessing.json", first)
-    parameters = 'run = ""\nrun_folder = ""\nprofile = ""\nscore_folder = ""\nname = ""\nmodel = ""'
-    save = SAVE.replace('"steps": steps', '"seen": [score_folder, name, profile]')
-    save = save.replace('"scores": []', '"scores": [], "notes": [], "figures": {}')
-    notebook = project / "notebooks" / "09_external.ipynb"
-    write_notebook(notebook, save, parameters=parameters)
-    data = project / "Other Hospital"
-    data.mkdir()
-    done = execute(project, "score", "--run", "demo", "--data", str(data))
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = read_json(folder / "results" / "09_external.other-hospital.json")
-    assert found["seen"] == [str(data), "other-hospital", "demo"]
-    assert "09_external.other-hospital.html" in (folder / "index.html").read_text()
-
-
 def test_a_full_or_read_only_disk_is_one_line_and_keeps_what_was_finished(
     project: Path, tmp_path: Path
 ):
@@ -175,16 +156,3 @@ with atomic_path(pathlib.Path(run_folder) / "images.npy") as path:
         assert execute(project, *arguments).returncode == 0, "the same command works again"
     finally:
         subprocess.run(["umount", "-l", disk], check=False)
-
-
-def test_a_folder_in_use_is_refused_at_once_by_the_number_of_its_holder(project: Path, capsys):
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with workspace.lock_folder(project / "reports" / "demo") as held:
-        held.write(f"{process.pid}\n")  # as a holder of another process does
-        held.flush()
-        for arguments in (("run", "demo", RUN), ("profile", "demo")):
-            assert main([*arguments, "--project", str(project)]) == 2
-            said = capsys.readouterr().err
-            assert f"is in use by process {process.pid}. Wait for it, end it" in said
-            assert len(said.splitlines()) == 1
-    process.communicate()
