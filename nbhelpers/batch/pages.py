@@ -153,9 +153,7 @@ def page_facts(
         "splits": {name: splits[name] for name in SPLITS if name in splits},
         "run_time": duration(state.get("seconds") or results.get("seconds") or 0),
         "finished": str(state.get("time", "")).replace("T", " ").replace("Z", " UTC"),
-        "hardware": results.get("hardware", {}),
-        "versions": results.get("versions", {}),
-        "parameters": results.get("parameters", {}),
+        **{key: results.get(key, {}) for key in ("hardware", "versions", "parameters")},
         "disclaimer": DISCLAIMER,
         "unfit": unfit(run_folder, profile),
     }
