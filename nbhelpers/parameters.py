@@ -12,6 +12,7 @@ import math
 import re
 import tokenize
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from nbhelpers.workspace import InputError, read_json
@@ -23,6 +24,7 @@ NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 RANGE = re.compile(rf"({NUMBER}) (?:to ({NUMBER})|or more)")
 CHOICES = re.compile(r"\bone of ([\w-]+(?:, [\w-]+)*)")
 TRUTH = "True or False"
+PLAIN = bool | int | float | str
 KIND_WORDS = {bool: TRUTH, int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -30,7 +32,7 @@ KIND_WORDS = {bool: TRUTH, int: "a whole number", float: "a number", str: "a tex
 class Parameter:
     """A parameter's default and what it may be: `low` to `high`, or one of `choices` if any."""
 
-    default: bool | int | float | str
+    default: PLAIN
     kind: type  # bool, int, float (which takes whole numbers too) or str
     low: float = -math.inf
     high: float = math.inf
@@ -58,8 +60,8 @@ def check(values: dict[str, object]) -> tuple[str, ...]:
         raise InputError("The cell of parameters was not run. Run it first, then this one.")
     declared = read_cell(cells[own[-1]])
     behind = cells[own[-1] + 1 : own[-1] + 2]
-    given = [name for source in behind if source.startswith(INJECTED) for name in _names(source)]
-    for name in given:
+    given = [read_cell(source) for source in behind if source.startswith(INJECTED)]
+    for name in [name for cell in given for name in cell]:
         if name not in declared:
             raise InputError(f"There is no parameter {name}.{nearest(name, declared)}")
     for name, parameter in declared.items():
@@ -93,29 +95,27 @@ def read_cell(source: str) -> dict[str, Parameter]:
     comments = {one.start[0]: one.string for one in tokens if one.type == tokenize.COMMENT}
     found = {}
     for statement in ast.parse(source).body:
-        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+        if not isinstance(statement, ast.Assign):
             continue
-        target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+        target, *others = statement.targets
         try:
             default = ast.literal_eval(statement.value)
         except ValueError:
             default = None
-        if not isinstance(target, ast.Name) or not isinstance(default, bool | int | float | str):
+        if others or not isinstance(target, ast.Name) or not isinstance(default, PLAIN):
             line = ast.unparse(statement)
             raise InputError(f"Parameter `{line}` needs one number, text, {TRUTH}.")
-        found[target.id] = _described(default, comments.get(statement.end_lineno, ""))
+        comment = comments.get(statement.end_lineno, "")
+        found[target.id] = Parameter(default, type(default))
+        if TRUTH in comment:
+            found[target.id] = Parameter(default, bool)
+        elif bounds := RANGE.search(comment):
+            kind = float if set(".e") & set(bounds[1] + (bounds[2] or "")) else int
+            high = float(bounds[2] or "inf")
+            found[target.id] = Parameter(default, kind, float(bounds[1]), high)
+        elif choices := CHOICES.search(comment):
+            found[target.id] = Parameter(default, str, choices=tuple(choices[1].split(", ")))
     return found
-
-
-def _described(default: bool | int | float | str, comment: str) -> Parameter:
-    if TRUTH in comment or isinstance(default, bool):
-        return Parameter(default, bool)
-    if bounds := RANGE.search(comment):
-        kind = float if set(".e") & set(bounds[1] + (bounds[2] or "")) else int
-        return Parameter(default, kind, float(bounds[1]), float(bounds[2] or "inf"))
-    if choices := CHOICES.search(comment):
-        return Parameter(default, str, choices=tuple(choices[1].split(", ")))
-    return Parameter(default, type(default))
 
 
 def read_parameters(path: Path) -> dict[str, object]:
@@ -130,7 +130,7 @@ def read_parameters(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold lines `name: value`, not {content!r}.")
     for key, value in content.items():
-        if not isinstance(value, bool | int | float | str):
+        if not isinstance(value, PLAIN):
             raise InputError(
                 f"{path}: {key} must be one number, text, true or false; got {value!r}."
             )
@@ -157,35 +157,16 @@ def nearest(name: str, known: object) -> str:
     return f" Did you mean {found[0]}?" if found else ""
 
 
-def _names(source: str) -> list[str]:
-    return [
-        target.id
-        for statement in ast.parse(source).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    ]
-
-
 def _hint(value: object, kind: type) -> str:
     """How to write a value of another kind so that YAML and papermill read what was meant."""
-    if kind is bool and str(value).lower() in ("true", "false"):
-        return f" Write -p with a capital letter, {str(value).title()}, or YAML without quotes."
-    if kind in (int, float) and isinstance(value, str) and _is_number(value):
-        if kind is int:
-            return " It is a text here: write it without quotes."
-        return f" YAML reads it as text: write {_with_point(repr(float(value)))}."
-    return f' Write it in quotes: "{value}".' if kind is str else ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _with_point(number: str) -> str:
-    """YAML takes 1e-05 for a text and 1.0e-05 for a number."""
-    return re.sub(r"^(-?\d+)e", r"\1.0e", number)
+    text = str(value)
+    if kind is str:
+        return f' Write it in quotes: "{value}".'
+    if kind is bool and text.lower() in ("true", "false"):
+        return f" Write -p with a capital letter, {text.title()}, or YAML without quotes."
+    if kind is bool or not isinstance(value, str) or not re.fullmatch(NUMBER, value):
+        return ""
+    if kind is int:
+        return " It is a text here: write it without quotes."
+    # YAML takes 1e-05 for a text.
+    return f" YAML reads it as text: write {Decimal(value):f}."

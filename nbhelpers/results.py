@@ -5,7 +5,6 @@ Written last, by the notebook's last cell: a run is complete if its results file
 What another folder of radiographs is called in the run folder whose models score it.
 """
 
-import math
 import re
 import sys
 import time
@@ -57,26 +56,9 @@ def scored_runs(run_folder: Path, known: list[str]) -> list[str]:
 
 SCORE_KEYS = ("model", "task", "split", "metric", "n", "value", "lower", "upper")
 GIVEN = ("run", "run_folder", "profile")  # parameters that say who runs, not what is done
-KEYS = (
-    "run",
-    "notebook",
-    "profile",
-    "title",
-    "headline",
-    "parameters",
-    "fingerprint",
-    "manifest",
-    "splits",
-    "versions",
-    "hardware",
-    "seconds",
-    "finished",
-    "scores",
-    "figures",
-    "notes",
-    "marks",
-    "tables",
-)
+# What a results file may lack: one of an older version, or of a run that has none.
+EMPTY = {"scores": [], "figures": {}, "notes": [], "marks": [], "tables": {}}
+EMPTY |= {"parameters": {}, "versions": {}, "headline": ["", ""]}
 
 
 @dataclass(frozen=True)
@@ -110,18 +92,19 @@ def begin(values: dict[str, object], title: str) -> Record:
     Raises InputError for a parameter that cannot be used, for a folder that cannot be written, and
     where Keras runs on another backend than TensorFlow.
     """
-    declared = parameters.check(values)
-    _require_run_name(values["run"])
+    declared, run = parameters.check(values), values["run"]
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?", run):
+        raise InputError(
+            f"run {run!r}: write <notebook> or <notebook>.<name>, of letters, digits, '_' and '-'."
+        )
     if "keras" in sys.modules:
         require_tensorflow()
     folder = open_run_folder(values["run_folder"])
-    own = {name: _without_folders(values[name]) for name in declared if name not in GIVEN}
-    return Record(folder, values["run"], values["profile"], title, own, time.monotonic())
-
-
-def _without_folders(value: object) -> object:
-    """A path's last name: results go to others, to whom folders of this machine say nothing."""
-    return Path(value).name if isinstance(value, str) and "/" in value else value
+    own = {name: values[name] for name in declared if name not in GIVEN}
+    for name, value in own.items():  # results go to others, to whom folders here say nothing
+        if isinstance(value, str) and "/" in value:
+            own[name] = Path(value).name
+    return Record(folder, run, values["profile"], title, own, time.monotonic())
 
 
 def save(
@@ -146,35 +129,30 @@ def save(
         marks: short labels that stand with the model wherever it is shown ("random weights").
         tables: what the index and the model card show besides scores, by name; their rows become
             lists of objects, without their index.
-
-    Raises:
-        InputError: the run folder has results that were made from other data.
     """
-    folder, run = record.folder, record.run
-    facts = read_json(find_run_file(folder, "data.json"))
-    data_hash = facts["fingerprint"]["hash"]
-    _require_same_data_beside(folder, run, data_hash)
+    run = record.run
+    facts = read_json(find_run_file(record.folder, "data.json"))
     content = {
         "run": run,
         "notebook": run.partition(".")[0],
         "profile": record.profile,
         "title": record.title,
         "headline": [str(part) for part in headline],
-        "parameters": {name: _plain(value, name) for name, value in record.parameters.items()},
-        "fingerprint": data_hash,
+        "parameters": _plain(record.parameters),
+        "fingerprint": facts["fingerprint"]["hash"],
         "manifest": facts["manifest"]["hash"],
         "splits": facts["manifest"]["counts"],
         "versions": versions(),
         "hardware": hardware(),
         "seconds": round(time.monotonic() - record.started, 1),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "scores": _score_records(scores),
-        "figures": {name: _plain(value, name) for name, value in (figures or {}).items()},
+        "scores": [] if scores is None else _records(scores[list(SCORE_KEYS)]),
+        "figures": _plain(figures or {}),
         "notes": [str(note) for note in notes],
         "marks": [str(mark) for mark in marks],
         "tables": {name: _records(table) for name, table in (tables or {}).items()},
     }
-    write_json(folder / "results" / f"{run}.json", content)
+    write_json(record.folder / "results" / f"{run}.json", content)
 
 
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
@@ -182,59 +160,25 @@ def read_all_results(run_folder: Path) -> list[dict[str, object]]:
     return [_read(path) for path in find_run_files(run_folder, "results/*.json")]
 
 
-def _require_same_data_beside(run_folder: Path, run: str, data_hash: str) -> None:
-    for path in sorted((run_folder / "results").glob("[!.]*.json")):
-        other = _read(path) if path.stem != run else {"fingerprint": data_hash}
-        if other["fingerprint"] != data_hash:
-            raise InputError(
-                f"{run_folder} has results of {path.stem} from other data (fingerprint "
-                f"{other['fingerprint']}, now {data_hash}). Choose another run folder, or delete "
-                f"{path} and run it again."
-            )
-
-
 def _read(path: Path) -> dict[str, object]:
     content = read_json(path)
-    if isinstance(content, dict):
-        for key, empty in (("marks", []), ("tables", {}), ("headline", ["", ""])):  # older files
-            content.setdefault(key, empty)
-    lacking = [key for key in KEYS if key not in content] if isinstance(content, dict) else KEYS
-    if lacking:
-        raise InputError(f"{path} has no {lacking[0]!r}. Delete it and run the notebook again.")
-    return content
-
-
-def _require_run_name(run: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?", run):
-        raise InputError(
-            f"run {run!r}: write <notebook> or <notebook>.<name>, of letters, digits, '_' and '-'."
-        )
-
-
-def _score_records(scores: pd.DataFrame | None) -> list[dict[str, object]]:
-    if scores is None:
-        return []
-    lacking = [key for key in SCORE_KEYS if key not in scores.columns]
-    if lacking:
-        raise ValueError(f"scores have no column {lacking[0]!r}; they need {SCORE_KEYS}.")
-    return _records(scores[list(SCORE_KEYS)])
+    if "fingerprint" not in content:
+        raise InputError(f"{path} has no fingerprint. Delete it and run the notebook again.")
+    return EMPTY | content
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
-    rows = table.to_dict("records")
-    return [{str(key): _plain(value, str(key)) for key, value in row.items()} for row in rows]
+    return [_plain(row) for row in table.to_dict("records")]
 
 
-def _plain(value: object, name: str) -> object:
-    """Plain JSON: numpy and paths unwrapped, NaN and NA as null; infinity is refused."""
+def _plain(value: object) -> object:
+    """Plain JSON: NumPy and paths unwrapped, NaN and NA as null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item, name) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item, name) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if pd.isna(value):
         return None
-    if isinstance(value, float) and math.isinf(value):
-        raise ValueError(f"{name} is infinite: a results file holds numbers.")
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -17,7 +17,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -41,24 +40,14 @@ KAGGLE_INPUT = Path("/kaggle/input")
 DEEPEST = 5
 TRAINING_TABLE = "boneage-training-dataset.csv"  # of the RSNA set as Kaggle has it
 SECONDS_BETWEEN_LOG_LINES = 20.0
-# Which notebook makes a file of the run folder: the longest matching beginning counts.
+# Which notebook makes a file of the run folder: the first whose pattern is found in its name.
 MAKERS = {
-    "cases.parquet": "01_preprocessing",
-    "data.json": "01_preprocessing",
-    "images.": "01_preprocessing",
-    "geometry.": "01_preprocessing",
-    "preparation.": "01_preprocessing",
-    "models/": "03_transfer_learning",
-    "predictions/": "03_transfer_learning",
-    "models/cnn": "02_cnn_tuning",
-    "predictions/cnn": "02_cnn_tuning",
-    "models/hog": "04_hog_xgboost",
-    "predictions/hog": "04_hog_xgboost",
-    "models/ensemble": "05_ensembling",
-    "predictions/ensemble": "05_ensembling",
+    "05_ensembling": r"/ensemble|\.intervals\.json$|\.sets\.json$",  # of every model
+    "04_hog_xgboost": "/hog",
+    "02_cnn_tuning": "/cnn",
+    "03_transfer_learning": "^(models|predictions)/",
+    "01_preprocessing": r"^(cases|data|images|geometry|preparation)\.",
 }
-MADE_BY_05 = (".intervals.json", ".sets.json")  # of every model, whatever made the model
-
 
 Result = TypeVar("Result")
 
@@ -180,9 +169,8 @@ def find_run_file(run_folder: Path, name: str) -> Path:
     """
     for found in _run_files(run_folder, name):
         return found
-    makers = [maker for beginning, maker in MAKERS.items() if name.startswith(beginning)]
-    makers += ["05_ensembling"] if name.endswith(MADE_BY_05) else []
-    remedy = f"Run notebook {makers[-1]} into this folder first" if makers else "Run it first"
+    maker = next((maker for maker, made in MAKERS.items() if re.search(made, name)), "")
+    remedy = f"Run notebook {maker} into this folder first" if maker else "Run it first"
     raise InputError(f"{run_folder} has no {name}. {remedy}.")
 
 
@@ -259,9 +247,7 @@ def cores() -> int:
     named = os.environ.get("NBHELPERS_CORES", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
-    # macOS has no affinity.
-    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return seen or 1
+    return joblib.cpu_count()
 
 
 def interactive() -> bool:
@@ -339,10 +325,8 @@ def take_lock(held: TextIO, alone: bool) -> None:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
+    except OSError as error:
+        return error.errno == errno.EPERM
     return True
 
 
@@ -448,11 +432,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def versions_text() -> str:
-    """The versions as lines of at most 88 characters, for the top of a notebook."""
-    return textwrap.fill(", ".join(f"{name} {found}" for name, found in versions().items()), 88)
 
 
 def require_same_fingerprint(run_folder: Path, fingerprint: dict[str, object]) -> None:

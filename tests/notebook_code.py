@@ -2,10 +2,20 @@
 
 import ast
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def code_of(path: Path) -> str:
+    """A file's code; of a notebook all code cells as one text, without magics."""
+    if path.suffix == ".py":
+        return path.read_text()
+    cells = json.loads(path.read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
 
 
 def functions(notebook: str, *names: str, **given: object) -> list[Callable]:
@@ -14,8 +24,7 @@ def functions(notebook: str, *names: str, **given: object) -> list[Callable]:
     Args:
         given: further variables of the notebook that they use.
     """
-    cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = code_of(NOTEBOOKS / f"{notebook}.ipynb")
     wanted = [
         node
         for node in ast.parse(code).body

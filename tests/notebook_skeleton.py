@@ -1,11 +1,13 @@
 """What every notebook has in common, checked on its JSON: a list of what is wrong, or nothing."""
 
 import ast
-import io
 import re
-import tokenize
 
-from nbhelpers.batch.profiles import GIVEN, MOST_PARAMETERS
+from nbhelpers.parameters import read_cell
+from nbhelpers.results import GIVEN
+from nbhelpers.workspace import InputError
+
+MOST_PARAMETERS = 18  # beside those that the batch gives
 
 
 def source(cell: dict) -> str:
@@ -58,21 +60,13 @@ def _of_cell(cell: dict) -> list[str]:
 
 
 def _of_parameters(code: str) -> list[str]:
-    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
-    comments = [one for one in tokens if one.type == tokenize.COMMENT and one.string.strip("# ")]
-    commented = {comment.start[0] for comment in comments}
-    found, names = [], []
-    for node in ast.parse(code).body:
-        try:
-            plain = isinstance(ast.literal_eval(node.value), bool | int | float | str)
-            names.append(node.targets[0].id)
-        except (AttributeError, ValueError):
-            plain = False
-        if not plain:
-            found.append(f"parameters: {ast.unparse(node)!r} is not 'name = plain value'")
-        elif node.lineno not in commented:
-            found.append(f"parameters: {names[-1]} needs a comment with unit and range on its line")
+    try:
+        names = read_cell(code)
+    except InputError as error:
+        return [f"parameters: {error}"]
+    lines = [line for line in code.splitlines() if not re.search(r"# *\S", line)]
+    found = [f"parameters: {line!r} needs a comment with unit and range" for line in lines]
     found += [f"parameters: {name} is not declared" for name in GIVEN if name not in names]
-    if len(set(names) - set(GIVEN)) > MOST_PARAMETERS:
+    if len(names) > MOST_PARAMETERS + len(GIVEN):
         found.append(f"parameters: {len(names)} are more than {MOST_PARAMETERS}")
     return found

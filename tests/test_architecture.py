@@ -2,13 +2,14 @@
 
 import ast
 import graphlib
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from notebook_code import NOTEBOOKS as FOLDER
+from notebook_code import code_of
 
 import nbhelpers
 
@@ -19,7 +20,7 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.stem != "__init__"
 }
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Name of a file or folder to its layer, from the table in nbhelpers/__init__.py.
 LAYERS = {
     name: int(layer)
@@ -42,15 +43,6 @@ FIRST_SHOWING_LAYER = 6
 
 def layer_of(file: str) -> int:
     return LAYERS[file.partition(".")[0]]
-
-
-def code_of(path: Path) -> str:
-    """A file's code; of a notebook all code cells as one text, without magics."""
-    if path.suffix == ".py":
-        return path.read_text()
-    cells = json.loads(path.read_text())["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    return re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
 
 
 def imported_modules(tree: ast.AST) -> set[str]:
@@ -109,13 +101,8 @@ TREES = {file: ast.parse(path.read_text()) for file, path in FILES.items()}
 def test_imports_run_downward_between_layers_and_in_no_circle():
     assert set(LAYERS) == {file.partition(".")[0] for file in FILES}
     used = {file: imported_files(tree) - {file} for file, tree in TREES.items()}
-    upward = [
-        f"{file} imports {other}"
-        for file, others in used.items()
-        for other in others
-        if layer_of(other) > layer_of(file)
-    ]
-    assert not upward
+    pairs = [(file, other) for file, others in used.items() for other in others]
+    assert not [pair for pair in pairs if layer_of(pair[1]) > layer_of(pair[0])]
     list(graphlib.TopologicalSorter(used).static_order())  # raises CycleError
 
 

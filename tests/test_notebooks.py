@@ -40,9 +40,9 @@ FAULTS = [
     (0, "# Ages", "Ages", "no title"),
     (0, "far?", "far.", "question"),
     (0, "Colab", "", "run on Colab"),
-    (2, "size = 128  # pixels, 32 to 512", "size = 128  #", "size needs a comment"),
-    (2, "size = 128", "size = 64 + 64", "is not 'name = plain value'"),
-    (2, "size = 128", "size = [128]", "is not 'name = plain value'"),
+    (2, "size = 128  # pixels, 32 to 512", "size = 128  #", "'size = 128  #' needs a comment"),
+    (2, "size = 128", "size = 64 + 64", "`size = 64 + 64` needs one number"),
+    (2, "size = 128", "size = [128]", "`size = [128]` needs one number"),
     (2, "profile =", "p =", "profile is not declared"),
     (2, "128", "1  # any\n" + "".join(f"p{i} = 1  # any\n" for i in range(99)) + "q = 1", "more"),
     (3, ', alt="Ages"', "", "alt text"),
@@ -83,6 +83,8 @@ def test_a_notebook_has_the_skeleton(path: Path):
     notebook = json.loads(path.read_text())
     assert problems(notebook) == []
     assert any(f'run = "{path.stem}"  #' in source(cell) for cell in notebook["cells"])
+    first = json.loads(NOTEBOOKS[0].read_text())
+    assert source(notebook["cells"][2]) == source(first["cells"][2]), "all are set up alike"
     nbformat.validate(nbformat.read(path, as_version=4))
 
 

@@ -4,7 +4,6 @@ In the folders that those have, as their own processes see them: inputs read-onl
 module found by the set-up cell alone. `make platforms` runs it with the versions of Kaggle's image.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nbhelpers.phantom import dataset
+from nbhelpers.workspace import read_json
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -59,11 +59,9 @@ def mounted(request: pytest.FixtureRequest):
         place.rmdir()
 
 
-def copy_suite(to: Path) -> Path:
+def copy_suite(to: Path) -> None:
     for name in ("nbhelpers", "notebooks"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, to / name, ignore=ignored)
-    return to
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def run(name: str, suite: str, place: Path, cwd: str, *given: str, **variables: str) -> dict:
@@ -84,7 +82,7 @@ def run(name: str, suite: str, place: Path, cwd: str, *given: str, **variables: 
     environment = kept | variables
     done = subprocess.run([*command, *papermill], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    executed = json.loads((place.parent / out.lstrip("/")).read_text())
+    executed = read_json(place.parent / out.lstrip("/"))
     pictures = [
         output["metadata"]["image/png"]["alt"]
         for cell in executed["cells"]
@@ -93,7 +91,7 @@ def run(name: str, suite: str, place: Path, cwd: str, *given: str, **variables: 
     ]
     assert pictures and all(pictures), "figures are shown, each with its text"
     (found,) = place.rglob(f"results/{name}.json")
-    return json.loads(found.read_text())
+    return read_json(found)
 
 
 def test_on_kaggle_with_the_outputs_of_01_attached(tmp_path: Path, mounted):
@@ -117,11 +115,8 @@ def test_on_kaggle_with_the_outputs_of_01_attached(tmp_path: Path, mounted):
         assert {score["split"] for score in found["scores"]} >= {"calibration", "test"}
     stressed = run("07_bias_analysis", *where, **kaggle)["tables"]["stress"]
     assert stressed, "the original radiographs were found at their new place"
-    assert found["fingerprint"] == read_fingerprint(attached / "reports" / "interactive")
-
-
-def read_fingerprint(run_folder: Path) -> str:
-    return json.loads((run_folder / "data.json").read_text())["fingerprint"]["hash"]
+    data = read_json(attached / "reports" / "interactive" / "data.json")
+    assert found["fingerprint"] == data["fingerprint"]["hash"]
 
 
 def test_on_colab_from_a_clone_with_a_named_folder(tmp_path: Path, mounted):

@@ -30,32 +30,32 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_TH
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line. User errors become one line and status 2."""
-    chosen = parse(arguments)
+    asked = parse(arguments)
     try:
-        project = profiles.find_project(chosen.project)
-        name = chosen.run or getattr(chosen, "profile", "")
-        folder = status.find_run_folder(project, chosen.folder, name)
-        data = str(workspace.find_data_folder(chosen.data)) if chosen.data else ""
-        if chosen.command == "score":
-            profile, run = profiles.scoring_run(project, folder, data)
-            return run_alone(project, folder, profile, run, "", chosen)
-        profile = profiles.read_profile(project, chosen.profile, chosen.weights)
-        if chosen.command == "run":
-            run = profiles.find_run(profile, chosen.name)
-            return run_alone(project, folder, profile, run, data, chosen)
-        return run_profile(project, folder, profile, data, chosen)
+        asked.project = profiles.find_project(asked.project)
+        named = asked.run or asked.profile
+        asked.folder = status.find_run_folder(asked.project, asked.folder, named)
+        asked.data = str(workspace.find_data_folder(asked.data)) if asked.data else ""
+        if asked.command == "score":
+            profile, run = profiles.scoring_run(asked.project, asked.folder, asked.data)
+            asked.data = ""
+            return run_alone(profile, run, asked)
+        profile = profiles.read_profile(asked.project, asked.profile, asked.weights)
+        if asked.command == "run":
+            return run_alone(profile, profiles.find_run(profile, asked.name), asked)
+        return run_profile(profile, asked)
     except InputError as error:
         # Inside a batch, standard error is Snakemake's log.
-        inside = getattr(chosen, "inside", False)
-        print(f"Error: {error}", file=sys.stdout if inside else sys.stderr, flush=True)
+        print(f"Error: {error}", file=sys.stdout if asked.inside else sys.stderr, flush=True)
         return UNUSABLE
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m nbhelpers.batch")
+    parser.set_defaults(profile="", inside=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    score = "another folder of radiographs, by the models of a finished run"
-    texts = {"profile": "all runs of a profile", "run": "one run of a profile", "score": score}
+    texts = {"profile": "all runs of a profile", "run": "one run of a profile"}
+    texts["score"] = "another folder of radiographs, by the models of a finished run"
     for name, text in texts.items():
         command = commands.add_parser(name, help=text)
         if name != "score":
@@ -72,25 +72,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run_profile(
-    project: Path, folder: Path, profile: Profile, data: str, chosen: argparse.Namespace
-) -> int:
+def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
     """Bring every run of a profile up to date; returns 0, or 1 when a run is not complete.
 
     The folder is held alone while it is checked, and shared with the runs while they work.
     """
-    started = time.monotonic()
+    started, folder = time.monotonic(), asked.folder
     profiles.check_comparisons(profile.runs)
-    whole, profile = profile, profiles.without_unnamed_scoring(profile, folder, data)
+    every = {run.name for run in profile.runs}
+    profile = profiles.without_unnamed_scoring(profile, folder, asked.data)
     names = [run.name for run in profile.runs]
-    for left_out in sorted({run.name for run in whole.runs} - {*names}):
+    for left_out in sorted(every - {*names}):
         log(f"left out {left_out}: it names no folder. make score RUN={folder.name} DATA=folder")
     with workspace.lock_folder(folder, alone=True) as held:
-        cases.refuse_other_data(folder, data)
+        cases.refuse_other_data(folder, asked.data)
         status.forget_incomplete(folder, {run.name: run.weights for run in profile.runs})
         before = {name: status.read_state(folder, name) for name in names}
         workspace.take_lock(held, alone=False)
-        failed = run_snakemake(project, folder, profile, data, chosen)
+        failed = run_snakemake(profile, asked)
         # A run that outlives a Snakemake that was killed still holds the folder, and is named.
         workspace.take_lock(held, alone=True)
         status.settle(folder, names)
@@ -113,24 +112,23 @@ def run_profile(
     return FAILED if failed or unfinished else COMPLETE
 
 
-def run_snakemake(
-    project: Path, folder: Path, profile: Profile, data: str, chosen: argparse.Namespace
-) -> int:
+def run_snakemake(profile: Profile, asked: argparse.Namespace) -> int:
     """Run what is out of date; returns Snakemake's status."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")]
-    use = chosen.cores or cores()
+    use, folder = asked.cores or cores(), asked.folder
     # Runs that load a network take turns at a GPU; where there is none they share the cores.
     gpus = 1 if workspace.hardware()["gpu"] else use
-    command += ["--cores", str(use), "--resources", f"gpu={gpus}"]
-    command += ["--keep-going", "--rerun-incomplete"]
+    command = f"-m snakemake --cores {use} --resources gpu={gpus} --keep-going --rerun-incomplete"
     # Our own lock has the folder; Snakemake's would stay after a kill.
-    command += ["--nolock", "--scheduler", "greedy", "--latency-wait", "0", "--quiet", "rules"]
+    command += " --nolock --scheduler greedy --latency-wait 0 --quiet rules"
     # Not `code` and `params`: the number of cores or the place of the data changes no figure.
-    command += ["--rerun-triggers", "mtime", "input"]
-    command += ["--config", f"profile={profile.name}", f"folder={folder}", f"data={data}"]
-    command += [f"weights={chosen.weights}"]
+    command += " --rerun-triggers mtime input"
+    words = [sys.executable, *command.split(), "--snakefile", str(asked.project / "Snakefile")]
+    words += ["--config", f"profile={profile.name}", f"folder={folder}", f"data={asked.data}"]
+    words += [f"weights={asked.weights}"]
     with explained_errors(folder), (folder / status.FOLDER / LOG).open("w") as errors:
-        process = subprocess.Popen(command, stderr=errors, stdin=subprocess.DEVNULL, cwd=project)
+        process = subprocess.Popen(
+            words, stderr=errors, stdin=subprocess.DEVNULL, cwd=asked.project
+        )
         try:
             return process.wait()
         except KeyboardInterrupt:  # Snakemake and its runs are interrupted by the terminal too
@@ -139,29 +137,25 @@ def run_snakemake(
             return process.wait() or FAILED
 
 
-def run_alone(
-    project: Path, folder: Path, profile: Profile, run: Run, data: str, chosen: argparse.Namespace
-) -> int:
+def run_alone(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
     """One run, in a folder that is shared with a batch's other runs or held alone."""
-    inside = getattr(chosen, "inside", False)
-    with workspace.lock_folder(folder, alone=not inside):
-        result = execute_run(project, folder, profile, run, data, chosen.cores or cores())
-    if not inside:
-        shown = profiles.without_unnamed_scoring(profile, folder, data)
-        write_index(folder, profile.name, [one.name for one in shown.runs])
+    with workspace.lock_folder(asked.folder, alone=not asked.inside):
+        result = execute_run(profile, run, asked)
+    if not asked.inside:
+        shown = profiles.without_unnamed_scoring(profile, asked.folder, asked.data)
+        write_index(asked.folder, profile.name, [one.name for one in shown.runs])
     return result
 
 
-def execute_run(
-    project: Path, folder: Path, profile: Profile, run: Run, data: str, use: int
-) -> int:
+def execute_run(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
     """Run one notebook, render its page and record how it went; the stamp comes last."""
+    folder = asked.folder
     started = time.time()
     status.done_path(folder, run.name).unlink(missing_ok=True)
     status.write_state(folder, run.name, status.RUNNING)
     log(f"started  {run.name}")
     try:
-        problem = run_notebook(project, folder, profile, run, data, use)
+        problem = run_notebook(profile, run, asked)
     except InputError as error:
         problem = {"error": InputError.__name__, "message": str(error)}
     except KeyboardInterrupt:
@@ -178,7 +172,7 @@ def execute_run(
     result = status.FAILED if problem else status.DONE
     state = status.write_state(folder, run.name, result, seconds=seconds, **problem)
     page = pages.write_page(folder, run.name, profile.name, state)
-    shown = page.relative_to(project) if page.is_relative_to(project) else page
+    shown = page.relative_to(asked.project) if page.is_relative_to(asked.project) else page
     if not problem:
         status.mark_done(folder, run.name, run.weights)
         log(f"finished {run.name} in {pages.duration(seconds)}: {shown}")
@@ -188,9 +182,7 @@ def execute_run(
     return UNUSABLE if problem["error"] == InputError.__name__ else FAILED
 
 
-def run_notebook(
-    project: Path, folder: Path, profile: Profile, run: Run, data: str, use: int
-) -> dict[str, object]:
+def run_notebook(profile: Profile, run: Run, asked: argparse.Namespace) -> dict[str, object]:
     """Run papermill into `executed/<run>.ipynb`; returns {} or what went wrong.
 
     The finished notebook replaces the one before it in one step.
@@ -201,15 +193,16 @@ def run_notebook(
     from papermill.exceptions import PapermillExecutionError
     from traitlets import Unicode
 
-    given = {"run": run.name, "run_folder": str(folder), "profile": profile.name}
-    if data and profiles.DATA in run.declared:
-        given[profiles.DATA] = data
+    given = {"run": run.name, "run_folder": str(asked.folder), "profile": profile.name}
+    if asked.data and profiles.DATA in run.declared:
+        given[profiles.DATA] = asked.data
+    use = asked.cores or cores()
     if use < cores():  # others work beside this run
         for name in THREAD_SETTINGS:
             os.environ.setdefault(name, str(use))
     os.environ.update(NBHELPERS_HEADLESS="1", NBHELPERS_CORES=str(use))
     with (
-        atomic_path(status.executed_path(folder, run.name)) as output,
+        atomic_path(status.executed_path(asked.folder, run.name)) as output,
         # TCP ports are drawn before a kernel binds them, so kernels that start side by side clash;
         # a socket's path has at most about 100 characters, and TMPDIR may be long.
         tempfile.TemporaryDirectory(prefix="nbhelpers-", dir="/tmp") as sockets,
@@ -222,7 +215,7 @@ def run_notebook(
                 run.parameters | given,
                 kernel_name=profile.kernel_name,
                 progress_bar=False,
-                cwd=project,
+                cwd=asked.project,
                 stdout_file=LinePrinter(run.name),
                 kernel_manager_class=type("KernelManager", (AsyncKernelManager,), traits),
             )

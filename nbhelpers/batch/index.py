@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nbhelpers.batch import model_card, pages, scoreboard, status
 
-PICTURE_TAG = "picture"
 PICTURE_WIDTH = 720  # pixels of a card's picture, twice what it is shown with
 # What a card says where it is not the state itself; a run without a state was not reached.
 STATES = {status.DONE: "complete", "": "not run"}
@@ -45,13 +44,13 @@ def card(run_folder: Path, folder: dict, run: str) -> dict[str, object]:
     """What the index shows of one run."""
     results, state = folder["results"].get(run, {}), folder["states"][run]
     cells = pages.read_optional(status.executed_path(run_folder, run)).get("cells", [])
-    source, alt = picture(cells)
+    (title, question), (source, alt) = opening(cells), picture(cells)
     seconds = float(state.get("seconds") or results.get("seconds") or 0.0)
     at = state.get("status", "")
     return {
         "run": run,
-        "title": results.get("title") or heading(cells) or run,
-        "question": question(cells),
+        "title": results.get("title") or title or run,
+        "question": question,
         "marks": results.get("marks", []),
         "status": at,
         "word": STATES.get(at, at),
@@ -66,17 +65,12 @@ def card(run_folder: Path, folder: dict, run: str) -> dict[str, object]:
     }
 
 
-def question(cells: list[dict]) -> str:
-    """The question that the notebook asks below its title, in bold."""
-    asked = re.search(r"\*\*(.+?\?)\*\*", "".join(cells[0]["source"]) if cells else "")
-    return asked[1] if asked else ""
-
-
-def heading(cells: list[dict]) -> str:
-    """The notebook's title: its first heading of level 1."""
-    texts = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    lines = (line for text in texts for line in text.splitlines())
-    return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
+def opening(cells: list[dict]) -> tuple[str, str]:
+    """The notebook's title, and the question below it in bold; "" where there is none."""
+    texts = ["".join(cell["source"]) for cell in cells]
+    text = next((text for text in texts if text.startswith("# ")), "")
+    asked = re.search(r"\*\*(.+?\?)\*\*", text)
+    return text.partition("\n")[0].removeprefix("# "), asked[1] if asked else ""
 
 
 def picture(cells: list[dict]) -> tuple[str, str]:
@@ -86,7 +80,7 @@ def picture(cells: list[dict]) -> tuple[str, str]:
     """
     found = []
     for cell in cells:
-        tagged = PICTURE_TAG in cell["metadata"].get("tags", [])
+        tagged = "picture" in cell["metadata"].get("tags", [])
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 facts = output.get("metadata", {}).get("image/png", {})

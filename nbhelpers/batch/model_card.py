@@ -11,7 +11,6 @@ from nbhelpers.batch import pages, scoreboard, status
 from nbhelpers.data import stages
 from nbhelpers.evaluation.scores import DERIVED, best_model, collect, tables_scored_on_test
 from nbhelpers.plots.tables import SHOWN, TASKS, model_name
-from nbhelpers.workspace import InputError
 
 CARD = "model_card.html"
 PREPARING = "01_"  # how the names of the runs begin that prepare pictures
@@ -34,7 +33,7 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
     facts = {
         **folder,
         "models": models,
-        "prepared": [{**content, **link(folder, content)} for content in prepared],
+        "prepared": [link(folder, content) for content in prepared],
         "synthetic": any("synthetic" in text for text in described),
         "made_with": made_with(results, models),
         "stages": stage_rows(folder["data"]),
@@ -53,21 +52,17 @@ def best_of(folder: dict, task: str) -> dict[str, object]:
     if model is None:
         return {}
     maker = maker_of(results, model, task)
-    parameters = maker.get("parameters", {})
-    members = str(maker.get("figures", {}).get("members", "")).split(", ")
-    of_task = parameters.get("task", task)
+    members = filter(None, str(maker["figures"].get("members", "")).split(", "))
+    of_task = maker["parameters"].get("task", task)
     return {
         "task": task,
         "heading": TASKS[task],
         "name": model_name(model),
         "months_of": model_name(model.removesuffix(DERIVED)) if DERIVED in model else "",
         "maker": link(folder, maker),
-        "finished": maker.get("finished", ""),
-        "parameters": parameters,
         "members": [
             {**link(folder, maker_of(results, name, of_task)), "name": model_name(name)}
             for name in members
-            if name
         ],
         "columns": scoreboard.headings(SHOWN[task]),
         "scores": scoreboard.score_tables(scores, task, model),
@@ -78,31 +73,28 @@ def best_of(folder: dict, task: str) -> dict[str, object]:
 
 def maker_of(results: list[dict], model: str, task: str) -> dict:
     """The results of the run that first scored a model on a task; {} where none did."""
-    made = (
-        content
-        for content in results
-        if any((score["model"], score["task"]) == (model, task) for score in content["scores"])
-    )
-    return next(made, {})
+    for content in results:
+        if any((score["model"], score["task"]) == (model, task) for score in content["scores"]):
+            return content
+    return {}
 
 
 def link(folder: dict, content: dict) -> dict[str, object]:
-    """A run, its page ("" where there is none), its marks, and if a later attempt is not complete.
+    """The results of a run, its page ("" where there is none), and if a later attempt is open.
 
     `content` is of its results file; {} gives no run.
     """
     run = content.get("run", "")
     state = folder["states"].get(run, {}).get("status", status.DONE)
-    page, marks = folder["pages"].get(run, ""), content.get("marks", [])
-    return {"run": run, "page": page, "marks": marks, "open": state != status.DONE}
+    return {**content, "page": folder["pages"].get(run, ""), "open": state != status.DONE}
 
 
 def made_with(results: list[dict], models: list[dict]) -> dict[str, dict]:
     """Parameters and versions of the runs that made the models: caption to table, each once."""
     used = {model["maker"]["run"] for model in models}
     makers = [content for content in results if content["run"] in used]
-    tables = {f"Parameters of {of['run']}": of.get("parameters", {}) for of in makers}
-    versions = {f"Versions of {of['run']}": of.get("versions", {}) for of in makers}
+    tables = {f"Parameters of {of['run']}": of["parameters"] for of in makers}
+    versions = {f"Versions of {of['run']}": of["versions"] for of in makers}
     first = next(iter(versions.values()))
     if all(other == first for other in versions.values()):
         versions = {"Versions": first}
@@ -111,12 +103,11 @@ def made_with(results: list[dict], models: list[dict]) -> dict[str, dict]:
 
 def stage_rows(data: dict) -> list[tuple[str, float, float]]:
     """Each stage's name and the months at which it begins, for girls and for boys."""
-    try:
-        cuts = stages.parse_cuts(data.get("stage_cuts", ""))
-    except InputError:
+    if "stage_cuts" not in data:
         return []
+    cuts = stages.parse_cuts(data["stage_cuts"])
     begins = [(0.0, *cuts[sex]) for sex in stages.SEXES]
-    return list(zip(data.get("stage_names", []), *begins, strict=False))
+    return list(zip(data["stage_names"], *begins, strict=True))
 
 
 def looks(run_folder: Path) -> dict[str, int]:

@@ -4,7 +4,6 @@ What a notebook printed is shown as it is, its log lines quiet and folded, error
 trace. Folders of this machine are called by their last name.
 """
 
-import html
 import itertools
 import json
 import re
@@ -21,9 +20,8 @@ from nbhelpers.workspace import atomic_path
 sys.modules.setdefault("rfc3987_syntax", None)
 
 TEMPLATES = Path(__file__).parent / "templates"
+OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d ")
-SHORT_LOG = 4  # lines; a longer log is folded
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def shorten(content: object, places: dict[str, str]) -> object:
@@ -45,70 +43,27 @@ def shorten(content: object, places: dict[str, str]) -> object:
     return content
 
 
-def prepare_outputs(outputs: list) -> list:
-    """Outputs as the template shows them: streams, their pieces joined, and errors become HTML."""
-    from nbformat.v4 import new_output
-
-    shown = []
-    by_stream = itertools.groupby(outputs, lambda output: (output.output_type, output.get("name")))
-    for (kind, name), same in by_stream:
-        if kind == "stream":
-            pieces = stream_html(name, plain("".join(output.text for output in same)))
-        elif kind == "error":
-            pieces = map(error_html, same)
+def join_streams(outputs: list) -> list:
+    """Outputs with the pieces of a stream joined, and of an overwritten line its last state."""
+    joined = []
+    for output in outputs:
+        if joined and "name" in output and output.name == joined[-1].get("name"):
+            joined[-1].text += output.text
         else:
-            shown += same
-            continue
-        shown += [new_output("display_data", {"text/html": piece}) for piece in pieces]
-    return shown
+            joined.append(output)
+    for output in joined:
+        if "text" in output:
+            output.text = OVERWRITTEN.sub("", output.text)
+    return joined
 
 
-def stream_html(name: str, text: str) -> list[str]:
-    """A stream's text: prints as they are, runs of log lines quiet and folded when long."""
-    if not text.strip():
-        return []
-    if name == "stderr":
-        return [folded("Messages", text)]
-    lines = text.strip("\n").split("\n")
-    return [
-        folded("Log", "\n".join(run)) if is_log else f"<pre>{html.escape(chr(10).join(run))}</pre>"
-        for is_log, run in itertools.groupby(lines, lambda line: bool(LOG_LINE.match(line)))
-    ]
-
-
-def folded(label: str, text: str) -> str:
-    lines = text.strip("\n").split("\n")
-    body = f'<pre class="quiet">{html.escape(chr(10).join(lines))}</pre>'
-    if label == "Log" and len(lines) <= SHORT_LOG:
-        return body
-    last = html.escape(lines[-1][:160])
-    count = f"{len(lines)} line{'s' if len(lines) > 1 else ''}"
-    return (
-        f'<details class="log"><summary>{label}, {count}<span class="last">{last}</span></summary>'
-        f"{body}</details>"
-    )
-
-
-def error_html(output: dict) -> str:
-    trace = plain("\n".join(output.get("traceback", [])))
-    return (
-        f'<div class="error"><p><strong>{html.escape(output.ename)}</strong> '
-        f"{html.escape(plain(output.evalue))}</p>"
-        f"<details><summary>Stack trace</summary><pre>{html.escape(trace)}</pre></details></div>"
-    )
-
-
-def plain(text: str) -> str:
-    """Text without colour codes, and of a line that was overwritten only its last state."""
-    lines = ANSI.sub("", text).replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
+def in_runs(text: str) -> list[tuple[bool, list[str]]]:
+    """What was printed, in runs of lines: whether they are of the log, and the lines."""
+    runs = itertools.groupby(text.strip("\n").split("\n"), lambda line: bool(LOG_LINE.match(line)))
+    return [(is_log, list(lines)) for is_log, lines in runs]
 
 
 HIDDEN = "papermill-error-cell-tag"  # of the cell that papermill puts above a failed one
-LABELS = {
-    "parameters": "Parameters and their defaults",
-    "injected-parameters": "Parameters of this run",
-}
 DISCLAIMER = "Research and teaching only. Not a medical device."
 
 
@@ -159,20 +114,21 @@ def render(notebook: object, facts: dict[str, object]) -> str:
     """The page of an executed notebook, with `facts` (see `page_facts`) in its head."""
     from nbconvert import HTMLExporter
 
-    title, cells = take_title(notebook.cells)
-    notebook.cells = [cell for cell in cells if HIDDEN not in cell.metadata.get("tags", [])]
+    notebook.cells = [one for one in notebook.cells if HIDDEN not in one.metadata.get("tags", [])]
+    title = facts["run"]
+    if notebook.cells and notebook.cells[0].source.startswith("# "):
+        first = notebook.cells[0]
+        title, _, first.source = first.source[2:].partition("\n")
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            tags = cell.metadata.get("tags", [])
-            cell.metadata["label"] = next((LABELS[tag] for tag in tags if tag in LABELS), "Code")
-            cell.outputs = prepare_outputs(cell.outputs)
+        cell.outputs = join_streams(cell.get("outputs", []))
     exporter = HTMLExporter(
         extra_template_basedirs=[str(TEMPLATES.parent)],
         template_name=TEMPLATES.name,
         template_file="page.html.j2",
+        filters={"in_runs": in_runs},
     )
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    facts = {**facts, "title": title or facts["run"], "css": style_sheet(), "script": script}
+    facts = {**facts, "title": title, "css": style_sheet(), "script": script}
     body, _ = exporter.from_notebook_node(notebook, {"page": facts})
     return with_contents(body)
 
@@ -193,14 +149,11 @@ def page_facts(
         "failed": failed,
         # Results beside a failed attempt are of an earlier one, with weights of its own.
         "marks": [] if failed else results.get("marks", []),
-        "question": results.get("question", ""),
         "fingerprint": fingerprint,
         "splits": {name: splits[name] for name in SPLITS if name in splits},
         "run_time": duration(state.get("seconds") or results.get("seconds") or 0),
         "finished": str(state.get("time", "")).replace("T", " ").replace("Z", " UTC"),
-        "hardware": results.get("hardware", {}),
-        "versions": results.get("versions", {}),
-        "parameters": results.get("parameters", {}),
+        **{key: results.get(key, {}) for key in ("hardware", "versions", "parameters")},
         "disclaimer": DISCLAIMER,
         "unfit": unfit(run_folder, profile),
     }
@@ -220,21 +173,9 @@ def unfit(run_folder: Path, profile: str) -> str:
 def read_optional(path: Path) -> dict:
     """A JSON object, or {} where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
-
-
-def take_title(cells: list) -> tuple[str, list]:
-    """The first heading of level 1, and the cells without it."""
-    for position, cell in enumerate(cells):
-        match = re.search(r"^# +(.+?)\s*$", cell.source, re.MULTILINE)
-        if cell.cell_type == "markdown" and match:
-            cell.source = (cell.source[: match.start()] + cell.source[match.end() :]).strip()
-            rest = cells if cell.source else cells[:position] + cells[position + 1 :]
-            return match[1], rest
-    return "", cells
 
 
 def with_contents(body: str) -> str:

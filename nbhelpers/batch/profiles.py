@@ -14,21 +14,20 @@ from pathlib import Path
 
 from nbhelpers import results
 from nbhelpers.parameters import Parameter, declared_parameters, nearest, problem, read_parameters
+from nbhelpers.results import GIVEN
 from nbhelpers.workspace import InputError, is_synthetic, read_json
 
 SHARED = "_profile.yaml"
-RESERVED = ("kernel_name",)  # keys of _profile.yaml that execute reads and no notebook gets
-GIVEN = ("run", "run_folder", "profile")  # parameters that execute gives to every notebook
+KERNEL = "kernel_name"  # the key of _profile.yaml that no notebook gets
 DATA = "data_folder"  # the parameter that DATA=... replaces, in notebooks that declare it
 WEIGHTS = "weights"  # the parameter that WEIGHTS=none replaces where it asks for ImageNet's
 IMAGENET = ("imagenet", "imagenet if found")
 RANDOM_WEIGHTS = "none"
-MOST_PARAMETERS = 18  # beside those that execute gives
 DEFAULT_KERNEL = "python3"
 FOR_SYNTHETIC = ("demo", "smoke")  # profiles sized for the radiographs that they draw
+ENSEMBLER = 5  # the notebook whose ages its stages are compared with
 SCORER = 9  # the notebook that scores another folder
-RUN_NAME = re.compile(r"(?P<notebook>\d\d_[a-z0-9_]+)(\.[a-z0-9_-]+)?")
-PREPARERS = (1,)  # notebooks whose `view` names what they write
+PREPARER = 1  # the notebook whose `view` names what it writes
 OF_ONE_VIEW = ("view", "image_size", "steps")  # what may differ between views of one case table
 TRAINERS = (2, 3, 4, 5)  # notebooks whose `model` and `task` name what they write
 
@@ -86,27 +85,36 @@ def read_profile(project: Path, name: str, weights: str = "") -> Profile:
     `weights` "none" is what runs start from that would start from ImageNet's weights. Raises
     InputError naming file, key and remedy.
     """
+    from jupyter_client.kernelspec import KernelSpecManager
+
     if weights not in ("", RANDOM_WEIGHTS):
         raise InputError(
             f"WEIGHTS={weights} is not known. WEIGHTS={RANDOM_WEIGHTS} starts from random weights; "
             "leave it out to start as the profile says. A file is named in the run's YAML."
         )
-    folder = _profile_folder(project, name)
+    folder = project / "params" / name
+    if not re.fullmatch(r"[\w.-]+", name) or not folder.is_dir():
+        known = sorted(path.name for path in (project / "params").glob("*") if path.is_dir())
+        raise InputError(
+            f"There is no profile {name!r}.{nearest(name, known)} Profiles: {', '.join(known)}."
+        )
     shared = read_parameters(folder / SHARED) if (folder / SHARED).exists() else {}
-    reserved = {key: shared.pop(key) for key in RESERVED if key in shared}
+    kernel_name = str(shared.pop(KERNEL, DEFAULT_KERNEL))
     paths = sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("_"))
-    runs = tuple(_read_run(project, path, folder, shared) for path in paths)
+    runs = tuple(_read_run(project, path, shared, weights) for path in paths)
     if not runs:
         raise InputError(f"{folder} has no run. Add a file such as 01_preprocessing.yaml.")
     declared = {key for run in runs for key in run.declared}
     for key in shared.keys() - declared | shared.keys() & {*GIVEN}:
-        known = [*declared - {*GIVEN}, *RESERVED]
+        known = [*declared - {*GIVEN}, KERNEL]
         raise InputError(f"{folder / SHARED}: no run takes a shared {key}.{nearest(key, known)}")
     _check_outputs(runs)
-    if weights:
-        runs = tuple(_starting_from(run, weights) for run in runs)
-    kernel_name = str(reserved.get("kernel_name") or DEFAULT_KERNEL)
-    _check_kernel(folder / SHARED, kernel_name)
+    kernels = sorted(KernelSpecManager().find_kernel_specs())
+    if kernel_name not in kernels:
+        raise InputError(
+            f"{folder / SHARED}: kernel_name: Jupyter has no kernel {kernel_name!r} (it has "
+            f"{', '.join(kernels)}). Choose one or install it with `python -m ipykernel install`."
+        )
     return Profile(name, folder, kernel_name, runs)
 
 
@@ -139,87 +147,48 @@ def find_run(profile: Profile, name: str) -> Run:
     return names[name]
 
 
-def _profile_folder(project: Path, name: str) -> Path:
-    folder = project / "params" / name
-    if not re.fullmatch(r"[\w.-]+", name) or not folder.is_dir():
-        known = sorted(path.name for path in (project / "params").glob("*") if path.is_dir())
-        raise InputError(
-            f"There is no profile {name!r}.{nearest(name, known)} Profiles: {', '.join(known)}."
-        )
-    return folder
-
-
-def _read_run(project: Path, path: Path, folder: Path, shared: dict[str, object]) -> Run:
-    match = RUN_NAME.fullmatch(path.stem)
-    notebook = project / "notebooks" / f"{match['notebook'] if match else path.stem}.ipynb"
-    if not match or not notebook.exists():
+def _read_run(project: Path, path: Path, shared: dict[str, object], weights: str) -> Run:
+    notebook = project / "notebooks" / f"{path.stem.partition('.')[0]}.ipynb"
+    if not notebook.exists():
         known = sorted(found.stem for found in (project / "notebooks").glob("*.ipynb"))
         raise InputError(
             f"{path}: there is no notebook {notebook.name}.{nearest(notebook.stem, known)} "
             "A file is named <notebook>.yaml or <notebook>.<name>.yaml."
         )
     declared = declared_parameters(notebook)
-    _check_declared(notebook, declared)
     own = read_parameters(path)
-    _check(path, own, declared, notebook.name)
     passed = {key: value for key, value in shared.items() if key in declared}
-    _check(folder / SHARED, passed, declared, notebook.name)
-    return Run(path.stem, notebook, path, declared, {**passed, **own})
-
-
-def _check(path: Path, given: dict, declared: dict[str, Parameter], of: str) -> None:
-    """Raise InputError for a key of a file that is not declared, and for a value of no use."""
-    for key, value in given.items():
-        if key in GIVEN:
-            raise InputError(f"{path}: {key} is given by the batch. Remove the line.")
-        if key not in declared:
-            raise InputError(f"{path}: {of} has no parameter {key}.{nearest(key, declared)}")
-        if found := problem(key, value, declared[key]):
-            raise InputError(f"{path}: {found}")
-
-
-def _check_declared(notebook: Path, declared: dict[str, object]) -> None:
-    for name in GIVEN:
-        if name not in declared:
-            raise InputError(f'{notebook}: its parameters cell lacks the line `{name} = ""`.')
-    own = [name for name in declared if name not in GIVEN]
-    if len(own) > MOST_PARAMETERS:
-        raise InputError(
-            f"{notebook} declares {len(own)} parameters; {MOST_PARAMETERS} is the most. "
-            "Make the rest constants of the module that owns them."
-        )
-
-
-def _check_kernel(path: Path, name: str) -> None:
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    known = sorted(KernelSpecManager().find_kernel_specs())
-    if name not in known:
-        raise InputError(
-            f"{path}: kernel_name: Jupyter has no kernel {name!r} (it has {', '.join(known)}). "
-            "Choose one of these or install it with `python -m ipykernel install`."
-        )
-
-
-def _starting_from(run: Run, weights: str) -> Run:
-    """The run with other weights in place of ImageNet's; one that names a file keeps it."""
-    if run.weights not in IMAGENET:
-        return run
-    return replace(run, parameters={**run.parameters, WEIGHTS: weights})
+    for file, given in ((path, own), (path.with_name(SHARED), passed)):
+        for key, value in given.items():
+            if key in GIVEN:
+                raise InputError(f"{file}: {key} is given by the batch. Remove the line.")
+            if key not in declared:
+                hint = nearest(key, declared)
+                raise InputError(f"{file}: {notebook.name} has no parameter {key}.{hint}")
+            if found := problem(key, value, declared[key]):
+                raise InputError(f"{file}: {found}")
+    run = Run(path.stem, notebook, path, declared, {**passed, **own})
+    # A run that names a file of weights keeps it.
+    if weights and run.weights in IMAGENET:
+        run.parameters[WEIGHTS] = weights
+    return run
 
 
 def _check_outputs(runs: tuple[Run, ...]) -> None:
     """Refuse two runs that would write the same files: the second would replace the first's."""
-    owners: dict[str, Run] = {}
+    owners: dict[tuple[object, ...], Run] = {}
     for run in runs:
-        output = _output(run)
-        if output and output in owners:
-            raise InputError(
-                f"{run.settings} and {owners[output].settings.name} both write {output}. "
-                f"Give one another `{output.split()[0]}`."
-            )
-        owners[output] = run
-    first, *others = [run for run in runs if run.number in PREPARERS] or [None]
+        key = "view" if run.number == PREPARER else "model"
+        if key in run.values and run.number in (PREPARER, *TRAINERS):
+            name, task = run.values[key], run.values.get("task", "")
+            other = owners.setdefault((key, name, task), run)
+            if other is not run:
+                of_task = f" for task {task}" if task else ""
+                raise InputError(
+                    f"{run.settings} and {other.settings.name} both write {key} {name}{of_task}. "
+                    f"Give one another `{key}`."
+                )
+    first, *others = [run for run in runs if run.number == PREPARER] or [None]
     for run in others:
         for key in run.values.keys() & first.values.keys() - {*GIVEN, *OF_ONE_VIEW}:
             if run.values[key] != first.values[key]:
@@ -227,17 +196,6 @@ def _check_outputs(runs: tuple[Run, ...]) -> None:
                     f"{run.settings}: {key} is {run.values[key]!r}, in {first.settings.name} "
                     f"{first.values[key]!r}. Views share one case table: set it in {SHARED}."
                 )
-
-
-def _output(run: Run) -> str:
-    """What a run writes into the run folder that only one run may write."""
-    values = run.values
-    if run.number in PREPARERS and "view" in values:
-        return f"view {values['view']}"
-    if run.number in TRAINERS and "model" in values:
-        task = f" for task {values['task']}" if values.get("task") else ""
-        return f"model {values['model']}{task}"
-    return ""
 
 
 def scoring_run(project: Path, run_folder: Path, data: str) -> tuple[Profile, Run]:
@@ -262,14 +220,20 @@ def scoring_run(project: Path, run_folder: Path, data: str) -> tuple[Profile, Ru
 
 
 # Notebooks of a group wait for all runs of the nearest group before them that has runs.
-ENSEMBLES = 5
 GROUPS = ((1,), (2, 3, 4), (5,), (6, 7, 8, 9))
 
 
 def upstream(runs: tuple[Run, ...], run: Run) -> list[Run]:
     """The runs that `run` waits for: the nearest earlier group that has any, what it compares its
     model with, and ensembles of ages, whose months ensembles of stages are compared with."""
-    return [*_earlier_group(runs, run), *_compared(runs, run), *_ages_first(runs, run)]
+    position = next((at for at, group in enumerate(GROUPS) if run.number in group), len(GROUPS))
+    earlier = ([one for one in runs if one.number in group] for group in GROUPS[:position][::-1])
+    waits_for = [*next(filter(None, earlier), []), *_compared(runs, run)]
+    if run.number == ENSEMBLER and run.values.get("task") == "stage":
+        waits_for += [
+            one for one in runs if one.number == ENSEMBLER and one.values.get("task") != "stage"
+        ]
+    return waits_for
 
 
 def check_comparisons(runs: tuple[Run, ...]) -> None:
@@ -293,30 +257,13 @@ def check_comparisons(runs: tuple[Run, ...]) -> None:
             )
 
 
-def _earlier_group(runs: tuple[Run, ...], run: Run) -> list[Run]:
-    position = next((at for at, group in enumerate(GROUPS) if run.number in group), len(GROUPS))
-    for group in reversed(GROUPS[:position]):
-        earlier = [other for other in runs if other.number in group]
-        if earlier:
-            return earlier
-    return []
-
-
-def _ages_first(runs: tuple[Run, ...], run: Run) -> list[Run]:
-    if run.number != ENSEMBLES or run.values.get("task") != "stage":
-        return []
-    return [
-        other for other in runs if other.number == ENSEMBLES and other.values.get("task") != "stage"
-    ]
-
-
 def _compared(runs: tuple[Run, ...], run: Run) -> list[Run]:
-    wanted, task = run.values.get("compare_with"), run.values.get("task")
+    wanted = run.values.get("compare_with"), run.values.get("task")
     return [
         other
         for other in runs
-        if wanted
+        if wanted[0]
         and other is not run
         and other.number in TRAINERS
-        and (other.values.get("model"), other.values.get("task")) == (wanted, task)
+        and (other.values.get("model"), other.values.get("task")) == wanted
     ]

@@ -21,7 +21,8 @@ from nbhelpers.evaluation.scores import (
 )
 from nbhelpers.metrics import LOWER_IS_BETTER
 from nbhelpers.plots.tables import KINDS, METRICS, SHOWN, TASKS, model_name, value_and_interval
-from nbhelpers.results import NOTEBOOK, scored_runs
+from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs
+from nbhelpers.workspace import is_synthetic
 
 SHOWN_SPLIT = "test"
 EXTERNAL = "external"  # the first word of the splits of other folders
@@ -42,12 +43,19 @@ def read_folder(run_folder: Path, profile: str, runs: list[str]) -> dict[str, ob
     `runs` are those that the profile asks for; runs that scored another folder are added.
     """
     runs = [*runs, *scored_runs(run_folder, runs)]
-    missing = {"scores": [], "figures": {}, "notes": [], "marks": [], "tables": {}}
     found = {run: pages.read_optional(status.results_path(run_folder, run)) for run in runs}
-    results = {run: missing | content for run, content in found.items() if content}
-    mark_outdated(results)
+    results = {run: EMPTY | content for run, content in found.items() if content}
+    # Scores on other folders that were made before a model of the run was made anew.
+    made = [content.get("finished", "") for run, content in results.items() if run[:2] < "06"]
+    for run, content in results.items():
+        if run.startswith(NOTEBOOK) and content.get("finished", "") < max(made, default=""):
+            content["marks"] = [*content["marks"], OUTDATED]
     data = pages.read_optional(run_folder / "data.json")
-    fingerprint = data.get("fingerprint", {})
+    fingerprint, described = data.get("fingerprint", {}), ""
+    if fingerprint:
+        source, count = Path(fingerprint["data_folder"]), f"{fingerprint.get('images', 0):,}"
+        of_folder = f"{count} radiographs of {source.name}"
+        described = f"{count} synthetic radiographs" if is_synthetic(source) else of_folder
     newest = max(results.values(), key=lambda content: content.get("finished", ""), default={})
     counts = data.get("manifest", {}).get("counts", {}) or newest.get("splits", {})
     facts = {
@@ -58,7 +66,7 @@ def read_folder(run_folder: Path, profile: str, runs: list[str]) -> dict[str, ob
         "states": {run: status.read_state(run_folder, run) for run in runs},
         "pages": {run: f"{run}.html" for run in runs if status.page_path(run_folder, run).exists()},
         "data": data,
-        "described": describe(run_folder, fingerprint),
+        "described": described,
         "fingerprint": fingerprint.get("hash", ""),
         "counts": {split: counts[split] for split in (*SPLITS, *counts) if counts.get(split)},
         "newest": newest,
@@ -69,35 +77,28 @@ def read_folder(run_folder: Path, profile: str, runs: list[str]) -> dict[str, ob
     return pages.shorten(facts, pages.places_of(run_folder))
 
 
-def mark_outdated(results: dict[str, dict]) -> None:
-    """Mark scores on other folders that were made before a model of the run was made anew."""
-    made = [content.get("finished", "") for run, content in results.items() if run[:2] < "06"]
-    for run, content in results.items():
-        if run.startswith(NOTEBOOK) and content.get("finished", "") < max(made, default=""):
-            content["marks"] = [*content["marks"], OUTDATED]
-
-
-def describe(run_folder: Path, fingerprint: dict) -> str:
-    """How many radiographs there are and of which folder, without the way to it."""
-    if not fingerprint:
-        return ""
-    folder, count = Path(fingerprint["data_folder"]), f"{fingerprint.get('images', 0):,}"
-    # A run that is given no data draws its own, inside the run folder.
-    if folder.is_relative_to(run_folder):
-        return f"{count} synthetic radiographs"
-    return f"{count} radiographs of {folder.name}"
-
-
 def boards(results: list[dict]) -> list[dict]:
-    """One board a task: heading, columns, and its splits with their rows; empty tasks left out."""
+    """One board a task: heading, columns, and its splits with their rows; empty tasks left out.
+
+    `chosen` is the row of the model named on calibration, `trivial` that of the best trivial one.
+    """
     found = []
     for task, heading in TASKS.items():
         if scores := collect(results, task):
             splits = in_order({split for _, split in scores})
-            board = {"task": task, "heading": heading, "columns": headings(SHOWN[task])}
-            board["splits"] = [split_table(scores, task, split) for split in splits]
-            board["headline"] = headline(split_table(scores, task, SHOWN_SPLIT)["rows"])
-            found.append({**board, "caption": METRICS[SHOWN[task][0]].heading})
+            rows = [
+                row for row in split_table(scores, task, SHOWN_SPLIT)["rows"] if row["cells"][0]
+            ]
+            board = {
+                "task": task,
+                "heading": heading,
+                "columns": headings(SHOWN[task]),
+                "splits": [split_table(scores, task, split) for split in splits],
+                "chosen": next((row for row in rows if row["best"]), None),
+                "trivial": next((row for row in rows if row["trivial"]), None),
+                "caption": METRICS[SHOWN[task][0]].heading,
+            }
+            found.append(board)
     return found
 
 
@@ -113,19 +114,15 @@ def in_order(splits: set[str]) -> list[str]:
     return sorted(splits, key=lambda split: ([*order, first[split]].index(first[split]), split))
 
 
-def headline(rows: list[dict]) -> dict | None:
-    """The row of the model named on calibration and that of the best trivial predictor."""
-    scored = [row for row in rows if row["cells"][0]]
-    chosen = next((row for row in scored if row["best"]), None)
-    trivial = next((row for row in scored if row["trivial"]), None)
-    return chosen and {"chosen": chosen, "trivial": trivial}
-
-
 def split_table(scores: dict, task: str, split: str, only: str = "") -> dict:
     """The rows of a split: models (all, or `only` one) by calibration score, then trivial ones."""
     ranking, *others = SHOWN[task]
     here = {model: by_metric for (model, at), by_metric in scores.items() if at == split}
-    best, scale = best_model(scores, ranking), widest(here.values(), ranking)
+    best, scale = best_model(scores, ranking), 1.0
+    if ranking in LOWER_IS_BETTER:  # else a share or kappa
+        ranked = [by_metric[ranking] for by_metric in here.values() if ranking in by_metric]
+        ends = [score["upper"] or score["value"] or 0.0 for score in ranked]
+        scale = 1.02 * max(ends, default=0.0)
     rows = [
         {
             "name": model_name(model.removeprefix(TRIVIAL)),
@@ -143,14 +140,6 @@ def split_table(scores: dict, task: str, split: str, only: str = "") -> dict:
     ]
     sizes = [score["n"] for by_metric in here.values() for score in by_metric.values()]
     return {"split": split, "n": max(sizes, default=0), "rows": rows}
-
-
-def widest(by_model: list[dict], metric: str) -> float:
-    """The end of the bars' scale: 1 for shares and kappa, else the largest upper end."""
-    if metric not in LOWER_IS_BETTER:
-        return 1.0
-    scores = [by_metric[metric] for by_metric in by_model if metric in by_metric]
-    return 1.02 * max((one["upper"] or one["value"] or 0.0 for one in scores), default=0.0)
 
 
 def cell(score: dict | None, metric: str, scale: float = 0.0, more: str = "") -> dict | None:
@@ -180,39 +169,44 @@ def marks_of(scores: dict, model: str, split: str) -> list[str]:
     return list(dict.fromkeys(marks))
 
 
+def by(records: list[dict], row: str, column: str) -> dict[object, dict[object, dict]]:
+    """Records by what they say of `row`, then by what they say of `column`."""
+    found: dict[object, dict[object, dict]] = {}
+    for record in records:
+        found.setdefault(record[row], {})[record[column]] = record
+    return found
+
+
+def coverage(results: list[dict], task: str) -> list[dict]:
+    """How often intervals or sets hold the truth of all cases of a split, and how large they are.
+
+    Older results files name no split.
+    """
+    tables = [content["tables"].get(INTERVALS[task][0], []) for content in results]
+    records = [{"split": SHOWN_SPLIT, **record} for table in tables for record in table]
+    return [record for record in records if record["group"] == ALL]
+
+
 def interval_boards(results: list[dict]) -> list[dict]:
     """Of each task: heading, splits, and a row a model in the scoreboard's order."""
     found = []
     for task, (_, heading, kind) in INTERVALS.items():
-        held = {
-            (model, split): record
-            for (model, split, *of), record in collect_coverage(results, task).items()
-            if of == [kind, TOLD_LEVEL]
-        }
-        scores, splits = collect(results, task), in_order({split for _, split in held})
+        told = [r for r in coverage(results, task) if (r["kind"], r["level"]) == (kind, TOLD_LEVEL)]
+        held, scores = by(told, "model", "split"), collect(results, task)
+        splits = in_order({record["split"] for record in told})
         rows = [
             {
                 "name": model_name(model),
                 "marks": marks_of(scores, model, SHOWN_SPLIT),
-                "cells": [coverage_cell(held.get((model, split))) for split in splits],
+                "cells": [coverage_cell(held[model].get(split)) for split in splits],
             }
             for model in in_order_of_rank(scores, SHOWN[task][0])
-            if any((model, split) in held for split in splits)
+            if model in held
         ]
         if rows:
             board = {"heading": heading, "kind": KINDS[kind], "splits": splits}
             found.append({**board, "rows": rows})
     return found
-
-
-def collect_coverage(results: list[dict], task: str) -> dict[tuple, dict]:
-    """(model, split, kind, level) -> coverage of all cases, and how large intervals or sets are."""
-    return {
-        (record["model"], record.get("split", SHOWN_SPLIT), record["kind"], record["level"]): record
-        for content in results
-        for record in content["tables"].get(INTERVALS[task][0], [])
-        if record["group"] == ALL
-    }
 
 
 def coverage_cell(record: dict | None) -> dict | None:
@@ -238,18 +232,20 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
 
     {} where no results say.
     """
-    held = {
-        (kind, level): record
-        for (name, split, kind, level), record in collect_coverage(results, task).items()
-        if (name, split) == (model, SHOWN_SPLIT)
-    }
-    levels = sorted({level for _, level in held})
-    rows = []
-    for kind in dict.fromkeys(kind for kind, _ in held):
-        records = [held.get((kind, level)) for level in levels]
-        n = max(record["n"] for record in records if record)
-        cells = [coverage_cell(record) for record in records]
-        rows.append({"name": KINDS.get(kind, kind), "n": n, "cells": cells})
+    of_model = [
+        record
+        for record in coverage(results, task)
+        if (record["model"], record["split"]) == (model, SHOWN_SPLIT)
+    ]
+    levels = sorted({record["level"] for record in of_model})
+    rows = [
+        {
+            "name": KINDS.get(kind, kind),
+            "n": max(record["n"] for record in held.values()),
+            "cells": [coverage_cell(held.get(level)) for level in levels],
+        }
+        for kind, held in by(of_model, "kind", "level").items()
+    ]
     columns = [f"{100 * level:.0f} % promised" for level in levels]
     return {"columns": columns, "rows": rows} if rows else {}
 
@@ -265,10 +261,7 @@ def group_tables(results: list[dict], task: str, model: str) -> list[dict[str, o
     ]
     tables = []
     for split in in_order({row["split"] for row in records}):
-        groups: dict[str, dict[str, dict]] = {}
-        for row in records:
-            if row["split"] == split:
-                groups.setdefault(row["group"], {})[row["metric"]] = row
+        groups = by([row for row in records if row["split"] == split], "group", "metric")
         metrics = [metric for metric in METRICS if any(metric in of for of in groups.values())]
         rows = []
         for group, of in groups.items():

@@ -44,7 +44,8 @@ def page_path(run_folder: Path, run: str) -> Path:
 
 def write_state(run_folder: Path, run: str, status: str, **facts: object) -> dict[str, object]:
     """Record how a run stands: message, error (name of its class), cell, seconds."""
-    state = {"run": run, "status": status, "time": _now(), **facts}
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    state = {"run": run, "status": status, "time": now, **facts}
     write_json(run_folder / FOLDER / f"{run}.json", state)
     return state
 
@@ -57,7 +58,7 @@ def read_state(run_folder: Path, run: str) -> dict[str, object]:
 
 def mark_done(run_folder: Path, run: str, weights: str = "") -> None:
     """Stamp a run as complete; `weights` is what its network started from, "" where it has none."""
-    write_json(done_path(run_folder, run), {"time": _now(), "weights": weights})
+    write_json(done_path(run_folder, run), {"weights": weights})
 
 
 def forget_incomplete(run_folder: Path, weights: dict[str, str]) -> None:
@@ -83,7 +84,3 @@ def settle(run_folder: Path, runs: list[str]) -> None:
         if read_state(run_folder, run).get("status") == RUNNING:
             message = "It was stopped before its end. The same command runs it again."
             write_state(run_folder, run, STOPPED, message=message)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,11 +1,14 @@
 """The index: a scoreboard that chooses nothing on test, a card for every run, failures named."""
 
+import base64
+import io
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 from test_pages import PIXEL, Links, picture
 
 from nbhelpers.batch import index, scoreboard, status
@@ -20,51 +23,40 @@ def score(model: str, split: str, value: float, task: str = "age", metric: str =
 
 
 def results(run: str, *scores: dict, **more: object) -> dict:
-    facts = {"title": f"Title of {run}", "notes": [], "seconds": 61.0}
-    facts |= {"marks": [], "tables": {}, "figures": {}, "headline": ["", ""]}
+    facts = {"title": f"Title of {run}", "seconds": 61.0, "tables": {}}
     return {"run": run, "scores": list(scores), **facts, **more}
 
 
 BEST, OTHER = "HOG and XGBoost", "Custom CNN"  # what hog and cnn are called
+TRIVIAL = score("trivial: mean age", "test", 33)
 # On test cnn is better, on calibration hog: hog must be first and best.
-CNN = results(
-    "02_cnn",
-    score("cnn", "test", 10),
-    score("cnn", "calibration", 12),
-    score("trivial: mean age", "test", 33),
-)
-HOG = results(
-    "04_hog",
-    score("hog", "test", 11),
-    score("hog", "calibration", 11),
-    score("trivial: mean age", "test", 33),
-)
+CNN = results("02_cnn", score("cnn", "test", 10), score("cnn", "calibration", 12), TRIVIAL)
+HOG = results("04_hog", score("hog", "test", 11), score("hog", "calibration", 11), TRIVIAL)
+EXTERNAL = "09_external.clinic"
+BADGE = '<em class="mark">random weights</em>'
 
 
-def test_the_best_is_named_on_calibration_and_orders_every_split():
-    board = scoreboard.boards([CNN, HOG])[0]
+def held(model: str, share: float, split: str = "test", **more: object) -> dict:
+    facts = {"model": model, "kind": "mondrian", "level": 0.9, "group": "all", "n": 150}
+    ends = {"coverage": share, "lower": share - 0.02, "upper": share + 0.02, "width_months": 38.25}
+    return {**facts, **ends, "split": split, **more}
+
+
+def names(board: dict) -> list[str]:
+    return [row["name"] for row in board["rows"]]
+
+
+def test_the_best_is_named_on_calibration_and_orders_every_split_before_trivial_ones():
+    cheap = score("trivial: mean age", "calibration", 1)
+    (board,) = scoreboard.boards([CNN, {**HOG, "scores": [*HOG["scores"], cheap]}])
     test, calibration = board["splits"]
     assert (test["split"], calibration["split"]) == ("test", "calibration")
-    assert [row["name"] for row in test["rows"]] == [BEST, OTHER, "mean age"]
+    assert names(test) == names(calibration) == [BEST, OTHER, "mean age"]
     assert [row["best"] for row in test["rows"]] == [True, False, False]
-    assert [row["name"] for row in calibration["rows"]] == [BEST, OTHER]
-    best, trivial = board["headline"]["chosen"], board["headline"]["trivial"]
+    assert [row["trivial"] for row in test["rows"]] == [False, False, True]
+    best, trivial = board["chosen"], board["trivial"]
     assert (best["name"], best["cells"][0]["text"]) == (BEST, "11.0")
     assert (trivial["name"], trivial["cells"][0]["text"]) == ("mean age", "33.0")
-
-
-def test_a_trivial_predictor_of_several_runs_stands_once_and_is_never_best():
-    cheap = score("trivial: mean age", "calibration", 1)
-    board = scoreboard.boards([CNN, {**HOG, "scores": [*HOG["scores"], cheap]}])[0]
-    rows = board["splits"][0]["rows"]
-    assert [row["trivial"] for row in rows] == [False, False, True]
-    assert not rows[-1]["best"]
-
-
-def test_without_calibration_nothing_is_called_best():
-    board = scoreboard.boards([results("04_hog", score("hog", "test", 11))])[0]
-    assert board["headline"] is None
-    assert not any(row["best"] for row in board["splits"][0]["rows"])
 
 
 def test_tasks_stand_apart_and_more_is_better_for_kappa():
@@ -75,27 +67,7 @@ def test_tasks_stand_apart_and_more_is_better_for_kappa():
     ]
     age, stage = scoreboard.boards([CNN, results("03", *kappas)])
     assert (age["task"], stage["task"]) == ("age", "stage")
-    assert [row["name"] for row in stage["splits"][0]["rows"]] == ["high", "low"]
-
-
-def test_a_marked_model_is_marked_on_board_headline_and_card(run_folder: Path):
-    badge = '<em class="mark">random weights</em>'
-    runs = ["02_cnn", "04_hog"]
-    assert badge not in index.write_index(run_folder, "demo", runs).read_text()
-    marked = {**HOG, "marks": ["random weights"]}
-    rows = scoreboard.boards([marked, CNN])[0]["splits"][0]["rows"]
-    assert [(row["name"], row["marks"]) for row in rows] == [
-        (BEST, ["random weights"]),
-        (OTHER, []),
-        ("mean age", []),  # the marked run scored it, and it is no network
-    ]
-    write_json(status.results_path(run_folder, "04_hog"), marked)
-    page = index.write_index(run_folder, "demo", runs).read_text()
-    assert f"<br>{BEST} {badge}, best on calibration" in page
-    assert page.count(f'<a href="04_hog.html">{BEST}</a> {badge}') == 2  # test and calibration
-    card = page[page.index("Title of 04_hog") :]
-    assert badge in card[: card.index("</li>")]
-    assert page.count(badge) == 4
+    assert names(stage["splits"][0]) == ["high", "low"]
 
 
 def test_a_score_shows_interval_years_and_a_bar_inside_its_scale():
@@ -106,46 +78,60 @@ def test_a_score_shows_interval_years_and_a_bar_inside_its_scale():
     assert scoreboard.cell(one | {"value": None}, "mae", 30.0) is None
 
 
-def test_a_card_asks_the_question_and_gives_the_headline(run_folder: Path):
-    told = {**CNN, "headline": ["mean absolute error", "10.0 (9.0 to 11.0)"]}
-    write_json(status.results_path(run_folder, "02_cnn"), told)
-    page = index.write_index(run_folder, "demo", ["02_cnn", "04_hog"]).read_text()
-    card = page[page.index("Title of 02_cnn") : page.index("Title of 04_hog")]
-    assert "<p>How far off?</p>" in card
-    assert "<dt>mean absolute error</dt><dd>10.0 (9.0 to 11.0)</dd>" in card
-    assert "<dt>" not in page[page.index("Title of 04_hog") :].split("</li>")[0]
+def test_the_marks_of_a_model_stand_wherever_it_is_shown_and_another_folder_after_test():
+    """Those of the run that scored it here too; trivial predictors have none."""
+    marked = {**CNN, "marks": ["random weights"]}
+    clinic = [score(model, "external clinic", value) for model, value in (("cnn", 9), ("hog", 14))]
+    elsewhere = results(EXTERNAL, *clinic, marks=["old"])
+    (board,) = scoreboard.boards([marked, HOG, elsewhere])
+    splits = {split["split"]: split for split in board["splits"]}
+    assert list(splits) == ["test", "external clinic", "calibration"]
+    assert names(splits["external clinic"]) == [BEST, OTHER]
+    marks = {split: [row["marks"] for row in table["rows"]] for split, table in splits.items()}
+    assert marks["test"] == [[], ["random weights"], []]
+    assert marks["external clinic"] == [["old"], ["random weights", "old"]]
+    tables = {"intervals": [held("cnn", 0.9), held("hog", 0.9)]}
+    (intervals,) = scoreboard.interval_boards([marked, HOG, results("05", tables=tables)])
+    assert [row["marks"] for row in intervals["rows"]] == [[], ["random weights"]]
+
+
+def test_intervals_stand_in_the_order_of_the_scoreboard():
+    others = [{"kind": "plain"}, {"level": 0.8}, {"group": "female"}]
+    rows = [held("cnn", 0.912), held("hog", 0.887), *(held("cnn", 0.5, **of) for of in others)]
+    here = results(EXTERNAL, tables={"intervals": [held("hog", 0.7, "external clinic")]})
+    made = results("05_ensembling", tables={"intervals": rows})
+    (board,) = scoreboard.interval_boards([CNN, HOG, made, here])
+    assert board["splits"] == ["test", "external clinic"]
+    assert names(board) == [BEST, OTHER]
+    hog, cnn = (row["cells"] for row in board["rows"])
+    shown = [hog[0][key] for key in ("text", "interval", "n", "more")]
+    assert shown == ["88.7 %", "86.7 to 90.7 %", 150, "38.2 months wide"]
+    assert hog[1]["text"] == "70.0 %" and cnn[1] is None
+    assert scoreboard.interval_boards([CNN, HOG]) == []
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    """Two complete runs, one failed, one that was never reached."""
-    for content in (CNN, HOG):
+    """Two complete runs, one of them marked; one failed, one that was never reached."""
+    told = {"headline": ["mean absolute error", "10.0 (9.0 to 11.0)"]}
+    for content in (CNN | told, HOG | {"marks": ["random weights"]}):
         write_json(status.results_path(tmp_path, content["run"]), content)
         status.write_state(tmp_path, content["run"], status.DONE, seconds=61.0)
         status.page_path(tmp_path, content["run"]).write_text("page")
-    status.write_state(
-        tmp_path, "04_bad", status.FAILED, error="E", message=f"{tmp_path}: row 17 <b>is</b> bad"
-    )
+    message = f"{tmp_path}: row 17 <b>is</b> bad"
+    status.write_state(tmp_path, "04_bad", status.FAILED, error="E", message=message)
     status.page_path(tmp_path, "04_bad").write_text("page")
-    tagged = new_code_cell("b", outputs=[picture("the tagged one")])
-    tagged.metadata["tags"] = ["picture"]
     cells = [
         new_markdown_cell("# A\n\n**How far off?**"),
         new_code_cell("a", outputs=[picture("the first")]),
-        tagged,
+        new_code_cell("b", outputs=[picture("the tagged one")], metadata={"tags": ["picture"]}),
     ]
     executed = status.executed_path(tmp_path, "02_cnn")
     executed.parent.mkdir()
     nbformat.write(new_notebook(cells=cells), executed)
     counts = {"train": 700, "tuning": 75, "calibration": 75, "test": 150}
-    data = {
-        "fingerprint": {
-            "hash": "0123456789abcdef",
-            "data_folder": "/somewhere/private/hands",
-            "images": 1000,
-        }
-    }
-    write_json(tmp_path / "data.json", {**data, "manifest": {"hash": "a", "counts": counts}})
+    fingerprint = {"hash": "0123456789abcdef", "data_folder": "/of/me/hands", "images": 1000}
+    write_json(tmp_path / "data.json", {"fingerprint": fingerprint, "manifest": {"counts": counts}})
     return tmp_path
 
 
@@ -164,33 +150,27 @@ def test_the_index_names_what_failed_and_what_was_not_run(page: str, run_folder:
     assert 'href="05_ensembling.html"' not in page
 
 
-def test_the_index_shows_data_splits_and_time_but_no_private_path(page: str):
-    for part in (
-        "0123456789abcdef",
-        "1,000 radiographs of hands",
-        "train <b>700</b>",
-        "1 min 1 s",
-        "2 min 2 s",
-    ):
-        assert part in page
-    assert "/somewhere" not in page
-
-
-def test_the_tagged_picture_stands_on_the_card(page: str):
+def test_a_card_asks_the_question_and_shows_headline_marks_and_the_tagged_picture(page: str):
+    cards = page[page.index('<ul class="cards">') :].split("</li>")
+    assert "<p>How far off?</p>" in cards[0] and BADGE not in cards[0]
+    assert "<dt>mean absolute error</dt><dd>10.0 (9.0 to 11.0)</dd>" in cards[0]
+    assert "<dt>" not in cards[1] and BADGE in cards[1]
     assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
+    assert f"<br>{BEST} {BADGE}, best on calibration" in page
+    assert page.count(f'<a href="04_hog.html">{BEST}</a> {BADGE}') == 2  # test and calibration
+    assert page.count(BADGE) == 4
 
 
-def test_the_index_loads_nothing_from_elsewhere(page: str):
+def test_the_index_shows_data_splits_and_time_loads_nothing_and_tells_no_private_path(page: str):
+    for part in ("0123456789abcdef", "1,000 radiographs of hands", "train <b>700</b>"):
+        assert part in page
+    assert "1 min 1 s" in page and "2 min 2 s" in page
+    assert "/of/me" not in page
     assert all(address.startswith("data:") for address in Links(page).loaded)
     assert not re.findall(r"@import|https?://", page)
 
 
 def test_a_large_picture_is_made_small():
-    import base64
-    import io
-
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.effect_noise((2000, 1000), 50).save(buffer, format="PNG")
     small = index.shrink(base64.b64encode(buffer.getvalue()).decode())
@@ -199,81 +179,20 @@ def test_a_large_picture_is_made_small():
     assert index.shrink([PIXEL[:20], PIXEL[20:]]).startswith("data:image/png")
 
 
-def finished(run: str, when: str, *scores: dict, **more: object) -> dict:
-    return results(run, *scores, finished=when, **more)
-
-
-EXTERNAL = "09_external.clinic"
-
-
-def test_another_folder_stands_right_after_test_and_keeps_the_order(tmp_path):
-    clinic = [score(model, "external clinic", value) for model, value in (("cnn", 9), ("hog", 14))]
-    board = scoreboard.boards([CNN, HOG, results(EXTERNAL, *clinic)])[0]
-    assert [split["split"] for split in board["splits"]] == [
-        "test",
-        "external clinic",
-        "calibration",
-    ]
-    assert [row["name"] for row in board["splits"][1]["rows"]] == [BEST, OTHER]
-
-
-def test_the_marks_of_a_model_stand_wherever_it_is_shown():
-    marked = {**CNN, "marks": ["random weights"]}
-    clinic = results(EXTERNAL, score("cnn", "external clinic", 9), marks=["old"])
-    board = scoreboard.boards([marked, HOG, clinic])[0]
-    marks = {split["split"]: split["rows"][-1]["marks"] for split in board["splits"]}
-    assert marks["external clinic"] == ["random weights", "old"]
-    of_cnn = [row["marks"] for row in board["splits"][0]["rows"] if row["name"] == OTHER]
-    assert of_cnn == [["random weights"]]
-    assert all(row["marks"] == [] for row in board["splits"][0]["rows"] if row["trivial"])
-    tables = {"intervals": [held("cnn", 0.9), held("hog", 0.9)]}
-    (intervals,) = scoreboard.interval_boards([marked, HOG, results("05", tables=tables)])
-    assert [row["marks"] for row in intervals["rows"]] == [[], ["random weights"]]
-
-
 @pytest.mark.parametrize(("when", "outdated"), [("2026-01-03", False), ("2026-01-01", True)])
 def test_scores_from_before_the_models_are_marked(tmp_path, when, outdated):
-    model = finished("04_hog", "2026-01-02", *HOG["scores"])
-    later = finished("07_bias", "2026-01-09")
-    other = finished(EXTERNAL, when, score("hog", "external clinic", 14))
-    for content in (model, later, other):
+    model = {**HOG, "finished": "2026-01-02"}
+    clinic = results(EXTERNAL, score("hog", "external clinic", 14), finished=when)
+    for content in (model, clinic):
         write_json(status.results_path(tmp_path, content["run"]), content)
-    index.write_index(tmp_path, "demo", ["04_hog", "07_bias"])
-    page = (tmp_path / "index.html").read_text()
+    page = index.write_index(tmp_path, "demo", ["04_hog", "07_bias"]).read_text()
     assert "External clinic, 150 cases" in page
     assert (scoreboard.OUTDATED in page) == outdated
-
-
-def held(model: str, share: float, split: str = "test", **more: object) -> dict:
-    facts = {"model": model, "kind": "mondrian", "level": 0.9, "group": "all", "n": 150}
-    ends = {"coverage": share, "lower": share - 0.02, "upper": share + 0.02, "width_months": 38.25}
-    return {**facts, **ends, "split": split, **more}
-
-
-def test_intervals_stand_in_the_order_of_the_scoreboard(tmp_path):
-    rows = [
-        held("cnn", 0.912),
-        held("hog", 0.887),
-        held("cnn", 0.5, kind="plain"),
-        held("cnn", 0.5, level=0.8),
-        held("cnn", 0.5, group="female"),
-    ]
-    here = results(EXTERNAL, tables={"intervals": [held("hog", 0.7, "external clinic")]})
-    made = results("05_ensembling", tables={"intervals": rows})
-    (board,) = scoreboard.interval_boards([CNN, HOG, made, here])
-    assert board["splits"] == ["test", "external clinic"]
-    assert [row["name"] for row in board["rows"]] == [BEST, OTHER]
-    hog, cnn = (row["cells"] for row in board["rows"])
-    shown = [hog[0][key] for key in ("text", "interval", "n", "more")]
-    assert shown == ["88.7 %", "86.7 to 90.7 %", 150, "38.2 months wide"]
-    assert hog[1]["text"] == "70.0 %" and cnn[1] is None
-    assert scoreboard.interval_boards([CNN, HOG]) == []
 
 
 @pytest.mark.parametrize(
     ("profile", "folder", "told"),
     [
-        ("demo", "rsna-bone-age", True),
         ("smoke", "rsna-bone-age", True),
         ("demo", "synthetic-2000-0-v4", False),
         ("rsna_cpu", "rsna-bone-age", False),
@@ -285,9 +204,8 @@ def test_a_profile_for_synthetic_radiographs_says_so_on_real_ones(
     fingerprint = {"data_folder": f"/somewhere/{folder}", "images": 40, "hash": "0" * 16}
     write_json(tmp_path / "data.json", {"fingerprint": fingerprint})
     state = status.write_state(tmp_path, "04_hog", status.DONE)
-    pages = [
-        index.write_index(tmp_path, profile, ["04_hog"]),
-        write_page(tmp_path, "04_hog", profile, state),
-    ]
+    shown = index.write_index(tmp_path, profile, ["04_hog"]).read_text()
     words = f"Profile {profile} is sized for the synthetic radiographs"
-    assert [words in page.read_text() for page in pages] == [told, told]
+    assert (words in shown) == told
+    assert (words in write_page(tmp_path, "04_hog", profile, state).read_text()) == told
+    assert ("40 synthetic radiographs" in shown) == folder.startswith("synthetic")

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from nbhelpers.batch import pages, status
 from nbhelpers.plots import style
-from nbhelpers.workspace import read_json, write_json
+from nbhelpers.workspace import write_json
 
 # A PNG of one pixel.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
@@ -39,9 +39,14 @@ def picture(alt: str) -> object:
     )
 
 
-@pytest.fixture
-def notebook() -> object:
+def executed() -> object:
     """What papermill leaves behind, with everything that a page has to make readable."""
+    table = {"text/html": "<table><tr><td>wide</td></tr></table>"}
+    printed = (
+        stream("stdout", f"{LOG}\n"),
+        stream("stdout", "\x1b[31mprinted\x1b[0m <as it is>\n"),
+        stream("stderr", "10%\r50%\r100% done\n"),
+    )
     return new_notebook(
         cells=[
             new_markdown_cell("# A title & more\n\nHow close does it come?"),
@@ -50,35 +55,26 @@ def notebook() -> object:
             new_markdown_cell(
                 "## The data\n\n### In one *look*\n\n| a | b |\n|---|---|\n| 1 | 2 |"
             ),
-            cell(
-                "print(1)",
-                stream("stdout", f"{LOG}\n"),
-                stream("stdout", "\x1b[31mprinted\x1b[0m <as it is>\n"),
-                stream("stderr", "10%\r50%\r100% done\n"),
-            ),
+            cell("print(1)", *printed),
             new_markdown_cell("## What this shows"),
             cell("draw()", picture('Points along a line & a "quote"')),
-            cell(
-                "table",
-                new_output(
-                    "execute_result", {"text/html": "<table><tr><td>wide</td></tr></table>"}
-                ),
-            ),
+            cell("table", new_output("execute_result", table)),
         ]
     )
 
 
-def write_run(folder: Path, notebook: object, **state: object) -> str:
+def write_run(folder: Path, notebook: object, marks: tuple = (), **state: object) -> str:
     """The page of the notebook in a run folder that also has results and data."""
-    executed = status.executed_path(folder, RUN)
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, executed)
+    path = status.executed_path(folder, RUN)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
     results = {
         "fingerprint": "0123456789abcdef",
         "splits": {"calibration": 75, "test": 150, "train": 1400, "tuning": 75},
         "versions": {"keras": "3.15.1"},
         "hardware": {"processor": "A fast one", "gpu": None},
         "parameters": {"alpha": 2},
+        "marks": marks,
     }
     write_json(status.results_path(folder, RUN), results)
     now = status.write_state(folder, RUN, **{"status": status.DONE, "seconds": 3725.0, **state})
@@ -107,73 +103,43 @@ class Links(HTMLParser):
             self.open_code += "open" in facts
 
 
-def test_a_page_loads_nothing_from_elsewhere(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
-    assert all(address.startswith("data:") for address in Links(page).loaded)
-    assert not re.findall(r"@import|url\(\s*['\"]?(?!data:)|https?://[^\s\"'<]*\.(?:js|css)", page)
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_run(tmp_path_factory.mktemp("run"), executed())
 
 
-def test_code_is_folded_and_one_click_away(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
+def test_a_page_loads_nothing_and_folds_its_code_and_keeps_alternative_texts(page: str):
     links = Links(page)
+    assert all(address.startswith("data:") for address in links.loaded)
+    assert not re.findall(r"@import|url\(\s*['\"]?(?!data:)|https?://[^\s\"'<]*\.(?:js|css)", page)
     assert links.code == 5 and links.open_code == 0
     assert "Parameters and their defaults</summary>" in page
     assert "Parameters of this run</summary>" in page
-    assert "Show all code" in page
+    assert "Show all code" in page and '<div class="scroll"><table><tr><td>wide' in page
+    assert [image["alt"] for image in links.images] == ['Points along a line & a "quote"']
+    assert links.images[0]["width"] == "640"
 
 
-def test_a_mark_stands_under_the_title_of_a_complete_run(tmp_path: Path, notebook: object):
-    mark = '<em class="mark">random &lt;weights&gt;</em>'
-    path = status.results_path(tmp_path, RUN)
-    assert 'class="mark"' not in write_run(tmp_path, notebook)
-    write_json(path, {**read_json(path), "marks": ["random <weights>"]})
-    page = pages.write_page(tmp_path, RUN, "demo", status.read_state(tmp_path, RUN)).read_text()
-    assert mark in page[page.index("<h1>") : page.index('<dl class="facts">')]
-    # A failed attempt has not the results that lie there.
-    failed = status.write_state(tmp_path, RUN, status.FAILED)
-    page = pages.write_page(tmp_path, RUN, "demo", failed).read_text()
-    assert 'class="mark"' not in page
-
-
-def test_figures_keep_their_alternative_text_and_width(tmp_path: Path, notebook: object):
-    images = Links(write_run(tmp_path, notebook)).images
-    assert [image["alt"] for image in images] == ['Points along a line & a "quote"']
-    assert images[0]["width"] == "640"
-
-
-def test_the_head_says_what_the_page_was_made_from(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
+def test_the_head_has_the_title_once_and_says_what_the_page_was_made_from(page: str):
     head = page[page.index("<h1>") : page.index("How close does it come?")]
     for part in ("demo", "0123456789abcdef", "1,400", "1 h 2 min", "3.15.1", "A fast one", "alpha"):
         assert part in head
-    assert (
-        head.index("train") < head.index("tuning") < head.index("calibration") < head.index("test")
-    )
-    assert "Not a medical device" in page
-    assert 'href="index.html"' in page
-
-
-def test_the_title_stands_once_and_is_escaped(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
-    assert page.count("<h1") == 1
-    assert "<h1>A title &amp; more</h1>" in page
+    places = [head.index(split) for split in ("train", "tuning", "calibration", "test")]
+    assert places == sorted(places)
+    assert "Not a medical device" in page and 'href="index.html"' in page
+    assert page.count("<h1") == 1 and "<h1>A title &amp; more</h1>" in page
     assert "<title>A title &amp; more</title>" in page
 
 
-def test_contents_list_the_headings_and_lead_to_them(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
+def test_contents_list_the_headings_and_lead_to_them(page: str):
     contents = page[page.index("<nav") : page.index("</nav>")]
     entries = re.findall(r'<li class="level(\d)"><a href="#([^"]+)">([^<]+)</a>', contents)
-    assert [(level, text) for level, _, text in entries] == [
-        ("2", "The data"),
-        ("3", "In one look"),
-        ("2", "What this shows"),
-    ]
+    told = [(level, text) for level, _, text in entries]
+    assert told == [("2", "The data"), ("3", "In one look"), ("2", "What this shows")]
     assert all(f'id="{anchor}"' in page for _, anchor, _ in entries)
 
 
-def test_logs_are_folded_prints_are_not_and_colours_are_gone(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
+def test_logs_are_folded_prints_are_not_and_colours_are_gone(page: str):
     assert "\x1b" not in page and "[31m" not in page
     log = re.search(r'<details class="log"><summary>Log, 20 lines.*?</details>', page, re.DOTALL)
     assert log and "epoch 19" in log[0] and "printed" not in log[0]
@@ -182,16 +148,17 @@ def test_logs_are_folded_prints_are_not_and_colours_are_gone(tmp_path: Path, not
     assert "100% done" in body and "50%" not in body
 
 
-def test_wide_things_scroll_inside_the_page(tmp_path: Path, notebook: object):
-    page = write_run(tmp_path, notebook)
-    assert '<div class="scroll"><table><tr><td>wide' in page
-    assert re.search(r"\.scroll \{ overflow-x: auto", page)
-    assert re.search(r"figure img \{[^}]*max-width: 100%", page)
-    assert re.search(r'<meta [^>]*content="width=device-width', page)
-    assert "@media print" in page
+def test_a_mark_stands_under_the_title_of_a_complete_run(tmp_path: Path):
+    """A failed attempt has not the results that lie there."""
+    mark = '<em class="mark">random &lt;weights&gt;</em>'
+    done = write_run(tmp_path, executed(), marks=["random <weights>"])
+    assert mark in done[done.index("<h1>") : done.index('<dl class="facts">')]
+    failed = status.write_state(tmp_path, RUN, status.FAILED)
+    assert 'class="mark"' not in pages.write_page(tmp_path, RUN, "demo", failed).read_text()
 
 
-def test_folders_of_this_machine_are_not_told(tmp_path: Path, notebook: object):
+def test_folders_of_this_machine_are_not_told(tmp_path: Path):
+    notebook = executed()
     folder = tmp_path / "reports" / "demo"
     data = tmp_path / "private" / "hands"
     write_json(folder / "data.json", {"fingerprint": {"data_folder": str(data)}})
@@ -205,7 +172,8 @@ def test_folders_of_this_machine_are_not_told(tmp_path: Path, notebook: object):
     assert str(tmp_path) not in page and PIXEL in page
 
 
-def test_a_failure_stands_on_top_with_its_trace_folded(tmp_path: Path, notebook: object):
+def test_a_failure_stands_on_top_with_its_trace_folded(tmp_path: Path):
+    notebook = executed()
     trace = ["\x1b[31mTraceback\x1b[0m", "  File <cell>", "InputError: row 17"]
     failed = new_output("error", ename="InputError", evalue="row 17 <here>", traceback=trace)
     notebook.cells.append(cell("read()", failed))
@@ -219,15 +187,13 @@ def test_a_failure_stands_on_top_with_its_trace_folded(tmp_path: Path, notebook:
 
 
 def test_a_run_that_never_started_has_a_page_too(tmp_path: Path):
-    state = status.write_state(
-        tmp_path, RUN, status.FAILED, error="InputError", message="disk full"
-    )
+    state = status.write_state(tmp_path, RUN, status.FAILED, error="E", message="disk full")
     page = pages.write_page(tmp_path, RUN, "demo", state).read_text()
     assert "disk full" in page and f"<h1>{RUN}</h1>" in page
 
 
-def test_pages_are_rendered_again_when_their_style_is_newer(tmp_path: Path, notebook: object):
-    write_run(tmp_path, notebook)
+def test_pages_are_rendered_again_when_their_style_is_newer(tmp_path: Path):
+    write_run(tmp_path, executed())
     page = status.page_path(tmp_path, RUN)
     page.write_text("kept")
     pages.refresh_pages(tmp_path, "demo", [RUN])
@@ -236,14 +202,6 @@ def test_pages_are_rendered_again_when_their_style_is_newer(tmp_path: Path, note
     pages.refresh_pages(tmp_path, "demo", [RUN, "03_not_run"])
     assert "A title" in page.read_text()
     assert not status.page_path(tmp_path, "03_not_run").exists()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
-)
-def test_durations_read_well(seconds: float, text: str):
-    assert pages.duration(seconds) == text
 
 
 def test_a_shown_figure_carries_text_and_twice_the_pixels(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from papermill import inspect_notebook
 from nbhelpers import parameters
 from nbhelpers.batch import profiles
 from nbhelpers.models import backbones
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, write_json
 
 RUNS = {"01_preprocessing": "steps: 2\n", "02_cnn_tuning.age": "model: cnn\nrate: 0.5\n"}
 SHARED = "data_folder: somewhere\nflip: false\nkernel_name: python3\n"
@@ -57,10 +57,7 @@ def test_parameters_are_those_that_papermill_sees(project: Path):
     ("text", "parts"),
     [
         ("modell: cnn\n", ["02_cnn_tuning.age.yaml", "modell", "Did you mean model?"]),
-        ("steps: many\n", ["steps must be a whole number (default 3)", "'many'"]),
-        ('steps: "2"\n', ["steps", "without quotes"]),
-        ("rate: 1e-5\n", ["rate", "YAML reads it as text", "write 1.0e-05"]),
-        ("steps: 11\n", ["steps must be 1 to 10, got 11"]),
+        ("rate: 1e-5\n", ["rate", "YAML reads it as text", "write 0.00001"]),
         ("model:\n", ["model must be one number, text, true or false", "None"]),
         ("model: [cnn, hog]\n", ["model must be one number, text, true or false"]),
         ("- model\n", ["must hold lines `name: value`"]),
@@ -74,11 +71,6 @@ def test_a_wrong_line_is_named_with_its_file_and_a_remedy(project: Path, text: s
     assert all(part in message for part in ["02_cnn_tuning.age.yaml", *parts]), message
 
 
-def test_a_shared_key_that_no_notebook_declares_is_refused(project: Path):
-    (project / "params" / "demo" / "_profile.yaml").write_text("data_foldr: x\n")
-    assert "Did you mean data_folder?" in problem(project)
-
-
 def test_two_runs_of_one_model_and_task_are_refused(project: Path):
     setting(project, "model: cnn\nsteps: 9\n", "02_cnn_tuning.again")
     message = problem(project)
@@ -87,21 +79,6 @@ def test_two_runs_of_one_model_and_task_are_refused(project: Path):
     write_notebook(project / "notebooks" / "02_cnn_tuning.ipynb", parameters=declared)
     setting(project, "model: cnn\ntask: stage\n", "02_cnn_tuning.again")
     assert len(profiles.read_profile(project, "demo").runs) == 3
-
-
-def test_random_weights_replace_those_of_imagenet_and_no_file(project: Path):
-    declared = f'{PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file'
-    write_notebook(project / "notebooks" / "03_transfer_learning.ipynb", parameters=declared)
-    given = {"vgg16": "", "demo": "weights: imagenet if found\n", "own": "weights: some/file.h5\n"}
-    for name, text in given.items():
-        setting(project, f"model: {name}\n{text}", f"03_transfer_learning.{name}")
-
-    def weights(asked: str) -> dict[str, object]:
-        runs = profiles.read_profile(project, "demo", asked).runs
-        return {run.name.partition(".")[2]: run.parameters.get("weights") for run in runs[2:]}
-
-    assert weights("") == {"vgg16": None, "demo": "imagenet if found", "own": "some/file.h5"}
-    assert weights("none") == {"vgg16": "none", "demo": "none", "own": "some/file.h5"}
 
 
 def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
@@ -122,7 +99,7 @@ def test_views_of_one_case_table_differ_in_the_pictures_alone(project: Path):
     assert "set it in _profile.yaml" in message
 
 
-def test_unknown_profile_notebook_and_run_are_named_with_the_nearest(project: Path):
+def test_unknown_profile_notebook_run_and_shared_key_are_named_with_the_nearest(project: Path):
     assert "Did you mean demo?" in problem(project, "dmo")
     assert "There is no profile '../params'" in problem(project, "../params")
     setting(project, "", "02_cnn_tunning")
@@ -130,18 +107,33 @@ def test_unknown_profile_notebook_and_run_are_named_with_the_nearest(project: Pa
     (project / "params" / "demo" / "02_cnn_tunning.yaml").unlink()
     with pytest.raises(InputError, match=r"Did you mean 02_cnn_tuning\.age\?"):
         profiles.find_run(profiles.read_profile(project, "demo"), "02_cnn_tuning.aeg")
+    (project / "params" / "demo" / "_profile.yaml").write_text("data_foldr: x\n")
+    assert "Did you mean data_folder?" in problem(project)
 
 
-def test_a_notebook_must_declare_what_it_is_given_and_not_too_much(project: Path):
-    notebook = project / "notebooks" / "01_preprocessing.ipynb"
-    write_notebook(notebook, parameters=PARAMETERS.replace("run_folder", "folder"))
-    assert "lacks the line `run_folder" in problem(project)
-    most = profiles.MOST_PARAMETERS
-    many = "steps = 1\n" + "\n".join(f"p{number} = {number}" for number in range(most))
-    write_notebook(notebook, parameters='run = ""\nrun_folder = ""\nprofile = ""\n' + many)
-    assert f"declares {most + 1} parameters; {most} is the most" in problem(project)
-    write_notebook(notebook, parameters=PARAMETERS + "\nsizes = [1, 2]")
-    assert "`sizes = [1, 2]` needs one number, text, True or False" in problem(project)
+@pytest.mark.parametrize(
+    ("score_folder", "made_from", "data", "kept"),
+    [
+        ("", None, "", True),
+        ("", None, "real", False),
+        ("", "synthetic-40-1-v4", "", True),
+        ("", "rsna", "", False),
+        ("clinic", "rsna", "", True),
+    ],
+)
+def test_only_a_named_folder_is_scored_by_models_of_real_radiographs(
+    tmp_path: Path, score_folder: str, made_from: str | None, data: str, kept: bool
+):
+    write_project(
+        tmp_path, {"01_preprocessing": "", "09_external": f"score_folder: '{score_folder}'"}
+    )
+    declared = f'{PARAMETERS}\nscore_folder = ""  # folder to score'
+    write_notebook(tmp_path / "notebooks" / "09_external.ipynb", parameters=declared)
+    if made_from:
+        write_json(tmp_path / "data.json", {"fingerprint": {"data_folder": f"/of/me/{made_from}"}})
+    profile = profiles.read_profile(tmp_path, "demo")
+    shown = profiles.without_unnamed_scoring(profile, tmp_path, data)
+    assert [run.name[:2] for run in shown.runs] == ["01", "09"][: 1 + kept]
 
 
 def test_runs_wait_for_the_nearest_earlier_group_that_there_is(tmp_path: Path):
@@ -165,30 +157,28 @@ def test_profiles_and_networks_call_weights_the_same():
     assert profiles.RANDOM_WEIGHTS == backbones.NO_WEIGHTS
 
 
-def comparing(tmp_path: Path, *compared: str) -> tuple[profiles.Run, ...]:
+def comparing(tmp_path: Path, compared: str) -> tuple[profiles.Run, ...]:
     """Runs 03_transfer_learning.a, .b and .c, whose models are compared with those named."""
     settings = {
-        f"03_transfer_learning.{name}": f"model: {name}\ncompare_with: {other!r}\n"
+        f"03_transfer_learning.{name}": f"model: {name}\ncompare_with: '{other.strip('-')}'\n"
         for name, other in zip("abc", compared, strict=True)
     }
     write_project(tmp_path, settings)
-    extra = '\ntask = "age"\ncompare_with = ""\n'
-    for notebook in (tmp_path / "notebooks").glob("03*"):
-        write_notebook(notebook, parameters=PARAMETERS + extra)
+    declared = PARAMETERS + '\ntask = "age"\ncompare_with = ""\n'
+    write_notebook(tmp_path / "notebooks" / "03_transfer_learning.ipynb", parameters=declared)
     return profiles.read_profile(tmp_path, "demo").runs
 
 
 def test_a_run_waits_for_the_model_it_is_compared_with(tmp_path: Path):
-    a, b, c = runs = comparing(tmp_path, "c", "c", "")
-    assert profiles.upstream(runs, a) == profiles.upstream(runs, b) == [c]
-    assert profiles.upstream(runs, c) == []
+    a, b, c = runs = comparing(tmp_path, "cc-")
+    assert [profiles.upstream(runs, run) for run in (a, b, c)] == [[c], [c], []]
     profiles.check_comparisons(runs)
 
 
-@pytest.mark.parametrize("compared", [("d", "", ""), ("a", "", ""), ("b", "a", "")])
-def test_a_comparison_that_cannot_be_is_refused(tmp_path: Path, compared):
+@pytest.mark.parametrize("compared", ["d--", "a--", "ba-"])
+def test_a_comparison_that_cannot_be_is_refused(tmp_path: Path, compared: str):
     with pytest.raises(InputError, match=r"03_transfer_learning.a.yaml: compare_with is"):
-        profiles.check_comparisons(comparing(tmp_path, *compared))
+        profiles.check_comparisons(comparing(tmp_path, compared))
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "params").glob("*")))
