@@ -1,11 +1,5 @@
 """The sharpness-aware step: gradient at the moved weights, one draw and one statistic a step."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -14,7 +8,6 @@ from keras import layers
 from nbhelpers.models.sam import SharpnessAware
 from nbhelpers.workspace import InputError
 
-ROOT = Path(__file__).parents[2]
 SIZE, N = 8, 12
 
 
@@ -224,61 +217,3 @@ def test_a_gradient_beyond_float16_skips_the_step_and_lowers_the_scale():
 def test_a_bad_rho_is_named(rho):
     with pytest.raises(InputError, match=r"rho is .*at least 0"):
         SharpnessAware(line(2, [1, 1]), rho)
-
-
-DEVICES = """
-    import keras, numpy as np, tensorflow as tf
-    from nbhelpers.models.sam import SharpnessAware
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
-    start, rho, rate = np.array([[1.0], [-2.0], [0.5]]), 0.3, 0.1
-
-    def gradient(kernel, rows):
-        return 2 * x[rows].T @ (x[rows] @ kernel - y[rows]) / len(rows)
-
-    def second(rows):
-        first = gradient(start, rows)
-        return gradient(start + rho * first / np.linalg.norm(first), rows)
-
-    def model():
-        entry = keras.Input((3,))
-        noisy = keras.layers.Dropout(0.5, seed=1)(keras.layers.BatchNormalization()(entry))
-        return keras.Model(entry, keras.layers.Dense(1)(noisy))
-
-    def check():
-        entry = keras.Input((3,))
-        unit = keras.layers.Dense(1, use_bias=False)
-        network = keras.Model(entry, unit(entry))
-        unit.set_weights([start])
-        aware = SharpnessAware(network, rho)
-        aware.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
-        loss = aware.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0]
-        expected = start - rate * np.mean([second(np.arange(4)), second(np.arange(4, 8))], axis=0)
-        np.testing.assert_allclose(network.get_weights()[0], expected, atol=1e-5)
-        np.testing.assert_allclose(loss, np.mean((x @ start - y) ** 2), rtol=1e-5)
-        noisy = model()
-        aware = SharpnessAware(noisy, rho)
-        aware.compile(keras.optimizers.AdamW(rate, use_ema=True), "mse", jit_compile=False)
-        losses = aware.fit(x, y, batch_size=8, epochs=4, verbose=0).history["loss"]
-        assert np.isfinite(losses).all(), losses
-        print("devices agree")
-
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    halves = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, halves)
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        check()
-"""
-
-
-@pytest.mark.slow
-def test_two_devices_move_along_the_gradient_that_the_docstring_names():
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DEVICES)],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert "devices agree" in done.stdout, done.stderr[-3000:]

@@ -151,10 +151,11 @@ def asked_of_keras(backbone: str, monkeypatch) -> str:
     return asked[0]
 
 
+# One of each row of the table.
 SMALL = ["VGG16", "MobileNet0.75", "MobileNetV3Small"]
-LARGE = ["MobileNet", "MobileNet0.5", "MobileNet0.25", "MobileNetV2", "MobileNetV3Large"]
-LARGE += ["VGG19", "EfficientNetB0", "EfficientNetV2B0", "EfficientNetV2S", "ConvNeXtTiny"]
-LARGE += ["InceptionV3", "InceptionResNetV2", "Xception", "ResNet50", "ResNet101V2", "DenseNet121"]
+LARGE = ["MobileNet", "MobileNet0.5", "MobileNet0.25", "MobileNetV2", "EfficientNetB0"]
+LARGE += ["EfficientNetV2B0", "ConvNeXtTiny", "InceptionV3", "InceptionResNetV2", "Xception"]
+LARGE += ["ResNet50", "ResNet50V2", "DenseNet121"]
 
 
 @pytest.mark.parametrize(
