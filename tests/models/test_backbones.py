@@ -282,25 +282,21 @@ def test_a_row_of_another_family_is_refused():
             backbones.assert_stem_range(model, other)
 
 
-@pytest.mark.parametrize("backbone", ["MobileNet0.25", "EfficientNetB0"])
-def test_pictures_normalised_twice_are_refused(backbone, monkeypatch):
+@pytest.mark.parametrize(
+    ("backbone", "scale", "offset"),
+    [
+        ("MobileNet0.25", 1 / 127.5, -1.0),  # normalised twice
+        ("EfficientNetB0", 1 / 127.5, -1.0),
+        ("VGG16", 127.5, 127.5),  # as if not at all
+    ],
+)
+def test_pictures_not_normalised_once_are_refused(backbone, scale, offset, monkeypatch):
     once = networks.inputs
 
-    def twice(*arguments, **options):
+    def otherwise(*arguments, **options):
         radiograph, sex, pixels = once(*arguments, **options)
-        return radiograph, sex, layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+        return radiograph, sex, layers.Rescaling(scale, offset=offset)(pixels)
 
-    monkeypatch.setattr(networks, "inputs", twice)
-    with pytest.raises(ValueError, match="normalised twice, or not at all"):
-        network(backbone, stages=1)
-
-
-@pytest.mark.parametrize("backbone", ["VGG16", "MobileNet0.25"])
-def test_pictures_not_normalised_are_refused(backbone, monkeypatch):
-    def not_at_all(pixels, backbone, stages):
-        grey = layers.Rescaling(127.5, offset=127.5)(pixels)
-        return layers.Concatenate(name="stem_range")([grey] * 3)
-
-    monkeypatch.setattr(backbones, "stem", not_at_all)
+    monkeypatch.setattr(networks, "inputs", otherwise)
     with pytest.raises(ValueError, match="normalised twice, or not at all"):
         network(backbone, stages=1)

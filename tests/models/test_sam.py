@@ -11,13 +11,8 @@ from nbhelpers.workspace import InputError
 SIZE, N = 8, 12
 
 
-@pytest.fixture
-def batch():
+def make_batch(seed=0):
     """([pictures uint8, sex], target, weights of the cases) of one batch."""
-    return make_batch(0)
-
-
-def make_batch(seed):
     rng = np.random.default_rng(seed)
     pictures = rng.integers(0, 256, (N, SIZE, SIZE, 1)).astype(np.uint8)
     sex = rng.integers(0, 2, (N, 1)).astype(np.float32)
@@ -101,7 +96,7 @@ def test_the_gradient_is_the_one_at_the_moved_weights(weighted):
 
 
 @pytest.mark.parametrize("frozen", [(), ("conv1", "norm1")])
-def test_both_passes_share_the_draws_and_the_first_one_counts(batch, frozen):
+def test_both_passes_share_the_draws_and_the_first_one_counts(frozen):
     """Two plain steps of Keras are the reference, the second from the moved weights.
 
     With a rate of 1 a plain step subtracts the gradient. The second starts from the states that
@@ -161,13 +156,13 @@ def test_rho_0_is_the_plain_optimiser_to_the_bit():
     assert [v.tobytes() for v in aware] == [v.tobytes() for v in plain]
 
 
-def test_iterations_and_averages_advance_once_from_unmoved_weights(batch):
+def test_iterations_and_averages_advance_once_from_unmoved_weights():
     model = network()
     optimiser = keras.optimizers.AdamW(0.01, use_ema=True, ema_momentum=0.75)
     aware = compiled(model, optimiser, rho=1.0)
-    step(aware, batch)
+    step(aware, make_batch())
     first = values(model.trainable_variables)
-    step(aware, batch)
+    step(aware, make_batch())
     second = values(model.trainable_variables)
     averages = values([v for v in optimiser.variables if "average" in v.path])
     assert int(optimiser.iterations) == 2
@@ -181,7 +176,7 @@ def test_no_gradient_moves_nothing():
     np.testing.assert_array_equal(model.get_weights()[0], 0.0)
 
 
-def test_loss_scaling_changes_nothing(batch):
+def test_loss_scaling_changes_nothing():
     # So large a scale that the scaled gradient has no norm in float32: it must be taken out first.
     ends = []
     for scaled in (False, True):
@@ -189,7 +184,7 @@ def test_loss_scaling_changes_nothing(batch):
         if scaled:
             optimiser = keras.optimizers.LossScaleOptimizer(optimiser, initial_scale=2.0**100)
         aware = compiled(model, optimiser, rho=0.5)
-        logs = [step(aware, batch)["loss"] for _ in range(2)]
+        logs = [step(aware, make_batch())["loss"] for _ in range(2)]
         ends.append([*model.get_weights(), np.array(logs)])
     assert_near(ends[1], ends[0], 1e-5)
 
