@@ -43,3 +43,13 @@ def write_radiographs(folder: Path, cases: int = 40, first_id: int = 1377, side:
 def radiographs(tmp_path: Path) -> Path:
     """A folder of 40 radiographs that passes every check, ids 1377 to 1416."""
     return write_radiographs(tmp_path / "radiographs")
+
+
+@pytest.fixture
+def eagerly():
+    """TensorFlow without compiling, which of a few steps takes nearly all the time."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -1,69 +1,65 @@
-"""Networks built and trained as the notebooks do it, small enough for tests."""
+"""Networks built and trained as the notebooks do it, and cases for them, small enough for tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 from keras import layers
 
-from nbhelpers.models import backbones, networks, sam, training
-from nbhelpers.models.batches import Batches
-from nbhelpers.models.networks import SEX_UNITS
+from nbhelpers.models import backbones, batches, networks, sam, training
+from nbhelpers.models.material import Material
+
+CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
+
+
+def light_tells_age(train: int, tuning: int, side: int, **more) -> Material:
+    """Cases of training, then of tuning; how light a picture is tells the age, shifted by sex."""
+    rng = np.random.default_rng(1)
+    n = train + tuning
+    sex, light = rng.integers(0, 2, n).astype(np.float32), rng.uniform(0, 1, n)
+    pictures = (light[:, None, None] * 200 + rng.uniform(0, 40, (n, side, side))).astype(np.uint8)
+    months = (60 + 100 * light + 30 * sex).astype(np.float32)
+    rows = np.arange(train), np.arange(train, n)
+    return Material(pictures, sex, months, *rows, unknown_sex=0.25, **{"card": CARD} | more)
 
 
 def custom_cnn(
     image_size: int,
-    facts: dict,
+    facts: dict = CARD,
     *,
     task: str = "age",
-    widths: Sequence[int] = (16, 32, 64, 128, 256),
-    convolutions_per_block: int = 2,
-    dense_units: int = 256,
-    sex_units: int = SEX_UNITS,
-    dropout: float = 0.3,
+    widths: Sequence[int] = (4, 8),
+    convolutions: int = 1,
     sex_input: bool = True,
     seed: int = 0,
 ) -> keras.Model:
-    """A CNN of 3 x 3 convolutions with max pooling after each block and a sex branch.
+    """A CNN as that of notebook 02, uncompiled: blocks of convolutions of some widths, and a head.
 
     Args:
-        image_size: height and width of the prepared radiographs, pixels.
-        facts: what the card carries; for age also `mean_months` and `spread_months` of training.
-        task: `age` (months) or `stage` (five probabilities).
-        widths: channels of each block; the first block has one convolution, since its pictures are
-            the largest and it costs most.
-
-    Returns:
-        An uncompiled model of [radiographs uint8, sex float32].
+        convolutions: of a block, but for the first, whose pictures are the largest.
     """
     radiograph, sex, x = networks.inputs(image_size, facts, seed)
     for block, width in enumerate(widths):
-        for number in range(convolutions_per_block if block else 1):
-            x = _convolution(x, width, name=f"block{block + 1}_conv{number + 1}")
-        x = layers.MaxPooling2D(name=f"block{block + 1}_pool")(x)
+        for number in range(convolutions if block else 1):
+            name = f"block{block + 1}_conv{number + 1}"
+            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
+            x = layers.BatchNormalization(momentum=0.9)(x)
+            x = layers.Activation("relu")(x)
+        x = layers.MaxPooling2D()(x)
     x = layers.GlobalAveragePooling2D(name="picture_features")(x)
-    output = networks.head(
-        x,
-        sex,
-        task,
-        facts,
-        sex_input=sex_input,
-        sex_units=sex_units,
-        dense_units=dense_units,
-        dropout=dropout,
-        seed=seed,
-    )
+    output = networks.head(x, sex, task, facts, sex_input=sex_input, seed=seed)
     return keras.Model([radiograph, sex], output, name=f"custom_cnn_{task}")
 
 
 def transfer_network(
     backbone: str,
     image_size: int,
-    facts: dict,
+    facts: dict = CARD,
     *,
-    task: str,
-    weights_path: Path | None,
+    task: str = "age",
+    weights_path: Path | None = None,
     stages: int = 0,
     seed: int = 0,
     **of_head,
@@ -79,21 +75,14 @@ def transfer_network(
     return keras.Model([radiograph, sex], output, name=f"{backbone}_{task}".replace(".", "_"))
 
 
-def _convolution(x, width: int, name: str):
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)(x)
-    # A hundred-odd steps an epoch: with the default of 0.99 the moving statistics lag behind.
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
 def fit(
     network: keras.Model,
     task: str,
-    fed: Batches,
-    tuning: Batches,
+    material: Material,
     epochs: int,
     rate: float = 2e-3,
     *,
+    batch_size: int = 16,
     state: Path | None = None,
     about: object = None,
     averaging: float = 0.0,
@@ -101,6 +90,7 @@ def fit(
     patience: int = training.PATIENCE,
 ) -> pd.DataFrame:
     """Compile and train as the notebooks do; returns the history."""
+    fed = batches.training_batches(material, batch_size, seed=7)
     model = sam.SharpnessAware(network, 0.05) if with_sam else network
     options = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
     schedule = training.warm_up_and_decay(rate, epochs * len(fed))
@@ -109,7 +99,7 @@ def fit(
     progress = training.Progress(fed, epochs, state, about, patience)
     model.fit(
         fed,
-        validation_data=tuning,
+        validation_data=batches.tuning_batches(material),
         initial_epoch=progress.resume(model),
         epochs=epochs,
         shuffle=False,

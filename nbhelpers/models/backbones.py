@@ -36,7 +36,6 @@ MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MOMENTUM = 0.9
 DOWN_SAMPLING = 1.5  # a side that shrinks by less is an unpadded convolution's
 
-Triple = tuple[float, float, float]
 # What each family's own `preprocess_input` makes of a grey level in [0, 255]: (scale, offset).
 AS_IT_IS = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))  # these families normalise inside
 PLUS_MINUS_ONE = ((1 / 127.5,) * 3, (-1.0, -1.0, -1.0))
@@ -81,8 +80,8 @@ class Backbone:
     """
 
     name: str
-    scale: Triple
-    offset: Triple
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
     smallest_side: int
     weight_file: str
 
@@ -244,21 +243,17 @@ def end_of_stage(whole: keras.Model, stages: int):
     """
     # A Sequential's own `output` is that of its inner graph, so the nodes are asked.
     nodes = [operation._inbound_nodes[0] for operation in after_stem(whole.operations)]
-    made_at = {id(node.output_tensors[0]): place for place, node in enumerate(nodes)}
-    last_use = list(range(len(nodes)))
-    for place, node in enumerate(nodes):
-        for tensor in node.input_tensors:
-            if id(tensor) in made_at:
-                last_use[made_at[id(tensor)]] = place
-    side = nodes[0].input_tensors[0].shape[1]
-    ends, stage, reach = {}, 0, 0
-    for place, node in enumerate(nodes):
+    alone, used_later = [], set()  # tensors that all later ones come from, the last first
+    for node in reversed(nodes):
         tensor = node.output_tensors[0]
-        if reach <= place and not isinstance(node.operation, layers.ZeroPadding2D):
-            stage += tensor.shape[1] * DOWN_SAMPLING <= side
-            side = tensor.shape[1]
-            ends[stage] = tensor
-        reach = max(reach, last_use[place])
+        if used_later <= {id(tensor)} and not isinstance(node.operation, layers.ZeroPadding2D):
+            alone.append(tensor)
+        used_later = (used_later - {id(tensor)}) | {id(given) for given in node.input_tensors}
+    ends, stage, side = {}, 0, nodes[0].input_tensors[0].shape[1]
+    for tensor in reversed(alone):
+        stage += tensor.shape[1] * DOWN_SAMPLING <= side
+        side = tensor.shape[1]
+        ends[stage] = tensor
     if not 0 < stages <= stage:
         raise InputError(
             f"backbone_stages is {stages}; {whole.name} has {stage} on these pictures. 0 takes all."

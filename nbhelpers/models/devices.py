@@ -11,28 +11,8 @@ from nbhelpers.workspace import InputError, cores, log
 FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6.0
 
 
-def gpus() -> list[str]:
-    """Names of the GPUs that TensorFlow can use, such as `Tesla T4`; or none."""
-    return [name for name, _ in _seen_gpus()]
-
-
 def prepare(require_gpu: bool = False) -> None:
-    """Set the precision that suits the devices, and log which they are.
-
-    Raises InputError at once where a GPU is required and TensorFlow sees none.
-    """
-    if require_gpu and not gpus():
-        raise InputError(
-            "require_gpu is true and TensorFlow sees no GPU. Choose a GPU in Kaggle's Settings, "
-            "Accelerator or Colab's Runtime, Change runtime type (elsewhere install TensorFlow "
-            "with CUDA), or set require_gpu to false."
-        )
-    set_precision()
-    log(describe())
-
-
-def set_precision(policy: str = "") -> str:
-    """Set Keras's global dtype policy to what the slowest device does well; returns its name.
+    """Set Keras's global dtype policy to what the slowest device does well, and log both.
 
     `mixed_bfloat16` from compute capability 8.0 (float32's range: no loss scaling). `mixed_float16`
     on older NVIDIA GPUs; Keras scales the loss and skips a few first steps until the scale fits. On
@@ -40,19 +20,24 @@ def set_precision(policy: str = "") -> str:
     time. `float32` on a CPU and on GPUs that tell no capability. Weights are float32 under every
     policy, and heads compute in float32 by their own dtype.
 
-    Args:
-        policy: forces one of the three; empty chooses.
+    Raises InputError at once where a GPU is required and TensorFlow sees none.
     """
-    capabilities = [capability for _, capability in _seen_gpus()]
-    if not policy:
-        if not capabilities or None in capabilities:
-            policy = "float32"
-        elif min(capabilities) >= FIRST_WITH_BFLOAT16:
-            policy = "mixed_bfloat16"
-        else:
-            policy = "mixed_float16"
+    seen = _seen_gpus()
+    if require_gpu and not seen:
+        raise InputError(
+            "require_gpu is true and TensorFlow sees no GPU. Choose a GPU in Kaggle's Settings, "
+            "Accelerator or Colab's Runtime, Change runtime type (elsewhere install TensorFlow "
+            "with CUDA), or set require_gpu to false."
+        )
+    names, capabilities = [name for name, _ in seen], [capability for _, capability in seen]
+    if not seen or None in capabilities:
+        policy = "float32"
+    else:
+        new = min(capabilities) >= FIRST_WITH_BFLOAT16
+        policy = "mixed_bfloat16" if new else "mixed_float16"
     keras.config.set_dtype_policy(policy)
-    return policy
+    kinds = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
+    log(f"TensorFlow on {' and '.join(kinds) or f'CPU ({cores()} cores)'}, {policy}")
 
 
 @contextlib.contextmanager
@@ -131,14 +116,6 @@ def synchronise(network: keras.Model) -> None:
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-
-
-def describe() -> str:
-    """One line for the page: devices and precision."""
-    names = gpus()
-    kinds = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
-    where = " and ".join(kinds) or f"CPU ({cores()} cores)"
-    return f"TensorFlow on {where}, {keras.config.dtype_policy().name}"
 
 
 def _seen_gpus() -> list[tuple[str, tuple[int, int] | None]]:

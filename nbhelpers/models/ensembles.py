@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import special
 from sklearn.model_selection import KFold
 
 from nbhelpers import metrics, predictions
@@ -89,24 +90,6 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
         cases[label].to_numpy(float if task == "age" else int),
         splits.male_share(every),
     )
-
-
-def predicted_by_all(
-    run_folder: Path, members: tuple[str, ...], task: str
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """What all members predict for the cases that none of them was trained on.
-
-    Returns:
-        The cases, a row each of `case_id, split, fold, sex` and no label; and months
-        `[n, members]` or probabilities `[n, members, 5]`.
-    """
-    tables = [predictions.said_rows(run_folder, member, task) for member in members]
-    # Older tables have rows of train that a member was trained on.
-    tables = [table[(table["split"] != "train") | table["fold"].notna()] for table in tables]
-    shared = set.intersection(*(set(table["case_id"]) for table in tables))
-    first = tables[0][tables[0]["case_id"].isin(shared)]
-    said = _stacked(tables, pd.Index(first["case_id"]), task)
-    return first[["case_id", "split", "fold", "sex"]].reset_index(drop=True), said
 
 
 def part_of(known: Known, rows: np.ndarray) -> Known:
@@ -192,9 +175,7 @@ def combine(combination: Combination, predicted: np.ndarray, sex: np.ndarray) ->
         return (predicted @ weights.T + added)[:, 0]
     if len(weights) == 1:
         return np.einsum("nmk,m->nk", predicted, weights[0])
-    score = log_probabilities(predicted) @ weights.T + added
-    likelihood = np.exp(score - score.max(axis=1, keepdims=True))
-    return likelihood / likelihood.sum(axis=1, keepdims=True)
+    return special.softmax(log_probabilities(predicted) @ weights.T + added, axis=1)
 
 
 def log_probabilities(predicted: np.ndarray) -> np.ndarray:
@@ -259,10 +240,15 @@ def save_predictions(
         held_out: what `cross_fitted` gives: stands for the cases that the ensemble was fitted on.
     """
     task = combination.task
-    cases, said = predicted_by_all(run_folder, known.members, task)
+    tables = [predictions.said_rows(run_folder, member, task) for member in known.members]
+    # Older tables have rows of train that a member was trained on.
+    tables = [table[(table["split"] != "train") | table["fold"].notna()] for table in tables]
+    shared = set.intersection(*(set(table["case_id"]) for table in tables))
+    cases = tables[0][tables[0]["case_id"].isin(shared)].set_index("case_id")
+    said = _stacked(tables, cases.index, task)
     predicted = combine(combination, said, splits.sex_codes(cases["sex"]))
-    predicted[pd.Index(cases["case_id"]).get_indexer(known.cases["case_id"])] = held_out
-    table = load_cases(run_folder).set_index("case_id").loc[cases["case_id"]].reset_index()
+    predicted[cases.index.get_indexer(known.cases["case_id"])] = held_out
+    table = load_cases(run_folder).set_index("case_id").loc[cases.index].reset_index()
     folds = cases["fold"].notna().any()
     predictions.save_predictions(run_folder, name, task, table, predicted, out_of_fold=folds)
 

@@ -40,28 +40,22 @@ def head_network(network: keras.Model) -> keras.Model:
 
 
 def compute(
-    network: keras.Model,
-    images: np.ndarray,
-    rows: np.ndarray,
-    varied: np.ndarray,
-    *,
-    views: int = VIEWS,
-    seed: int = 0,
+    network: keras.Model, material: Material, views: int = VIEWS, seed: int = 0
 ) -> np.ndarray:
     """The features of a network's frozen backbone, float32 `[view, case, k]`.
+
+    Cases of training and tuning get a clean view, the first; those of training `views - 1` more,
+    changed as in training (see `networks.change`) by draws that follow from `seed`, view and case.
+    All other features are NaN.
 
     Args:
         network: with layers `scale`, `augmentation` and `picture_features`; it works in inference
             mode.
-        images: uint8 `[case, height, width]`, memory-mapped.
-        rows: cases that get a clean view, the first; the features of all others are NaN.
-        varied: cases among `rows` that get `views - 1` more, changed as in training
-            (see `networks.change`) by draws that follow from `seed`, view and case.
 
     Raises:
         InputError: features are no numbers.
     """
-    width = network.get_layer("picture_features").output.shape[1]
+    images, width = material.images, network.get_layer("picture_features").output.shape[1]
     found = np.full((views, len(images), width), np.nan, np.float32)
     for view in range(views):
         if view < 2:  # the first is clean, all others are changed alike
@@ -69,7 +63,7 @@ def compute(
         # Drawn for all cases at once, so that the batch size does not change them.
         shape = (len(images), networks.DRAWS)
         draws = np.random.default_rng((seed, view)).uniform(-1, 1, shape).astype(np.float32)
-        cases = varied if view else rows
+        cases = material.train if view else np.concatenate([material.train, material.tuning])
         starts = range(0, len(cases), BATCH_SIZE)
         label = f"features, view {view + 1} of {views}, batches of {BATCH_SIZE}"
         for start in workspace.progress(starts, len(starts), label):
@@ -93,10 +87,8 @@ def head_on(
     """The head of a network with a frozen backbone, and what the backbone makes of the images.
 
     Training the head on that material trains the network's own; see `head_network` and `compute`.
-    Tuning cases get one view, the clean one; training cases `views`.
     """
-    rows = np.concatenate([material.train, material.tuning])
-    found = compute(network, material.images, rows, material.train, views=views, seed=seed)
+    found = compute(network, material, views, seed)
     return head_network(network), replace(material, features=found)
 
 

@@ -44,8 +44,7 @@ class HogSettings:
 def cell_histograms(picture: np.ndarray, settings: HogSettings) -> np.ndarray:
     """Normalised histograms float32 `[rows, columns, orientations]` of a uint8 picture."""
     grey = picture.astype(np.float32) / 255
-    if settings.blur_pixels:
-        grey = cv2.GaussianBlur(grey, (0, 0), settings.blur_pixels)
+    grey = cv2.GaussianBlur(grey, (0, 0), settings.blur_pixels)
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=1)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=1)
     length = np.hypot(across, down)
@@ -89,9 +88,7 @@ def save(booster: xgboost.Booster, path: Path, hog: HogSettings, facts: dict) ->
 
 def load(path: Path) -> xgboost.Booster:
     """Read trees that `save` wrote."""
-    booster = xgboost.Booster()
-    booster.load_model(path)
-    return booster
+    return xgboost.Booster(model_file=path)
 
 
 def model_facts(booster: xgboost.Booster) -> dict:
@@ -105,9 +102,8 @@ def predict(booster: xgboost.Booster, images: np.ndarray, sex: np.ndarray) -> np
     Where sex is unknown (NaN): the mean over both sexes, weighted by the training share of boys.
     """
     facts = model_facts(booster)
-    return predict_features(
-        booster, features(images, HogSettings(**facts["hog"])), sex, facts["male_share"]
-    )
+    table = features(images, HogSettings(**facts["hog"]))
+    return predict_features(booster, table, sex, facts["male_share"])
 
 
 def predict_features(

@@ -21,6 +21,8 @@ SHIFT_SHARE = 0.03  # of the picture's side
 SCALE_SHARE = 0.05
 GREY_SHARE = 0.1  # of the range for brightness, of the spread for contrast, of the exponent (gamma)
 DRAWS = 8  # random numbers a picture: flip, angle, scale, two shifts, gamma, contrast, brightness
+# The head; its units of sex as in the winning entry of the 2017 challenge (16 Bit).
+SEX_UNITS, DENSE_UNITS, DROPOUT = 32, 256, 0.2
 
 
 @keras.saving.register_keras_serializable(package="nbhelpers")
@@ -89,9 +91,6 @@ def _shade(pictures, draws):
     return ops.clip(signal, 0.0, 1.0) * 2 - 1
 
 
-SEX_UNITS = 32  # as in the winning entry of the 2017 challenge (16 Bit)
-
-
 @keras.saving.register_keras_serializable(package="nbhelpers")
 class ModelCard(layers.Layer):
     """Passes radiographs through and carries facts about the model inside its file.
@@ -141,9 +140,6 @@ def head(
     facts: dict,
     *,
     sex_input: bool = True,
-    sex_units: int = SEX_UNITS,
-    dense_units: int = 256,
-    dropout: float = 0.2,
     standardise: bool = False,
     seed: int = 0,
 ):
@@ -159,12 +155,12 @@ def head(
     """
     x = features
     if sex_input:
-        known = layers.Dense(sex_units, activation="relu", name="sex_features")(sex)
+        known = layers.Dense(SEX_UNITS, activation="relu", name="sex_features")(sex)
         x = layers.Concatenate(name="features")([x, known])
     if standardise:
         x = layers.BatchNormalization(momentum=0.9, name="standard_features")(x)
-    x = layers.Dense(dense_units, activation="relu", name="dense")(x)
-    x = layers.Dropout(dropout, seed=seed + 6, name="dropout")(x)
+    x = layers.Dense(DENSE_UNITS, activation="relu", name="dense")(x)
+    x = layers.Dropout(DROPOUT, seed=seed + 6, name="dropout")(x)
     return output(x, task, facts)
 
 

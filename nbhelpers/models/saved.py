@@ -18,10 +18,9 @@ import numpy as np
 from nbhelpers import predictions, workspace
 from nbhelpers.images.preparation import VERSION, Preparation, load_preparation, read_description
 from nbhelpers.models import ensembles, hog, networks
-from nbhelpers.models.batches import Batches
 from nbhelpers.models.ensembles import Combination
 from nbhelpers.models.material import Material
-from nbhelpers.workspace import InputError, find_run_file, log, read_json, write_json
+from nbhelpers.workspace import InputError
 
 BATCH_SIZE = 128
 LONG = 20  # batches, from which on predicting tells how far it is
@@ -64,10 +63,10 @@ def predict(
     which the model's card carries.
 
     Args:
-        images: uint8 `[case, height, width]`.
+        images: prepared radiographs, uint8 `[case, height, width]`.
         sex: `[case]`, 0 female, 1 male, NaN unknown.
         rows: row numbers `[n]` to predict; None: all.
-        flip: average the radiograph and its mirror image.
+        flip: take the mean over a radiograph and its mirror image.
     """
     rows = np.arange(len(images)) if rows is None else rows
     sex = np.asarray(sex, np.float32)
@@ -75,7 +74,7 @@ def predict(
     unknown = np.flatnonzero(np.isnan(sex[rows]))
     if len(unknown):
         share = networks.model_facts(model)["male_share"]
-        as_male = _predict_rows(model, images, np.ones(len(sex)), rows[unknown], flip)
+        as_male = _predict_rows(model, images, np.ones_like(sex), rows[unknown], flip)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
 
@@ -115,13 +114,13 @@ def predict_unseen(
 
 
 def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
-    batches = Batches(images, rows, sex, None, BATCH_SIZE)
-    shown = range(len(batches))
-    if len(shown) >= LONG:
-        shown = workspace.progress(shown, len(shown), f"predictions, batches of {BATCH_SIZE}")
+    starts = range(0, len(rows), BATCH_SIZE)
+    if len(starts) >= LONG:
+        starts = workspace.progress(starts, len(starts), f"predictions, batches of {BATCH_SIZE}")
     said = []
-    for number in shown:
-        ((pictures, codes),) = batches[number]
+    for start in starts:
+        part = rows[start : start + BATCH_SIZE]
+        pictures, codes = images[part][..., None], sex[part][:, None]
         views = (pictures, pictures[:, :, ::-1]) if flip else (pictures,)
         each = [model.predict_on_batch([view, codes]).astype(np.float64) for view in views]
         said.append(sum(each) / len(views))
@@ -134,22 +133,21 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Pat
     Raises InputError where members want pictures prepared in different ways: one picture could not
     be given to all of them.
     """
-    task = combination.task
-    paths = {member: find_model(run_folder, member, task) for member in combination.members}
-    preparations = {member: _facts(path).get("preparation") for member, path in paths.items()}
-    first = combination.members[0]
-    for member, preparation in preparations.items():
-        if preparation != preparations[first]:
+    members, task = combination.members, combination.task
+    paths = [find_model(run_folder, member, task) for member in members]
+    preparations = [_facts(path).get("preparation") for path in paths]
+    for member, preparation in zip(members, preparations, strict=True):
+        if preparation != preparations[0]:
             raise InputError(
-                f"{member} wants pictures of preparation {preparation}, {first} of "
-                f"{preparations[first]}: an ensemble gives all its members the same. Leave one out."
+                f"{member} wants pictures of preparation {preparation}, {members[0]} of "
+                f"{preparations[0]}: an ensemble gives all its members the same. Leave one out."
             )
     content = asdict(combination) | {
-        "preparation": preparations[first],
-        "files": {path.name: _sha256(path) for path in paths.values()},
+        "preparation": preparations[0],
+        "files": {path.name: _sha256(path) for path in paths},
     }
     path = run_folder / "models" / f"{model}.{task}.json"
-    write_json(path, content)
+    workspace.write_json(path, content)
     return path
 
 
@@ -164,7 +162,7 @@ def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
         for model in predictions.saved_models(run_folder, task):
             folds = workspace.find_run_files(run_folder, f"models/{model}_fold*.{task}.keras")
             if folds:
-                log(
+                workspace.log(
                     f"{model} {task} is the mean of {len(folds)} networks: {folds[0].name} is shown"
                 )
             own = workspace.find_run_files(run_folder, f"models/{model}.{task}.keras")
@@ -176,10 +174,8 @@ def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
 def find_model(run_folder: Path, model: str, task: str) -> Path:
     """The file of a saved model of any kind; raises InputError where there is none."""
     names = [f"models/{model}.{task}{suffix}" for suffix in SUFFIXES]
-    for name in names:
-        with contextlib.suppress(InputError):
-            return find_run_file(run_folder, name)
-    return find_run_file(run_folder, names[0])
+    found = [path for name in names for path in workspace.find_run_files(run_folder, name)]
+    return found[0] if found else workspace.find_run_file(run_folder, names[0])
 
 
 def predict_saved(
@@ -233,20 +229,16 @@ def model_views(run_folder: Path, model: str, task: str) -> list[tuple[str, str]
     """The views that a saved model, or its members, take, each with its preparation's hash."""
     path = find_model(run_folder, model, task)
     if path.suffix == ".json":
-        members = ensembles.from_json(read_json(path), path.name).members
+        members = ensembles.from_json(workspace.read_json(path), path.name).members
         return [view for member in members for view in model_views(run_folder, member, task)]
     facts = _facts(path)
     return [(facts["view"], facts["preparation"])]
 
 
 def _load_ensemble(run_folder: Path, path: Path) -> Combination:
-    content = read_json(path)
-    combination = ensembles.from_json(content, path.name)
-    _require_same_members(run_folder, path, combination, content.get("files", {}))
-    return combination
-
-
-def _require_same_members(run_folder: Path, path: Path, combination, files: dict) -> None:
+    """An ensemble; raises InputError where a member is another file than it was made of."""
+    content = workspace.read_json(path)
+    combination, files = ensembles.from_json(content, path.name), content.get("files", {})
     for member in combination.members:
         with contextlib.suppress(InputError):
             found = find_model(run_folder, member, combination.task)
@@ -256,6 +248,7 @@ def _require_same_members(run_folder: Path, path: Path, combination, files: dict
             f"{path.name} is made of {', '.join(combination.members)}, but the file of {member} is "
             "missing or was changed. Run the notebook that makes it again."
         )
+    return combination
 
 
 def _facts(path: Path) -> dict:
@@ -267,7 +260,7 @@ def _facts(path: Path) -> dict:
         return next(la for la in layers if la["class_name"] == "ModelCard")["config"]["facts"]
     if path.suffix == ".ubj":
         return hog.model_facts(hog.load(path))
-    return read_json(path)
+    return workspace.read_json(path)
 
 
 def _sha256(path: Path) -> str:

@@ -7,7 +7,6 @@ KERASTUNER_ORACLE_PORT; chief and workers share the folder of the search.
 """
 
 import gc
-import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,13 +30,8 @@ OBJECTIVE = "tuning_loss"
 FAILURES_IN_A_ROW = 3
 INITIAL_POINTS = 8  # random trials before the Gaussian process: one a hyperparameter
 FACTOR = 3  # Hyperband trains the best third of a round further, three times as long
+COUNTS = ("epochs", "until_epoch", "weights")
 HISTORY, BEST = "history.csv", "best.weights.h5"  # files of a trial's folder
-# Hyperband: Li et al., JMLR 18 (2018). Bayesian: a Gaussian process, upper confidence bound.
-ORACLES = {
-    "hyperband": keras_tuner.oracles.HyperbandOracle,
-    "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-    "random": keras_tuner.oracles.RandomSearchOracle,
-}
 # Gives a compiled network, of hyperparameters, the steps it is trained for, and a seed.
 Build = Callable[[keras_tuner.HyperParameters, int, int], keras.Model]
 
@@ -133,24 +127,26 @@ class _Kept:
 
 def open_oracle(settings: Settings, space: keras_tuner.HyperParameters) -> keras_tuner.Oracle:
     """An oracle of Keras Tuner, with `_Kept` before its class, that minimises the tuning loss."""
-    own = {
-        "hyperband": {
-            "max_epochs": settings.epochs,
-            "factor": FACTOR,
-            "hyperband_iterations": settings.trials,  # sweeps: trials end the search sooner
-        },
-        "bayesian": {"num_initial_points": INITIAL_POINTS},
-        "random": {},
-    }
-    kind = type("Oracle", (_Kept, ORACLES[settings.strategy]), {})
-    oracle = kind(
+    oracles = keras_tuner.oracles
+    # Hyperband: Li et al., JMLR 18 (2018). Bayesian: a Gaussian process, upper confidence bound.
+    # Trials end a search by hyperband sooner than so many sweeps.
+    sweeps = {"max_epochs": settings.epochs, "hyperband_iterations": settings.trials}
+    kind, own = {
+        "hyperband": (oracles.HyperbandOracle, sweeps | {"factor": FACTOR}),
+        "bayesian": (
+            oracles.BayesianOptimizationOracle,
+            {"num_initial_points": INITIAL_POINTS},
+        ),
+        "random": (oracles.RandomSearchOracle, {}),
+    }[settings.strategy]
+    oracle = type("Oracle", (_Kept, kind), {})(
         objective=keras_tuner.Objective(OBJECTIVE, "min"),
         hyperparameters=space,
         allow_new_entries=False,
         tune_new_entries=False,
         seed=settings.seed + 1,  # Keras Tuner takes 0 for "no seed"
         max_consecutive_failed_trials=None,  # see used_up: its own way leaves a lock held
-        **own[settings.strategy],
+        **own,
     )
     oracle.max_trials, oracle.minutes, oracle.verbose = settings.trials, settings.minutes, 0
     return oracle
@@ -257,8 +253,9 @@ def search(build: Build, material: Material, settings: Settings, folder: Path) -
     told = [asdict(settings), searched.get_config(), key]
     place = folder / f"{settings.strategy}-{workspace.hash_of(told)}"
     oracle = open_oracle(settings, searched)
-    _Tuner(oracle, build, material, settings, place).search()
-    if is_worker():
+    tuner = _Tuner(oracle, build, material, settings, place)
+    tuner.search()
+    if tuner._is_worker():
         raise SystemExit
     trials = trial_rows(oracle, place)
     best = completed(trials).iloc[0]
@@ -273,12 +270,6 @@ def _whole(given: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
         if isinstance(entry.default, int):
             given.values[entry.name] = int(given.values[entry.name])
     return given
-
-
-def is_worker() -> bool:
-    """Whether this process only trains trials that the chief of a search hands out."""
-    alone = "KERASTUNER_ORACLE_IP" not in os.environ
-    return not alone and "chief" not in os.environ["KERASTUNER_TUNER_ID"]
 
 
 def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
@@ -300,10 +291,7 @@ def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
                 "goes_on_from": values.get("tuner/trial_id", ""),
                 OBJECTIVE: _metric(trial, OBJECTIVE),
                 "seconds": _metric(trial, "seconds"),
-                **{
-                    name: int(_metric(trial, name, 0))
-                    for name in ("epochs", "until_epoch", "weights")
-                },
+                **{name: int(_metric(trial, name, 0)) for name in COUNTS},
                 "reason": (trial.message or "").rpartition("FailedTrialError: ")[2].strip(),
                 "folder": str(place / f"trial_{trial.trial_id}"),
             }

@@ -21,12 +21,7 @@ from nbhelpers.models import devices
 from nbhelpers.models.batches import Batches
 from nbhelpers.workspace import InputError
 
-LOSSES = {
-    "age": {"l1": "mean_absolute_error", "huber": "huber"},
-    "stage": dict.fromkeys(
-        ("cross-entropy", "balanced cross-entropy"), "sparse_categorical_crossentropy"
-    ),
-}
+LOSSES = {"age": ("l1", "huber"), "stage": ("cross-entropy", "balanced cross-entropy")}
 HUBER_MONTHS = 12.0  # errors below count squared: a year, to which most labels are rounded
 WARMUP_SHARE = 0.05  # of all steps
 PATIENCE = 10  # epochs without a better tuning loss before training stops
@@ -37,11 +32,11 @@ def loss_of(task: str, name: str = "") -> str | keras.losses.Loss:
 
     Raises InputError for a loss that is not of the task.
     """
-    known = LOSSES[task]
-    if name not in ("", *known):
-        raise InputError(f"loss {name!r}: write {' or '.join(known)} for task {task}.")
-    loss = known[name or next(iter(known))]
-    return keras.losses.Huber(HUBER_MONTHS) if loss == "huber" else loss
+    if name not in ("", *LOSSES[task]):
+        raise InputError(f"loss {name!r}: write {' or '.join(LOSSES[task])} for task {task}.")
+    if task == "stage":
+        return "sparse_categorical_crossentropy"
+    return keras.losses.Huber(HUBER_MONTHS) if name == "huber" else "mean_absolute_error"
 
 
 class OncePerStep(keras.optimizers.schedules.CosineDecay):

@@ -1,37 +1,23 @@
 """How much quicker heat maps are in batches than tf-keras-vis in a loop over single radiographs.
 
-    python tests/benchmarks/bench_grad_cam.py [--json FILE]
+    python tests/benchmarks/bench_grad_cam.py [FILE]
 
 Both give Grad-CAM of the same convolutions and the same radiographs, the size of the feature map;
 compiling is left out of both. The median of rounds in which both are measured in turn; at least 5
 times quicker is promised.
 """
 
-import argparse
-import json
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import keras
+import measured
 import numpy as np
 import small_networks
 from tf_keras_vis.gradcam import Gradcam
 
 from nbhelpers.explain import grad_cam
 
-SIZE, CASES, ROUNDS = 112, 64, 3
+SIZE, CASES = 112, 64
 WIDTHS = (24, 48, 96, 192, 256)
-FACTS = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5}
 LEAST = 5.0
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def single_input(network: keras.Model) -> keras.Model:
@@ -48,14 +34,9 @@ def single_input(network: keras.Model) -> keras.Model:
     return keras.Model(pixels, score)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    place = parser.parse_args().json
+def main() -> None:
     keras.utils.set_random_seed(0)
-    network = small_networks.custom_cnn(
-        SIZE, FACTS, task="age", widths=WIDTHS, dense_units=64, sex_input=False
-    )
+    network = small_networks.custom_cnn(SIZE, widths=WIDTHS, convolutions=2, sex_input=False)
     theirs = Gradcam(single_input(network), clone=False)
     layer = grad_cam.feature_layer(network).name
     shown = np.random.default_rng(0).integers(0, 256, (CASES, SIZE, SIZE)).astype(np.uint8)
@@ -73,14 +54,9 @@ def main() -> int:
     def batches() -> None:
         grad_cam.coarse_maps(network, shown, np.zeros(CASES), "grad_cam")
 
-    loop(), batches()
-    rounds = [seconds(loop) / seconds(batches) for _ in range(ROUNDS)]
-    found = {"times quicker": statistics.median(rounds), "rounds": rounds, "radiographs": CASES}
-    print(f"heat maps in batches: {found['times quicker']:.1f} times as quick", rounds)
-    if place:
-        place.write_text(json.dumps(found))
-    return 0 if found["times quicker"] >= LEAST else 1
+    quicker = measured.ratio(loop, batches)
+    measured.end({"times quicker": quicker, "radiographs": CASES}, quicker >= LEAST)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

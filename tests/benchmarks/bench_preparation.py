@@ -1,20 +1,19 @@
 """How fast radiographs are prepared, and whether memory stays flat.
 
-    python tests/benchmarks/bench_preparation.py [--originals FOLDER] [--images N] [--json FILE]
+    python tests/benchmarks/bench_preparation.py [FILE [FOLDER]]
 
 Three relations, none of them a time, so that they hold on any machine:
 1. preparing on all cores, against the same workers only decoding the files (at least 0.6);
 2. preparing on all cores, against a plain scikit-image loop in one process (at least 4);
 3. the peak of anonymous memory of all processes at four times the images (at most 1.2).
-Without --originals it draws synthetic radiographs of 2 megapixels into a temporary folder.
+FOLDER holds real radiographs, PNG; without it, synthetic ones of 2 megapixels are drawn.
 """
 
-import argparse
+import contextlib
 import io
-import json
+import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import psutil
+from measured import ROUNDS, end, seconds
 from PIL import Image
 from skimage.io import imread
 from skimage.transform import resize
@@ -35,7 +36,7 @@ from nbhelpers.workspace import cores
 
 SIDE = 1600  # longer side of a synthetic radiograph: some 2 megapixels
 DRAWN = 24
-ROUNDS = 3
+SPEED_IMAGES, MEMORY_IMAGES = 3000, 4000
 PICTURE = 256
 STEPS = "hand, upright, stretch, aspect"
 LEAST_OF_DECODING, LEAST_OF_SKIMAGE, MOST_MEMORY = 0.6, 4.0, 1.2
@@ -45,12 +46,6 @@ def case_table(files: list[Path], n: int) -> pd.DataFrame:
     """`n` cases that repeat the files."""
     paths = [str(files[number % len(files)]) for number in range(n)]
     return pd.DataFrame({"case_id": [str(number) for number in range(n)], "image_path": paths})
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def decode_with_opencv(path: Path) -> np.ndarray:
@@ -68,10 +63,10 @@ def decode_all(files: list[Path], decode: Callable) -> None:
             pass
 
 
-def prepare_all(files: list[Path]) -> None:
+def prepare_all(files: list[Path], n: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = preparation.Preparation.from_steps(PICTURE, STEPS)
-        preparation.prepare_cases(case_table(files, len(files)), settings, Path(folder), "hand")
+        preparation.prepare_cases(case_table(files, n), settings, Path(folder), "hand")
 
 
 def plain_loop(files: list[Path]) -> None:
@@ -91,7 +86,7 @@ def speeds(files: list[Path], n: int) -> list[dict[str, float]]:
     some, few = repeated[: max(4, n // 4)], repeated[: max(4, n // 100)]
     rivals = {
         "opencv_only": (repeated, lambda: decode_all(repeated, decode_with_opencv)),
-        "prepare": (repeated, lambda: prepare_all(repeated)),
+        "prepare": (repeated, lambda: prepare_all(repeated, n)),
         "pillow_only": (some, lambda: decode_all(some, decode_with_pillow)),
         "skimage_loop": (few, lambda: plain_loop(few)),
     }
@@ -102,57 +97,40 @@ def speeds(files: list[Path], n: int) -> list[dict[str, float]]:
 
 
 def anonymous_bytes(process: int) -> int:
-    """Anonymous memory of a process and all below it, as /proc tells."""
+    """Anonymous memory of a process and all below it."""
     total = 0
-    try:
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                total += int(line.split()[1]) * 1024
-        for task in Path(f"/proc/{process}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                total += anonymous_bytes(int(child))
-    except (OSError, ProcessLookupError):
-        pass
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(process)
+        for one in (top, *top.children(recursive=True)):
+            used = one.memory_info()
+            total += used.rss - used.shared
     return total
 
 
 def peak_memory(files: list[Path], n: int) -> int:
     """Peak anonymous bytes of a fresh process that prepares `n` radiographs."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "cases.json"
-        case_table(files, n).to_json(table)
-        command = [sys.executable, __file__, "--prepare", str(table), "--into", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, anonymous_bytes(process.pid))
-            time.sleep(0.05)
-        if process.returncode:
-            raise SystemExit(f"preparing {n} radiographs ended with {process.returncode}")
-        return peak
+    work = multiprocessing.get_context("spawn").Process(target=prepare_all, args=(files, n))
+    work.start()
+    peak = 0
+    while work.is_alive():
+        peak = max(peak, anonymous_bytes(work.pid))
+        time.sleep(0.05)
+    if work.exitcode:
+        raise SystemExit(f"preparing {n} radiographs ended with {work.exitcode}")
+    return peak
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--originals", type=Path, help="folder of real radiographs, PNG")
-    parser.add_argument("--images", type=int, default=4000, help="of the larger memory run")
-    parser.add_argument("--speed-images", type=int, default=3000, help="of the speed runs")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+def main() -> None:
     os.environ["NBHELPERS_HEADLESS"] = "1"
-    if asked.prepare:
-        cases = pd.read_json(asked.prepare, dtype=False)
-        settings = preparation.Preparation.from_steps(PICTURE, STEPS)
-        preparation.prepare_cases(cases, settings, asked.into, "hand")
-        return 0
     with tempfile.TemporaryDirectory() as folder:
-        source = asked.originals or dataset.write_radiographs(Path(folder) / "data", DRAWN, SIDE)
-        files = sorted(path for path in source.rglob("*.png"))
+        if sys.argv[2:]:
+            source = Path(sys.argv[2])
+        else:
+            source = dataset.write_radiographs(Path(folder) / "data", DRAWN, SIDE)
+        files = sorted(source.rglob("*.png"))
         sizes = [radiograph.read_image(path).size for path in files]
-        rounds = speeds(files, asked.speed_images)
-        quarter, whole = (peak_memory(files, n) for n in (asked.images // 4, asked.images))
+        rounds = speeds(files, SPEED_IMAGES)
+        quarter, whole = (peak_memory(files, n) for n in (MEMORY_IMAGES // 4, MEMORY_IMAGES))
     figures = {
         "files": len(files),
         "megapixels": round(statistics.mean(sizes) / 1e6, 2),
@@ -165,17 +143,13 @@ def main() -> int:
         "peak_megabytes": [round(quarter / 1e6), round(whole / 1e6)],
         "memory_growth": whole / quarter,
     }
-    print(json.dumps(figures, indent=1))
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
-    holds = (
+    held = (
         figures["of_decoding"] >= LEAST_OF_DECODING
         and figures["of_skimage"] >= LEAST_OF_SKIMAGE
         and figures["memory_growth"] <= MOST_MEMORY
     )
-    print("holds" if holds else "DOES NOT HOLD")
-    return 0 if holds else 1
+    end(figures, held)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/run.py reports/bench.json
 
-A benchmark is a script `bench_*.py` that takes `--json FILE` and ends with an error when a relation
-that it promises does not hold.
+A benchmark is a script `bench_*.py` that takes the file to write and ends with an error when a
+relation that it promises does not hold.
 """
 
 import json
@@ -21,7 +21,7 @@ def run(script: Path, figures: Path) -> tuple[bool, object]:
     """Whether the benchmark held, and its figures (null where it wrote none)."""
     print(f"--- {script.stem}", flush=True)
     shared = os.environ | {"PYTHONPATH": f"{script.parents[1]}:{script.parents[2]}"}
-    ended = subprocess.run([sys.executable, script, "--json", figures], env=shared, check=False)
+    ended = subprocess.run([sys.executable, script, figures], env=shared, check=False)
     return ended.returncode == 0, json.loads(figures.read_text()) if figures.exists() else None
 
 

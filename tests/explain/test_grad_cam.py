@@ -24,7 +24,7 @@ def given():
 
 def network(task="age"):
     keras.utils.set_random_seed(0)
-    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=16)
+    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8))
 
 
 @pytest.mark.parametrize("cells", [0, SIDE // 2])

@@ -26,7 +26,7 @@ def table() -> pd.DataFrame:
 
 def explained(table: pd.DataFrame, task: str) -> material.Explained:
     keras.utils.set_random_seed(0)
-    network = custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=8)
+    network = custom_cnn(SIDE, CARD, task=task, widths=(4, 8))
     images = np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE)).astype(np.uint8)
     identity = dict(zip(AFFINE, (1.0, 0, 0, 0, 1, 0), strict=True))
     geometry = table[["case_id"]].assign(**identity)

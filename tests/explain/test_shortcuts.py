@@ -130,7 +130,7 @@ def test_a_picture_without_a_hand_is_left_out_and_the_rest_is_examined():
     hand = prepare_image(drawn.pixels, Preparation.from_steps(64, "hand, upright"))[0]
     shown = np.stack([hand, np.zeros_like(hand), *[hand] * 5])
     card = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25}
-    network = custom_cnn(64, card, widths=(2,), dense_units=4)
+    network = custom_cnn(64, card, widths=(2,))
     months, maps = np.arange(7.0) + 100, np.ones(shown.shape, np.float32)
     has_hand, masks, energy, masking = shortcuts.examine(network, shown, np.zeros(7), months, maps)
     assert has_hand.tolist() == [True, False, *[True] * 5] and len(masks[MARKER]) == 6

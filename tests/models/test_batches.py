@@ -35,8 +35,8 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def run_folder(monkeypatch):
-    """A run folder whose files need not be there."""
-    pictures = np.zeros((N, 8, 8), np.uint8)
+    """A run folder whose files need not be there; a picture's grey level is its row."""
+    pictures = np.broadcast_to(np.arange(N, dtype=np.uint8)[:, None, None], (N, 8, 8))
     monkeypatch.setattr(materials, "load_images", lambda folder, view: pictures)
     monkeypatch.setattr(materials, "preparation_hash", lambda folder, view: "hash")
     monkeypatch.setattr(materials.cases, "report_originals", lambda table: True)
@@ -48,14 +48,50 @@ def material(table: pd.DataFrame, task: str = "age", balanced: bool = False) -> 
         return materials.read(Path(), "hand", task, balanced)
 
 
+def fed_by(given: batches.Batches, epoch: int = 0) -> list[np.ndarray]:
+    """All that an epoch feeds: pictures or features, sex, target, and weights where there are."""
+    given.begin(epoch)
+    each = [(*inputs, *rest) for inputs, *rest in (given[n] for n in range(len(given)))]
+    return [np.concatenate(part) for part in zip(*each, strict=True)]
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+def test_batches_keep_case_view_sex_target_and_weight_together(table, with_features):
+    """In an order, and views, that follow from seed and epoch."""
+    given = replace(material(table), weights=np.arange(N) / 7)
+    if with_features:  # of three views
+        seen = np.stack([np.tile(np.arange(3.0)[:, None], N), np.tile(np.arange(N), (3, 1))], -1)
+        given = replace(given, features=seen)
+
+    def rows_of(seed, epoch):
+        fed = batches.Batches(given, given.train, 16, seed=seed)
+        shown, sex, target, weights = fed_by(fed, epoch)
+        rows = (shown[:, 1] if with_features else shown[:, 0, 0, 0]).astype(int)
+        np.testing.assert_array_equal(target[:, 0], given.target[rows])
+        known = np.nan_to_num(given.sex, nan=given.unknown_sex)
+        np.testing.assert_allclose(sex[:, 0], known[rows])
+        np.testing.assert_allclose(weights, given.weights[rows], rtol=1e-6)
+        views = shown[:, 0] if with_features else np.zeros(len(rows))
+        return rows.tolist(), views.tolist()
+
+    rows, views = rows_of(3, 0)
+    assert sorted(rows) == given.train.tolist() and rows_of(3, 0) == (rows, views)
+    for seed, epoch in ((3, 1), (4, 0)):
+        others = rows_of(seed, epoch)
+        assert others[0] != rows and (others[1] != views) == with_features
+    assert rows_of(None, 4) == (given.train.tolist(), [0] * len(given.train))
+    if with_features:
+        by_case = [dict(zip(*rows_of(3, epoch), strict=True)) for epoch in range(12)]
+        assert all(len({epoch[case] for epoch in by_case}) > 1 for case in given.train)
+
+
 def test_only_labelled_train_and_tuning_cases_are_trained_on(table):
     table.loc[3, "age_months"] = np.nan
     got = material(table)
     splits = table["split"].to_numpy()
     assert set(splits[got.train]) == {"train"} and set(splits[got.tuning]) == {"tuning"}
     assert 3 not in got.train and len(got.train) == 39
-    fed = batches.training_batches(got, 8, 0)
-    seen = np.concatenate([fed[number][1][:, 0] for number in range(len(fed))])
+    seen = fed_by(batches.training_batches(got, 8, 0))[2][:, 0]
     assert set(seen) == set(table["age_months"].to_numpy()[got.train])
 
 
@@ -64,15 +100,17 @@ def test_labels_outside_train_and_tuning_change_nothing_that_is_fed(table):
     table.loc[table["split"].isin(["calibration", "test"]), "age_months"] = 7.0
     after = material(table)
     for feed in (lambda m: batches.training_batches(m, 8, 1), batches.tuning_batches):
-        for one, other in zip(feed(before), feed(after), strict=True):
-            np.testing.assert_array_equal(one[1], other[1])
+        for one, other in zip(fed_by(feed(before)), fed_by(feed(after)), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
-def test_rare_stages_count_more_when_balanced(table):
+def test_rare_stages_count_more_when_balanced_but_not_in_tuning(table):
     table["stage"] = pd.array([0 if number % 10 == 0 else 1 for number in range(N)], dtype="Int8")
-    weights = material(table, "stage", balanced=True).weights
-    assert weights[0] == pytest.approx(9 * weights[1])
-    assert weights[:40].mean() == pytest.approx(1)
+    balanced = material(table, "stage", balanced=True)
+    assert balanced.weights[0] == pytest.approx(9 * balanced.weights[1])
+    assert balanced.weights[:40].mean() == pytest.approx(1)
+    assert len(batches.training_batches(balanced, 8, 0)[0]) == 3
+    assert len(batches.tuning_batches(balanced)[0]) == 2
     assert material(table, "stage").weights is None
 
 

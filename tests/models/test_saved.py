@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,21 +13,23 @@ import keras
 import numpy as np
 import pytest
 import small_networks
+from small_networks import CARD
 from test_features import liven
 
 from nbhelpers import workspace
-from nbhelpers.models import batches, ensembles
+from nbhelpers.models import ensembles
 from nbhelpers.models import saved as models_saved
 from nbhelpers.workspace import InputError
 
 ROOT = Path(__file__).parents[2]
 SIDE, N = 32, 150  # more than a batch of prediction
-CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
-MODELS = ("cnn.age", "cnn.stage", "mobilenet.age", "mobilenet.stage")
+DATA = small_networks.light_tells_age(64, N - 64, SIDE)
+PICTURES = DATA.images
+SEX = np.where(np.arange(N) % 3 == 0, np.nan, DATA.sex)
+MODELS = ("cnn.stage", "mobilenet.age")
 # What a user does who has the file and this module; nothing that made the model is there.
 CLEAN_PROCESS = """
 import sys
-import keras
 import numpy as np
 from nbhelpers.models import saved
 
@@ -44,82 +47,67 @@ def network(name="cnn.age", seed=0, card=CARD):
     kind, task = name.split(".")
     keras.utils.set_random_seed(seed)
     if kind == "mobilenet":
-        options = {"weights_path": None, "dense_units": 8, "sex_units": 4, "stages": 3}
-        model = small_networks.transfer_network("MobileNet0.25", SIDE, CARD, task=task, **options)
+        model = small_networks.transfer_network("MobileNet0.25", SIDE, card, task=task, stages=3)
         liven(model)
         return model
-    return small_networks.custom_cnn(
-        SIDE, card, task=task, widths=(4, 8), dense_units=16, seed=seed
-    )
-
-
-def trained(name, given):
-    """A network after an epoch, as a notebook leaves it: compiled, with moved statistics."""
-    model = network(name)
-    rng = np.random.default_rng(3)
-    target = rng.integers(0, 5, N) if name.endswith("stage") else rng.uniform(1, 228, N)
-    fed = batches.Batches(given["pictures"], np.arange(64), given["sex"], target, 32)
-    small_networks.fit(model, name.split(".")[1], fed, fed, 1, 1e-3)
-    return model
-
-
-@pytest.fixture(scope="module")
-def given():
-    """Radiographs and sexes, some of them unknown."""
-    rng = np.random.default_rng(0)
-    light = rng.uniform(0.2, 1, (N, 1, 1))
-    shown = (light * rng.integers(0, 256, (N, SIDE, SIDE))).astype(np.uint8)
-    return {"pictures": shown, "sex": rng.choice([0.0, 1.0, np.nan], N)}
-
-
-@pytest.fixture(scope="module")
-def saved(given, tmp_path_factory):
-    """A folder with saved models, and what each predicted before it was saved."""
-    folder = tmp_path_factory.mktemp("saved")
-    np.savez(folder / "given.npz", **given)
-    before = {}
-    for name in MODELS:
-        model = trained(name, given)
-        before[name] = models_saved.predict(model, given["pictures"], given["sex"])
-        models_saved.save(model, folder / f"{name}.keras")
-    return folder, before
+    return small_networks.custom_cnn(SIDE, card, task=task, seed=seed)
 
 
 @pytest.mark.slow
-def test_a_clean_process_gets_the_same_bits(saved):
-    folder, before = saved
+def test_a_clean_process_gets_the_same_bits_from_a_file_without_the_optimiser(tmp_path):
+    """Of networks as a notebook leaves them: compiled, trained, with moved statistics."""
+    np.savez(tmp_path / "given.npz", pictures=PICTURES, sex=SEX)
+    before = {}
+    for name in MODELS:
+        model, task = network(name), name.split(".")[1]
+        target = DATA.target if task == "age" else np.arange(N) % 5
+        small_networks.fit(model, task, replace(DATA, target=target), 1, batch_size=32)
+        before[name] = models_saved.predict(model, PICTURES, SEX)
+        path = tmp_path / f"{name}.keras"
+        models_saved.save(model, path)
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
+            held = [*h5py.File(io.BytesIO(weights.read()))]
+        assert held and not [name for name in held if "optimizer" in name]
     done = subprocess.run(
         [sys.executable, "-c", CLEAN_PROCESS, "told.npz", *MODELS],
-        cwd=folder,
+        cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    after = np.load(folder / "told.npz")
+    after = np.load(tmp_path / "told.npz")
     for name in MODELS:
         assert np.ptp(before[name], axis=0).max() > 1e-3, name
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
-def test_flipping_averages_a_radiograph_and_its_mirror_image(given):
+def test_a_prediction_is_the_mean_over_mirror_images_and_unknown_sexes(monkeypatch, capsys):
     model = network()
-    known = {"sex": np.ones(N), "images": given["pictures"]}
-    plain = models_saved.predict(model, **known, flip=False)
-    mirrored = given["pictures"][:, :, ::-1]
-    of_mirror = models_saved.predict(model, mirrored, np.ones(N), flip=False)
+
+    def plainly(pictures):
+        return model.predict_on_batch([pictures[..., None], np.ones((N, 1))])[:, 0]
+
+    plain, of_mirror = plainly(PICTURES), plainly(PICTURES[:, :, ::-1])
     assert np.abs(plain - of_mirror).max() > 0.01
-    np.testing.assert_allclose(models_saved.predict(model, **known), (plain + of_mirror) / 2)
+    girls, boys, unknown = (
+        models_saved.predict(model, PICTURES, np.full(N, code)) for code in (0.0, 1.0, np.nan)
+    )
+    np.testing.assert_allclose(boys, (plain + of_mirror) / 2, rtol=1e-5)
+    np.testing.assert_allclose(unknown, 0.25 * boys + 0.75 * girls, rtol=1e-5)
+    # Rows are predicted alike whatever the company.
+    rows, together = np.array([0, 9, 40, 95]), models_saved.predict(model, PICTURES, SEX)
+    some = models_saved.predict(model, PICTURES, SEX, rows)
+    np.testing.assert_allclose(some, together[rows], atol=1e-3)
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(models_saved, "LONG", 1)
+    models_saved.predict(model, PICTURES, DATA.sex, rows)
+    assert "predictions, batches of 128: 1 in" in capsys.readouterr().out
 
 
-def test_the_file_holds_no_optimiser_and_its_name_is_whole_or_not_there(
-    given, tmp_path, monkeypatch
-):
-    model = trained("cnn.age", given)
+def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "models" / "cnn.age.keras"
-    models_saved.save(model, path)
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
-        assert not [name for name in h5py.File(io.BytesIO(weights.read())) if "optimizer" in name]
+    models_saved.save(network(), path)
     kept = path.read_bytes()
 
     def fail(self, path, **options):
@@ -128,7 +116,7 @@ def test_the_file_holds_no_optimiser_and_its_name_is_whole_or_not_there(
 
     monkeypatch.setattr(keras.Model, "save", fail)
     with pytest.raises(KeyboardInterrupt):
-        models_saved.save(model, path)
+        models_saved.save(network(), path)
     assert path.read_bytes() == kept
     assert [left.name for left in path.parent.iterdir()] == [path.name]
 
@@ -147,8 +135,8 @@ def save_members(folder, count=2):
     return tuple(f"fold{number}" for number in range(count))
 
 
-def test_an_ensemble_knows_its_members(given, tmp_path):
-    pictures, sex = given["pictures"][:20], given["sex"][:20]
+def test_an_ensemble_knows_its_members(tmp_path):
+    pictures, sex = PICTURES[:20], SEX[:20]
     members = save_members(tmp_path)
     models_saved.save_ensemble(tmp_path, "cnn", ensembles.equal("age", members, 0.25))
     each = [models_saved.predict_saved(tmp_path, m, "age", pictures, sex) for m in members]
@@ -183,25 +171,16 @@ def test_members_that_want_other_pictures_are_refused(tmp_path):
         models_saved.save_ensemble(tmp_path, "both", combination)
 
 
-def test_saved_networks_are_those_with_predictions(tmp_path):
-    save_members(tmp_path)
+def test_saved_networks_are_those_with_predictions_and_the_first_of_folds(tmp_path, capsys):
     (tmp_path / "predictions").mkdir()
+    names = ("lone.age", "cnn.age", "big_fold1.age", "big_fold0.age")
+    for file in (*(f"{name}.keras" for name in names), "big.age.json"):
+        workspace.write_json(tmp_path / "models" / file, {})
     assert models_saved.saved_networks(tmp_path) == {}
-    for name in ("fold1.age", "trees.age", "fold0.stage"):
+    for name in ("cnn.age", "big.age", "trees.age", "cnn.stage"):
         (tmp_path / "predictions" / f"{name}.parquet").touch()
     found = models_saved.saved_networks(tmp_path)
-    assert found == {("fold1", "age"): tmp_path / "models" / "fold1.age.keras"}
-
-
-def test_the_first_fold_stands_for_a_cross_validated_network_in_words(tmp_path, capsys):
-    for name in ("cnn.age.keras", "big_fold1.age.keras", "big_fold0.age.keras", "big.age.json"):
-        workspace.write_json(tmp_path / "models" / name, {})
-    (tmp_path / "predictions").mkdir()
-    for name in ("cnn.age", "big.age"):
-        (tmp_path / "predictions" / f"{name}.parquet").touch()
-    found = models_saved.saved_networks(tmp_path)
-    assert [path.name for path in found.values()] == ["big_fold0.age.keras", "cnn.age.keras"]
     assert list(found) == [("big", "age"), ("cnn", "age")]
-    assert (
-        "big age is the mean of 2 networks: big_fold0.age.keras is shown" in capsys.readouterr().out
-    )
+    assert [path.name for path in found.values()] == ["big_fold0.age.keras", "cnn.age.keras"]
+    told = capsys.readouterr().out
+    assert "big age is the mean of 2 networks: big_fold0.age.keras is shown" in told

@@ -1,7 +1,6 @@
 """A search keeps to its budgets, survives being killed, and reports each trial once."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,13 +12,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import small_networks
+from small_networks import CARD
 
 from nbhelpers.models import networks, search, training
 from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError
 
-SIZE, N, TRAIN = 16, 48, 32
-CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.5, "view": "hand"}
+SIZE = 16
 SEARCHED = ("blocks", "first_width", "dropout", "dense_units", "learning_rate")
 RANDOM = search.Settings("random", trials=3, minutes=60, epochs=2, batch_size=16, seed=1)
 RESULTS = ["trial", "status", "tuning_loss", "epochs", "goes_on_from", *SEARCHED]
@@ -40,7 +40,7 @@ def values_of(hp) -> dict:
 def compiled(network, values, steps):
     rate = training.warm_up_and_decay(values["learning_rate"], steps)
     optimiser = keras.optimizers.AdamW(rate, use_ema=True, ema_momentum=0.9)
-    network.compile(optimiser, "mean_absolute_error", jit_compile=False)
+    network.compile(optimiser, "mean_absolute_error", run_eagerly=True)
     network.rate = values["learning_rate"]
     return network
 
@@ -62,13 +62,7 @@ def small(hp, steps, seed):
 
 
 def material(key: str = "data") -> Material:
-    """Pictures whose brightness tells the age."""
-    rng = np.random.default_rng(1)
-    light, sex = rng.uniform(0, 1, N), rng.integers(0, 2, N).astype(np.float32)
-    pictures = (light[:, None, None] * 200 + rng.uniform(0, 40, (N, SIZE, SIZE))).astype(np.uint8)
-    months = (60 + 100 * light + 30 * sex).astype(np.float32)
-    rows = np.arange(TRAIN), np.arange(TRAIN, N)
-    return Material(pictures, sex, months, *rows, card=CARD | {"preparation": key})
+    return small_networks.light_tells_age(32, 16, SIZE, card=CARD | {"preparation": key})
 
 
 @pytest.fixture
@@ -140,20 +134,17 @@ def test_tensorboard_is_not_imported():
     assert "tensorboard" not in sys.modules
 
 
-@pytest.mark.parametrize("change", ["trials", "seed", "key", "network"])
-def test_another_search_has_another_folder(searched, tmp_path, pretended, change):
-    settings = RANDOM
-    if change in ("trials", "seed"):
-        settings = replace(RANDOM, **{change: getattr(RANDOM, change) + 1})
-    key = "other data" if change == "key" else "data"
-    run(tmp_path, settings, small if change == "network" else build, key)
-    before, now = (next(folder.iterdir()).name for folder in (searched[0], tmp_path))
-    assert before != now
+def test_another_search_has_another_folder(searched, tmp_path, pretended):
+    changed = (replace(RANDOM, trials=4),), (replace(RANDOM, seed=2),), (RANDOM, small)
+    for given in (*changed, (RANDOM, build, "other data")):
+        run(tmp_path, *given)
+    made = {folder.name for place in (searched[0], tmp_path) for folder in place.iterdir()}
+    assert len(made) == 5
 
 
 @pytest.mark.parametrize(
     ("strategy", "trials", "number"),
-    [("random", 5, 2), ("hyperband", 7, 1), ("hyperband", 7, 4), ("bayesian", 5, 4)],
+    [("random", 5, 2), ("hyperband", 7, 1), ("hyperband", 7, 4), ("bayesian", 4, 4)],
 )
 def test_a_search_broken_off_ends_as_one_that_ran_through(
     tmp_path, pretended, monkeypatch, strategy, trials, number
@@ -175,7 +166,7 @@ def test_a_search_broken_off_ends_as_one_that_ran_through(
     if strategy == "bayesian":  # the Gaussian process proposes from the fourth trial on
         random = run(tmp_path, replace(settings, strategy="random"), small)
         same = random["learning_rate"] == whole["learning_rate"]
-        assert list(same) == [True] * 3 + [False] * 2
+        assert list(same) == [True] * 3 + [False]
 
 
 def test_hyperband_trains_the_best_further_from_their_weights(tmp_path, monkeypatch):
@@ -251,36 +242,18 @@ def test_a_loss_that_is_no_number_is_a_failure(tmp_path):
 
 
 PROCESS = """
-    import os, signal, sys
+    import sys
     from pathlib import Path
-    sys.path.insert(0, sys.argv[1])
-    import keras
     import test_search as t
-    if sys.argv[3:]:  # killed in its second trial
-        fit, begun = keras.Model.fit, []
-        def killed(*arguments, **options):
-            begun.append(1)
-            if len(begun) == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return fit(*arguments, **options)
-        keras.Model.fit = killed
-    print("trials", len(t.run(Path(sys.argv[2]))))
+    print("trials", len(t.run(Path(sys.argv[1]))))
 """
 
 
-def start(folder: Path, *more: str, **variables: str) -> subprocess.Popen:
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", textwrap.dedent(PROCESS), here, str(folder), *more]
+def start(folder: Path, **variables: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", textwrap.dedent(PROCESS), str(folder)]
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, env=os.environ | variables, **options)
-
-
-@pytest.mark.slow
-def test_after_kill_9_the_search_ends_as_one_that_ran_through(searched, tmp_path):
-    killed = start(tmp_path, "killed")
-    told = killed.communicate(timeout=300)[0]
-    assert killed.returncode == -signal.SIGKILL, told[-2000:]
-    assert run(tmp_path)[RESULTS].equals(searched[1][RESULTS])
 
 
 @pytest.mark.slow

@@ -34,14 +34,6 @@ def put(path: Path) -> Path:
     return path
 
 
-def no_network(seen):
-    def build(row, **options):
-        seen.append((options, socket.getdefaulttimeout()))
-        raise Exception("URL fetch failure on https://x: None -- Name or service not known")
-
-    return build
-
-
 def test_a_path_is_taken_and_a_wrong_one_named(tmp_path):
     own = put(tmp_path / "own" / "any.h5")
     assert backbones.find_weights("VGG16", str(own)) == own
@@ -91,8 +83,13 @@ def test_imagenet_is_downloaded_where_it_is_not_found(folders, monkeypatch, caps
 
 
 def test_with_no_way_to_get_them_one_error_says_how(folders, monkeypatch):
-    seen = []
-    monkeypatch.setattr(backbones.Backbone, "build", no_network(seen))
+    limits = []
+
+    def build(row, **options):
+        limits.append(socket.getdefaulttimeout())
+        raise Exception("URL fetch failure on https://x: None -- Name or service not known")
+
+    monkeypatch.setattr(backbones.Backbone, "build", build)
     with pytest.raises(InputError) as raised:
         backbones.find_weights("VGG16", "imagenet")
     message = str(raised.value)
@@ -108,7 +105,7 @@ def test_with_no_way_to_get_them_one_error_says_how(folders, monkeypatch):
         assert part in message
     assert "\n" not in message
     # A server that is silent does not hold the run for ever, and others keep their own limit.
-    assert 0 < seen[0][1] <= 60
+    assert 0 < limits[0] <= 60
     assert socket.getdefaulttimeout() is None
 
 
@@ -151,10 +148,11 @@ def asked_of_keras(backbone: str, monkeypatch) -> str:
     return asked[0]
 
 
+# One of each row of the table.
 SMALL = ["VGG16", "MobileNet0.75", "MobileNetV3Small"]
-LARGE = ["MobileNet", "MobileNet0.5", "MobileNet0.25", "MobileNetV2", "MobileNetV3Large"]
-LARGE += ["VGG19", "EfficientNetB0", "EfficientNetV2B0", "EfficientNetV2S", "ConvNeXtTiny"]
-LARGE += ["InceptionV3", "InceptionResNetV2", "Xception", "ResNet50", "ResNet101V2", "DenseNet121"]
+LARGE = ["MobileNet", "MobileNet0.5", "MobileNet0.25", "MobileNetV2", "EfficientNetB0"]
+LARGE += ["EfficientNetV2B0", "ConvNeXtTiny", "InceptionV3", "InceptionResNetV2", "Xception"]
+LARGE += ["ResNet50", "ResNet50V2", "DenseNet121"]
 
 
 @pytest.mark.parametrize(
