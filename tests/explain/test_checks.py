@@ -70,7 +70,7 @@ def test_only_the_square_that_matters_is_marked(given):
 
 def network(task="age"):
     keras.utils.set_random_seed(0)
-    return small_networks.custom_cnn(SIDE, CARD, task=task, widths=(4, 8), dense_units=8)
+    return small_networks.custom_cnn(SIDE, CARD, task=task)
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])
