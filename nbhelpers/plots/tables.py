@@ -293,7 +293,7 @@ def worst_corruption(table: pd.DataFrame) -> str:
 
 
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
-    """Of scores at some places (columns place, metric and score): a row a measure, a column a place."""
+    """Of scores at some places (column `place`): a row a measure, a column a place."""
     sizes = calibration.groupby("place", sort=False)["n"].max()
     names = {place: f"{place}, n = {n:,}" for place, n in sizes.items()}
     return wide(calibration, "metric", "place").rename(columns=names)
