@@ -33,8 +33,13 @@ def show_search(trials: pd.DataFrame, task: str) -> None:
     from nbhelpers.plots import models
 
     display(models.trials_table(trials))
-    style.show(*models.parallel_coordinates(trials, UNITS[task]))
-    style.show(*models.hyperparameter_importance(trials))
+    alike = models.comparable(trials)
+    if len(alike) < models.FEWEST_TRIALS:
+        fewest = models.FEWEST_TRIALS
+        print(f"{len(alike)} comparable trials are too few to show what mattered: {fewest} needed")
+    else:
+        style.show(*models.parallel_coordinates(trials, UNITS[task]))
+        style.show(*models.hyperparameter_importance(alike))
     style.show(*models.trial_curves(histories(trials), UNITS[task]))
 
 
