@@ -189,7 +189,7 @@ def test_reused_only_when_nothing_changed(
     assert work(settings=replace(prepare, stretch_contrast=True)) == 12
     assert work() == 12
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "VERSION", 2)
+        patch.setattr(preparation, "VERSION", preparation.VERSION + 1)
         assert work() == 12
     assert work() == 12
     path = Path(radiographs["image_path"][5])
@@ -271,7 +271,7 @@ def test_a_preparation_from_before_versions_were_numbered_is_of_version_1(
     assert not done and json.loads(path.read_text()) == old
     assert preparation.preparation_hash(tmp_path, "whole") == old["hash"]
     assert preparation.read_description(tmp_path, "whole")["version"] == 1
-    monkeypatch.setattr(preparation, "VERSION", 2)
+    monkeypatch.setattr(preparation, "VERSION", preparation.VERSION + 1)
     preparation.prepare_cases(radiographs, prepare, tmp_path, "whole")
     assert len(done) == 12
 
