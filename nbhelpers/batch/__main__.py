@@ -162,13 +162,11 @@ def execute_run(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
 
     What scores a folder again leaves the page of the last time until there is a new one.
     """
-    folder, name = asked.folder, run.name
+    folder = asked.folder
     started = time.time()
     again = asked.command == "score" and status.done_path(folder, run.name).exists()
-    if again:
-        name = f"{run.name}-again"
-    else:
-        status.done_path(folder, run.name).unlink(missing_ok=True)
+    name = f"{run.name}-again" if again else run.name
+    status.done_path(folder, name).unlink(missing_ok=True)
     status.write_state(folder, name, status.RUNNING)
     log(f"started  {run.name}")
     try:

@@ -32,10 +32,11 @@ ends, `sep=;` and semicolons, tabs or bars in place of commas are all fine.
 import codecs
 import csv
 import io
+import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,12 +83,11 @@ def read_table(path: Path) -> list[Table]:
     if path.suffix.lower() in UNREAD_TABLES:
         raise InputError(f"{path} is a table of a kind that is not read. Save it as .csv or .xlsx.")
     excel = path.suffix.lower() in (".xlsx", ".xlsm")
-    sheets = _read_excel(path) if excel else {str(path): _read_csv(path)}
-    stripped = {
-        name: [(line, row) for line, cells in rows if any(row := [cell.strip() for cell in cells])]
-        for name, rows in sheets.items()
-    }
-    tables = [_as_table(name, path, rows) for name, rows in stripped.items() if rows]
+    tables = []
+    for name, rows in (_read_excel(path) if excel else {str(path): _read_csv(path)}).items():
+        stripped = [(line, [cell.strip() for cell in cells]) for line, cells in rows]
+        filled = [(line, cells) for line, cells in stripped if any(cells)]
+        tables += [_as_table(name, path, filled)] if filled else []
     if not tables:
         raise InputError(f"{path} is empty. It needs a header and one row for each radiograph.")
     return tables
@@ -98,40 +98,33 @@ def _as_table(name: str, path: Path, rows: list[tuple[int, list[str]]]) -> Table
     found = (at for at, (_, row) in enumerate(rows[:LINES_ABOVE]) if len(_columns(row)) > 1)
     start = next(found, 0)
     header = rows[start][1]
-    columns = _columns(header)
-    for field, places in columns.items():
-        if len(places) > 1:
-            both = " and ".join(repr(header[at]) for at in places)
-            raise InputError(
-                f"{name}, header: the columns {both} both give the {field}. "
-                "Remove or rename one of them."
-            )
+    for field, (first, *more) in _columns(header).items():
+        if more:
+            both = f"{first!r} and {more[0]!r} both give the {field}"
+            raise InputError(f"{name}, header: {both}. Remove or rename one of them.")
+    names = {field: column for field, (column,) in _columns(header).items()}
     filled = []
     for line, row in rows[start + 1 :]:
         if any(row[len(header) :]):
-            raise InputError(
-                f"{name}, line {line}: {len(row)} cells under {len(header)} column names. "
-                "Put cells that hold a comma into quotation marks."
-            )
-        row += [""] * (len(header) - len(row))
-        filled.append((line, {field: row[at] for field, (at,) in columns.items()}))
-    return Table(
-        name, path, header, {field: header[at] for field, (at,) in columns.items()}, filled
-    )
+            wrong = f"{len(row)} cells under {len(header)} column names"
+            remedy = "Put cells that hold a comma into quotation marks"
+            raise InputError(f"{name}, line {line}: {wrong}. {remedy}.")
+        cells = dict(itertools.zip_longest(header, row[: len(header)], fillvalue=""))
+        filled.append((line, {field: cells[column] for field, column in names.items()}))
+    return Table(name, path, header, names, filled)
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
-def _columns(header: Iterable[str]) -> dict[str, list[int]]:
-    """Where the columns of each field stand."""
-    names = [_plain(name) for name in header]
+def _columns(header: Iterable[str]) -> dict[str, list[str]]:
+    """The columns that give each field."""
     found = {
-        field: [at for at, name in enumerate(names) if re.fullmatch(pattern, name)]
+        field: [name for name in header if re.fullmatch(pattern, _plain(name))]
         for field, pattern in FIELDS.items()
     }
-    return {field: places for field, places in found.items() if places}
+    return {field: names for field, names in found.items() if names}
 
 
 def missing_columns(table: Table, fields: Iterable[str]) -> str:
@@ -146,13 +139,10 @@ def missing_columns(table: Table, fields: Iterable[str]) -> str:
 
 def _doubt(table: Table) -> str:
     """One line that names the columns which may give the bone age where none does so plainly."""
-    maybe = [repr(name) for name in table.header if MAYBE_AGE.search(name)]
-    if not maybe or "age" in table.names:
-        return ""
-    return (
-        f"{table.name}, header: no column is plainly the bone age; {' or '.join(maybe)} may be. "
-        "Name the right one boneage_months or boneage_years, or take them away."
-    )
+    maybe = " or ".join(repr(name) for name in table.header if MAYBE_AGE.search(name))
+    wrong = f"{table.name}, header: no column is plainly the bone age; {maybe} may be"
+    remedy = "Name the right one boneage_months or boneage_years, or take them away"
+    return f"{wrong}. {remedy}." if maybe and "age" not in table.names else ""
 
 
 def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
@@ -197,10 +187,7 @@ def _read_excel(path: Path) -> dict[str, list[tuple[int, list[str]]]]:
     }
 
 
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".dcm", ".dicom"),
-)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 # Name without suffix -> paths of such images, and whether each lies inside once links are followed.
 Images = dict[str, list[tuple[Path, bool]]]
 
@@ -319,27 +306,22 @@ def without_suffix(name: str) -> str:
 
 def describe(
     tables: list[Table], unused: dict[Path, str], images: Images, used: set[str], others: list[Path]
-) -> list[str]:
+) -> Iterator[str]:
     """What was read of a folder and what was not, a line each."""
-    lines = []
     for table in tables:
         of = {"age": f"age in {table.age_unit or 'month'}s"}
         told = [f"{of.get(field, field)} from {name!r}" for field, name in table.names.items()]
         without = "" if "age" in table.names else "; no bone age, so predicted and not scored"
-        lines.append(f"{table.name}, rows: {len(table.rows):,}; {', '.join(told)}{without}")
-    lines += [f"not used: {line}" for line in unused.values()]
+        yield f"{table.name}, rows: {len(table.rows):,}; {', '.join(told)}{without}"
+    yield from (f"not used: {line}" for line in unused.values())
     paths = [path for found in images.values() for path, _ in found]
     left = [path.name for path in paths if str(path) not in used]
     if left:
-        lines.append(
-            f"{len(paths):,} images, {len(paths) - len(left):,} with a row; {len(left):,} without "
-            f"and not used: {some(left)}"
-        )
+        counts = f"{len(paths):,} images, {len(paths) - len(left):,} with a row; {len(left):,}"
+        yield f"{counts} without and not used: {some(left)}"
     read = {table.path for table in tables} | unused.keys()
-    rest = [path.name for path in others if path not in read]
-    if rest:
-        lines.append(f"other files, not used: {len(rest):,} ({some(rest)})")
-    return lines
+    if rest := [path.name for path in others if path not in read]:
+        yield f"other files, not used: {len(rest):,} ({some(rest)})"
 
 
 def some(names: Sequence[str]) -> str:
@@ -356,14 +338,11 @@ def printable(name: str) -> str:
 YOUNGEST, OLDEST = 0, 240
 OLDEST_IN_YEARS = OLDEST // 12
 FAULTS_SHOWN = 5
-FEMALE, MALE = ("f", "female", "girl"), ("m", "male", "boy")
-NO, YES = ("false", "no", "0", "0.0"), ("true", "yes", "1", "1.0")
-SEX_WORDS = {"": None, **dict.fromkeys(FEMALE, "female"), **dict.fromkeys(MALE, "male")}
-# In a column `male`, `female`, and any other.
-WORDS_OF = {
-    "male": SEX_WORDS | dict.fromkeys(NO, "female") | dict.fromkeys(YES, "male"),
-    "female": SEX_WORDS | dict.fromkeys(NO, "male") | dict.fromkeys(YES, "female"),
+SEX_WORDS = {
+    **{"": None, "f": "female", "female": "female", "girl": "female"},
+    **{"m": "male", "male": "male", "boy": "male"},
 }
+NO, YES = ("false", "no", "0", "0.0"), ("true", "yes", "1", "1.0")
 
 
 class _Fault(Exception):
@@ -390,11 +369,12 @@ def read_labels(tables: list[Table], images: Images) -> pd.DataFrame:
         for line, row in table.rows:
             try:
                 case = _case_id(row["id"], own)
-                place = seen.setdefault((case, "age" in row), f"line {line} of {table.name}")
-                if place != f"line {line} of {table.name}":
+                here = f"line {line} of {table.name}"
+                place = seen.setdefault((case, "age" in row), here)
+                if place != here:
                     raise _Fault("id", f"the id {case!r} is on {place} too", "Keep one of the rows")
-                age = _age(row["age"], table.age_unit) if "age" in row else None
                 sex = _sex(row["sex"], table.names["sex"]) if "sex" in row else None
+                age = _age(row["age"], table.age_unit) if "age" in row else None
                 records.append((case, str(_image_path(case, own)), sex, age))
             except _Fault as fault:
                 field, wrong, remedy = fault.args
@@ -406,14 +386,13 @@ def read_labels(tables: list[Table], images: Images) -> pd.DataFrame:
         last = [f"{more:,} more rows of this table have faults."] if more > 0 else []
         raise InputError("\n".join(faults[:FAULTS_SHOWN] + last))
     cases = pd.DataFrame(records, columns=["case_id", "image_path", "sex", "age_months"])
-    if cases["age_months"].max() <= OLDEST_IN_YEARS:
-        for table in tables:
-            if "age" in table.names and not table.age_unit:
-                raise InputError(
-                    f"{table.name}, column {table.names['age']!r}: no age is over "
-                    f"{OLDEST_IN_YEARS}, so these look like years. Name the column boneage_years, "
-                    "or boneage_months if they are months."
-                )
+    unsure = [table for table in tables if "age" in table.names and not table.age_unit]
+    if unsure and cases["age_months"].max() <= OLDEST_IN_YEARS:
+        raise InputError(
+            f"{unsure[0].name}, column {unsure[0].names['age']!r}: no age is over "
+            f"{OLDEST_IN_YEARS}, so these look like years. Name the column boneage_years, or "
+            "boneage_months if they are months."
+        )
     return cases.astype({"sex": object, "age_months": float})
 
 
@@ -450,23 +429,21 @@ def _image_path(case: str, images: Images) -> Path:
 
 
 def _sex(text: str, column: str) -> str | None:
-    plain = _plain(column).removeprefix("is")
-    words = WORDS_OF.get(plain, SEX_WORDS)
+    words, known, plain = SEX_WORDS, "M or F", _plain(column)
+    if plain.endswith("male"):
+        yes, no = ("female", "male") if "female" in plain else ("male", "female")
+        words, known = words | dict.fromkeys(YES, yes) | dict.fromkeys(NO, no), "True or False"
     if text.lower() not in words:
-        known = "True or False" if plain in WORDS_OF else "M or F"
         raise _Fault("sex", f"{text!r} is no sex", f"Write {known}, or leave it empty if unknown")
     return words[text.lower()]
 
 
 def _age(text: str, unit: str) -> float:
+    per_unit, unit = 12 if unit == "year" else 1, unit or "month"
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text):
         wrong = f"{text!r} is not a number" if text else "the bone age is empty"
-        raise _Fault(
-            "age", wrong, f"Write the age in {unit or 'month'}s, as in 93.5, or remove the row"
-        )
-    months = round(float(text) * 12, 3) if unit == "year" else float(text)
-    if not YOUNGEST <= months <= OLDEST:
-        oldest = OLDEST_IN_YEARS if unit == "year" else OLDEST
-        wrong = f"a bone age of {text} {unit or 'month'}s is outside {YOUNGEST} to {oldest}"
-        raise _Fault("age", wrong, "Correct it or remove the row; ages are months, not days")
-    return months
+        raise _Fault("age", wrong, f"Write the age in {unit}s, as in 93.5, or remove the row")
+    if not YOUNGEST <= float(text) * per_unit <= OLDEST:
+        wrong = f"a bone age of {text} {unit}s is outside {YOUNGEST} to {OLDEST // per_unit}"
+        raise _Fault("age", wrong, f"Correct it or remove the row; ages are {unit}s, not days")
+    return round(float(text) * per_unit, 6)

@@ -44,7 +44,7 @@ def check_header(file: BinaryIO, name: str | Path) -> None:
         try:
             image = Image.open(file, formats=FORMATS)
             # A camera's JPEG may hold a small copy of itself.
-            pictures = 1 if image.format == "JPEG" else getattr(image, "n_frames", 1)
+            pictures = image.n_frames if image.format in ("TIFF", "WEBP") else 1
             width, height = image.size
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
             raise InputError(
@@ -52,17 +52,16 @@ def check_header(file: BinaryIO, name: str | Path) -> None:
                 "whatever its name says. Replace it or remove its row."
             ) from None
     if pictures > 1:
-        raise InputError(f"{name} holds {pictures} pictures. Save the radiograph alone.")
-    if width * height > MOST_PIXELS:
-        raise InputError(
-            f"{name} says it has {width} x {height} pixels, more than "
-            f"{MOST_PIXELS // 1_000_000} million. Reduce it or remove its row."
-        )
-    if min(width, height) < SHORTEST_SIDE:
-        raise InputError(
-            f"{name} has {width} x {height} pixels; a radiograph has at least {SHORTEST_SIDE} "
-            "a side. Replace it or remove its row."
-        )
+        wrong = f"holds {pictures} pictures"
+    elif width * height > MOST_PIXELS:
+        most = f"{MOST_PIXELS // 1_000_000} million"
+        wrong = f"says it has {width} x {height} pixels, more than {most}"
+    elif min(width, height) < SHORTEST_SIDE:
+        least = f"a radiograph has at least {SHORTEST_SIDE} a side"
+        wrong = f"has {width} x {height} pixels; {least}"
+    else:
+        return
+    raise InputError(f"{name} {wrong}. Replace it or remove its row.")
 
 
 def read_header(path: str | Path) -> None:

@@ -113,7 +113,7 @@ CHANGES = {
     "only sexes": (write("Case ID,Sex\n1377,M\n"), ["no column for the age"]),
     "two columns": (
         rewrite(HEADER, HEADER + b",sex"),
-        ["the columns 'male' and 'sex' both give the sex"],
+        ["'male' and 'sex' both give the sex"],
     ),
     "not UTF-8": (rewrite(ROW.encode(), b"1378,108,\xe4"), [f"{TABLE}, line 3: not UTF-8 text"]),
     "not Excel": (
