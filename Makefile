@@ -9,9 +9,10 @@ PROFILE ?= demo
 DATA ?=
 RUN ?= $(PROFILE)
 WEIGHTS ?=
+UNREADABLE ?=
 TESTS ?=
 OWNER ?=
-export PROFILE DATA RUN WEIGHTS TESTS OWNER
+export PROFILE DATA RUN WEIGHTS UNREADABLE TESTS OWNER
 
 BIN := .venv/bin
 INSTALLED := .venv/installed.lock
@@ -25,6 +26,7 @@ help: ## Show this list.
 	@echo '              WEIGHTS=none (random weights in place of those of ImageNet)'
 	@echo 'make score    score or predict another folder with the models of a finished run'
 	@echo '              RUN=name of the run folder  DATA=folder of radiographs'
+	@echo '              UNREADABLE=exclude (leaves files out that cannot be read, and names them)'
 	@echo 'make test     run every test (TESTS=tests/data for some)'
 	@echo 'make platforms  run notebooks as on Kaggle, with the versions there'
 	@echo 'make places   the same for every place, Colab too (takes Python 3.12 or 3.13)'
@@ -40,10 +42,11 @@ help: ## Show this list.
 
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --weights "$$WEIGHTS"
+	  --weights "$$WEIGHTS" --unreadable "$$UNREADABLE"
 
 score: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA"
+	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA" \
+	  --unreadable "$$UNREADABLE"
 
 test: $(INSTALLED)
 	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \

@@ -34,9 +34,24 @@ NOTEBOOK = "09_external"
 FOLDER = "external"
 
 
-def set_name(folder: Path) -> str:
-    """The name of a folder of radiographs: lower case, digits, _ and -."""
-    return re.sub(r"[^a-z0-9_-]+", "-", Path(folder).name.lower()).strip("-") or "set"
+def set_name(run_folder: Path, folder: Path) -> str:
+    """What a run calls a folder of radiographs: lower case, digits, _ and -.
+
+    It is the folder's name, with those of the folders that it lies in where another folder was
+    scored under that name.
+    """
+    parts = Path(folder).resolve().parts[1:]
+    for depth in range(1, len(parts) + 1):
+        name = re.sub(r"[^a-z0-9_-]+", "-", "-".join(parts[-depth:]).lower()).strip("-")
+        if name and set_source(run_folder, name) in ("", str(Path(folder).resolve())):
+            return name
+    return "set"
+
+
+def set_source(run_folder: Path, name: str) -> str:
+    """The folder whose radiographs were scored under a name; "" where none were."""
+    path = set_folder(run_folder, name) / "data.json"
+    return read_json(path)["fingerprint"]["data_folder"] if path.exists() else ""
 
 
 def set_folder(run_folder: Path, name: str) -> Path:

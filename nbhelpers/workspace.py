@@ -259,13 +259,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically, with sorted keys and no NaN."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
     """Read a JSON file; raises InputError when it is not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
 
@@ -331,7 +332,7 @@ def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
     path = run_folder / "state" / "lock"
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.open("a+")
+        held = path.open("a+", encoding="utf-8")
     try:
         take_lock(held, alone)
     except InputError:
@@ -445,7 +446,7 @@ def hardware() -> dict[str, object]:
 
 def _processor_name() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

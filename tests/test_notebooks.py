@@ -17,7 +17,7 @@ from nbhelpers.results import GIVEN
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MOST_PARAMETERS = 18  # beside those that the batch gives
-SET_UP, PARAMETERS = 2, 4  # cells
+PARAMETERS = 4  # the number of that cell
 
 
 def sources(path: Path) -> list[str]:

@@ -56,7 +56,7 @@ def write_state(run_folder: Path, run: str, status: str, **facts: object) -> dic
 def read_state(run_folder: Path, run: str) -> dict[str, object]:
     """How the last attempt went; `{}` when there was none."""
     path = run_folder / FOLDER / f"{run}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def mark_done(run_folder: Path, run: str, weights: str = "") -> None:
@@ -76,7 +76,7 @@ def forget_incomplete(run_folder: Path, weights: dict[str, str]) -> None:
             continue
         if not results_path(run_folder, run).exists():
             stamp.unlink()
-        elif json.loads(stamp.read_text())["weights"] != wanted:
+        elif json.loads(stamp.read_text(encoding="utf-8"))["weights"] != wanted:
             log(f"{run} started from other weights; now weights={wanted}: it runs again")
             stamp.unlink()
 

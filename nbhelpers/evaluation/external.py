@@ -21,7 +21,7 @@ from nbhelpers.evaluation import conformal, scores
 from nbhelpers.images.preparation import load_images, prepare_cases
 from nbhelpers.models import saved
 from nbhelpers.phantom import dataset
-from nbhelpers.results import set_folder, set_name, split_name
+from nbhelpers.results import set_folder, set_name, set_source, split_name
 from nbhelpers.workspace import InputError, atomic_path
 
 STATISTICS = {
@@ -96,7 +96,7 @@ def open_set(
         quick: synthetic radiographs will do for a run of real ones too, for a first look.
 
     Raises InputError where no folder is named and the run is of real radiographs, since scores on
-    synthetic ones would say nothing about it, and where the set of that name is of other data.
+    synthetic ones would say nothing about it, and where the set of that name is of another folder.
     """
     facts = data_cases.load_data_facts(run_folder)
     before = facts["fingerprint"]
@@ -110,10 +110,11 @@ def open_set(
             "score_folder is empty, and this run was made from real radiographs. Name the folder "
             "to score: make score RUN=name DATA=folder."
         )
-    name = name or set_name(source)
+    name = name or set_name(run_folder, source)
     found = data_cases.read_other_cases(source, facts["stage_cuts"])
     fingerprint = data_cases.fingerprint(source, found)
-    workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
+    if set_source(run_folder, name) != str(source):  # its own labels may have been corrected
+        workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
     return name, found, fingerprint
 
 
@@ -172,7 +173,12 @@ def score_set(run_folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, pd.D
     """
     folder = set_folder(run_folder, name)
     found, held = [], {"intervals": [], "sets": []}
+    of_stage = data_cases.load_cases(folder)["stage"].notna().any()
+    if not of_stage:
+        print("no stage is scored: it takes the age and the sex, and no case has both")
     for model, task in saved_models(run_folder):
+        if task == "stage" and not of_stage:
+            continue
         found.append(scores.evaluate(folder, model, task, learnt_in=run_folder))
         if conformal.has_intervals(run_folder, model, task):
             shares = conformal.coverage(folder, model, task, "external", run_folder)

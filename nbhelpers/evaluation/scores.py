@@ -152,7 +152,7 @@ def _errors(part: pd.DataFrame, task: str) -> pd.Series:
 def tables_scored_on_test(run_folder: Path) -> pd.DataFrame:
     """The distinct prediction tables whose test rows were opened: model, task, hash, time (UTC)."""
     path = run_folder / TEST_LIST
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     table = pd.DataFrame(
         [json.loads(line) for line in lines], columns=["model", "task", "hash", "time"]
     )
@@ -202,7 +202,7 @@ def _note_test(run_folder: Path, model: str, task: str, test: pd.DataFrame, valu
         return
     path = run_folder / TEST_LIST
     line = json.dumps(facts | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-    with explained_errors(path), path.open("a") as file:
+    with explained_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 

@@ -157,7 +157,7 @@ def _write_one(case: dict, folder: Path, size: int) -> None:
     xml = voc_xml(path.name, drawn.pixels.shape, drawn.boxes)
     encoded = cv2.imencode(".png", drawn.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
     with workspace.explained_errors(path):
-        (folder / REGIONS / f"{case['id']}.xml").write_text(xml)
+        (folder / REGIONS / f"{case['id']}.xml").write_text(xml, encoding="utf-8")
         path.write_bytes(encoded.tobytes())
 
 

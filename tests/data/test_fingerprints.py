@@ -60,13 +60,12 @@ def test_another_data_set_into_a_finished_folder(radiographs, tmp_path):
     run_folder = tmp_path / "run"
     table = cases.read_cases(radiographs)
     first = cases.fingerprint(radiographs, table)
-    for _ in range(2):
-        cases.save_cases(run_folder, table, first)
+    cases.save_cases(run_folder, table, first)
+    assert cases.open_cases(run_folder, radiographs, "", "years")[1] == first
     other = write_radiographs(tmp_path / "other", cases=30)
-    other_table = cases.read_cases(other)
-    second = cases.fingerprint(other, other_table)
+    second = cases.fingerprint(other, cases.read_cases(other))
     with pytest.raises(InputError) as caught:
-        cases.save_cases(run_folder, other_table, second)
+        cases.open_cases(run_folder, other, "", "years")
     for part in (str(run_folder), str(radiographs), str(other), first["hash"], second["hash"]):
         assert part in str(caught.value)
     assert len(cases.load_cases(run_folder)) == 40
