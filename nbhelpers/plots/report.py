@@ -171,33 +171,19 @@ def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> str:
     return tables.worst_corruption(table)
 
 
-def _show_losses(by_model: dict[str, float], task: str) -> None:
-    """What each model's cases of calibration cost on average, the best first."""
-    name = "mean absolute error, months" if task == "age" else "wrong stages, %"
-    table = tables.LOSSES[task][0] * pd.Series(by_model, name=name).sort_values().to_frame()
-    display(table.rename(tables.model_name).round(2))
-
-
-def show_members(known: ensembles.Known) -> dict[str, float]:
-    """What each member's cases of calibration cost, and how the members' errors correlate."""
-    own = ensembles.part_of(known, known.calibration)
-    alone = {
-        name: ensembles.losses(own.task, own.predicted[:, place], own.truth).mean()
-        for place, name in enumerate(own.members)
-    }
-    _show_losses(alone, known.task)
+def show_members(known: ensembles.Known) -> None:
+    """How the members' errors on calibration correlate."""
     style.show(*drawn.error_correlation(ensembles.error_correlation(known)))
-    return alone
 
 
-def show_fitted(
-    made: dict[str, ensembles.Combination], losses: dict[str, float], task: str
-) -> None:
-    """What the cases of calibration cost by ensemble, and its weights.
+def show_fitted(made: dict[str, ensembles.Combination], ranking: pd.Series, task: str) -> None:
+    """How all models rank on calibration, and the weights of the ensembles.
 
     But for those of logistic ones, which have five for each column.
     """
-    _show_losses(losses, task)
+    heading = tables.METRICS[scoring.RANKED_BY[task]].heading
+    table = ranking.rename(tables.model_name).to_frame(f"{heading}, calibration")
+    display(table.round(2 if task == "age" else 3))
     rows = {}
     for name, one in made.items():
         if len(one.weights) == 1:
@@ -262,14 +248,15 @@ def show_added(fit: ensembles.Fit, known: ensembles.Known) -> None:
     style.show(*drawn.added_by_member(ensembles.leave_one_out(fit, known), known.task))
 
 
-def show_pairs(folder: Path, task: str) -> None:
-    """Every pair of models on the same test cases, with Holm's correction."""
-    unit = "months" if task == "age" else "kappa"
-    style.show(*drawn.all_pairs(scoring.all_pairs(folder, task, "test"), unit))
+def show_against_best(folder: Path, task: str) -> pd.DataFrame:
+    """Every model against the best on calibration, on the same test cases; gives the table."""
+    table = scoring.against_best(folder, task, "test")
+    style.show(*drawn.against_best(table, task))
+    return table
 
 
 def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[str, object]]:
-    """How much a model's error differs from another's on the test split: in words, and in figures.
+    """Whether a model is better than another on the test split: in words, and in figures.
 
     Without another name: nothing.
     """

@@ -22,7 +22,7 @@ from nbhelpers.plots.style import (
     draw_points,
     year_axis,
 )
-from nbhelpers.plots.tables import CLEAR, KINDS, LOSSES, METRICS, model_name
+from nbhelpers.plots.tables import CLEAR, KINDS, METRICS, UNITS, model_name
 
 TRAIN, HERE = COLOURS[0], COLOURS[1]
 STEP = {"element": "step", "stat": "probability", "alpha": 0.35}
@@ -127,36 +127,38 @@ def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
 
 def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:
     """What the ensemble loses without each member, with intervals; members that help are right."""
-    scale, unit = LOSSES[task]
-    shown = scale * added.sort_values("value", ascending=False)[["value", "lower", "upper"]]
+    shown = added.sort_values("value", ascending=False)[["value", "lower", "upper"]]
     shown.index = shown.index.map(model_name)
     figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.4 * len(shown)))
     draw_points(axes, shown, shown.index, color=COLOURS[0])
     axes.axvline(0, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel(f"loss without the member, more than with it, {unit}")
-    each = ", ".join(f"{name} {value:+.2f}" for name, value in shown["value"].items())
-    return figure, f"What the ensemble loses without each member, {unit}: {each}."
+    axes.set_xlabel(f"what the ensemble loses without the member, {UNITS[task]}")
+    each = ", ".join(f"{name} {value:+z.2f}" for name, value in shown["value"].items())
+    return figure, f"What the ensemble loses without each member, {UNITS[task]}: {each}."
 
 
-def all_pairs(pairs: pd.DataFrame, unit: str) -> tuple[Figure, str]:
-    """Differences of all pairs at a glance: row minus column, faint where it may be chance."""
-    there = pairs.assign(clear=pairs["p_holm"] < CLEAR)[["a", "b", "value", "clear"]]
-    back = there.rename(columns={"a": "b", "b": "a"}).assign(value=-there["value"])
-    models = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
-    both = pd.concat([there, back]).pivot(index="a", columns="b")
-    square = both["value"].reindex(index=models, columns=models)
-    clear = both["clear"].reindex(index=models, columns=models).eq(True)
-    text = square.map(lambda value: "" if np.isnan(value) else f"{value:+.2f}")
-    limit = max(1e-9, float(square.abs().max(axis=None)))
-    side = 1.4 + 0.72 * len(models)
-    look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "square": True}
-    look |= {"annot": text.where(clear | (text == ""), text + "\n≈"), "fmt": ""}
-    shown = square.where(clear, 0.25 * square).rename(index=model_name, columns=model_name)
-    label = f"row minus column, {unit}"
-    figure, _ = _heatmap(shown, (side + 1.6, side), label, annot_kws={"fontsize": 8}, **look)
+def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
+    """How much each model differs from the best, with the interval of each pair alone.
+
+    `table`: as `scores.against_best` gives it.
+    """
+    best, clear = model_name(table["best"].iloc[0]), table["p_holm"] < CLEAR
+    names = table["model"].map(model_name).tolist()
+    figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.34 * len(table)))
+    groups = {"clear after Holm's correction": (clear, COLOURS[0])}
+    groups["may be chance"] = (~clear, COLOURS[7])
+    for label, (rows, colour) in groups.items():
+        shown = table[["value", "lower", "upper"]].where(rows)
+        draw_points(axes, shown, names, color=colour, label=label)
+    axes.axvline(0, color=COLOURS[7], linewidth=1)
+    axes.set_xlabel(f"model minus {best}, {UNITS[task]}; intervals of one pair, not corrected")
+    figure.legend(loc="outside upper center", ncols=2)
+    each = ", ".join(
+        f"{name} {value:+z.2f}" for name, value in zip(names, table["value"], strict=True)
+    )
     return figure, (
-        f"Differences of all {len(pairs)} pairs of {len(models)} models, {unit}: "
-        f"{there['clear'].sum()} are clear after Holm's correction, the others are marked ≈."
+        f"Differences of {len(table)} models to {best}, the best on calibration, {UNITS[task]}: "
+        f"{each}. {clear.sum()} are clear after Holm's correction."
     )
 
 

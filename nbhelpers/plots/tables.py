@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nbhelpers.evaluation.scores import DERIVED, TRIVIAL
+from nbhelpers.evaluation.scores import DERIVED, RANKED_BY, TRIVIAL
+from nbhelpers.metrics import LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ METRICS = {
     "chance": Metric("inside by chance", "%"),
     "likeness": Metric("rank correlation", "ratio"),
 }
-# Of a task, in their order: the first ranks the models, three stand where models are many.
+# Of a task, in their order: that of `RANKED_BY` first, three stand where models are many.
 SHOWN = {
     "age": ("mae", "rmse", "r2", "median_error", "within_6", "within_12", "within_24", "mse"),
     "stage": ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
@@ -96,8 +97,7 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
-# What one wrong case costs: what it is multiplied by, and the unit of differences.
-LOSSES = {"age": (1.0, "months"), "stage": (100.0, "percentage points")}
+UNITS = {"age": "months", "stage": "kappa"}  # of differences
 HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolutions a block"}
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
@@ -338,13 +338,13 @@ def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -
 
 def comparison_words(model: str, other: str, task: str, difference: Mapping) -> str:
     """What `scores.compare_models` found on the test split, as a sentence."""
-    scale, unit = LOSSES[task]
-    what = "mean absolute error" if task == "age" else "share of wrong stages"
-    value, lower, upper = (scale * difference[key] for key in ("value", "lower", "upper"))
-    word = "lower" if value < 0 else "higher"
-    clear = "" if lower * upper > 0 else ", which does not exclude zero"
+    metric, months = RANKED_BY[task], " months" if task == "age" else ""
+    value, lower, upper = (difference[key] for key in ("value", "lower", "upper"))
+    better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
+    clearly = "" if lower * upper > 0 else "not clearly "
+    ends = f"95 % paired bootstrap interval {lower:+z.2f} to {upper:+z.2f}, "
     return (
-        f"The {what} of {model_name(model)} is {abs(value):.2f} {unit} {word} than that of "
-        f"{model_name(other)} (difference {value:+.2f}, 95 % paired bootstrap interval "
-        f"{lower:+.2f} to {upper:+.2f}, test split, n = {difference['n']:,}){clear}."
+        f"On the test split {model_name(model)} is {clearly}{better} than {model_name(other)}: the "
+        f"difference in {METRICS[metric].name} is {value:+z.2f}{months} "
+        f"({ends if np.isfinite(lower) else ''}n = {difference['n']:,})."
     )

@@ -1,14 +1,16 @@
-"""Coverage of intervals on any split, and all pairs of models, from a run folder's files."""
+"""Coverage of intervals on any split, and models against the best, from a run folder's files."""
 
 import json
 import math
 
+import pandas as pd
 import pytest
 from test_ensembles import case_table, months_of, probabilities_of
 
 from nbhelpers import metrics, predictions
 from nbhelpers.bias import subgroups
 from nbhelpers.evaluation import conformal, scores
+from nbhelpers.plots.tables import SHOWN
 from nbhelpers.workspace import InputError, write_json
 
 FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde"), "fingerprint": {}}
@@ -94,15 +96,27 @@ def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_interva
         conformal.fit_model(run_folder, "few", "age")
 
 
-def test_all_pairs_of_models_hold_what_months_say_of_stages(run_folder):
-    pairs = scores.all_pairs(run_folder, "age", "test")
-    assert pairs[["a", "b"]].to_numpy().tolist() == [["fair", "good"]]
-    assert pairs.loc[0, "lower"] > 0
-    pairs = scores.all_pairs(run_folder, "stage", "test")
-    assert {*pairs["a"], *pairs["b"]} == {"good (derived)", "fair (derived)", "stager"}
-    assert pairs["p_holm"].tolist() == metrics.holm(pairs["p"]).tolist()
-    value = pairs.set_index(["a", "b"]).loc[("fair (derived)", "good (derived)"), "value"]
-    assert value < 0 and pairs["n"].nunique() == 1
+def test_every_model_is_compared_with_the_one_that_calibration_names(run_folder):
+    found = scores.against_best(run_folder, "age", "test")
+    assert found[["model", "best"]].to_numpy().tolist() == [["fair", "good"]]
+    assert found.loc[0, "lower"] > 0
+    found = scores.against_best(run_folder, "stage", "test").set_index("model")
+    assert set(found.index) == {"fair (derived)", "stager"}
+    assert set(found["best"]) == {"good (derived)"} and found["n"].nunique() == 1
+    assert found["p_holm"].tolist() == metrics.holm(found["p"]).tolist()
+    assert (found["value"] < 0).all() and found.loc["stager", "p_holm"] < 0.05
+
+
+@pytest.mark.parametrize("task", ["age", "stage"])
+def test_the_index_names_the_same_best_model_as_the_notebooks(run_folder, task):
+    """One by results files, the other by prediction tables, and both by one score."""
+    said = [scores.evaluate(run_folder, name, "age") for name in ("fair", "good")]
+    said.append(scores.evaluate(run_folder, "stager", "stage"))
+    content = {"run": "x", "scores": pd.concat(said).to_dict("records")}
+    found, ranking = scores.collect([content], task), scores.ranked(run_folder, task)
+    order = scores.in_order_of_rank(found, scores.RANKED_BY[task])
+    assert [name for name in order if not name.startswith("trivial")] == ranking.index.tolist()
+    assert scores.best_model(found, SHOWN[task][0]) == scores.best_of_run(run_folder, task)
 
 
 def test_scores_by_group_are_those_of_the_group_alone(run_folder):
