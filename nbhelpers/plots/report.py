@@ -222,7 +222,7 @@ def show_ensembles(
 
 
 def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str]:
-    """How often intervals or sets hold the test cases: of the best model by group, and of all.
+    """How often intervals or sets hold the test cases: of one model by group, then of all models.
 
     Returns:
         `conformal.coverage` of all cases, and of the best model at one level by group; and what it
@@ -236,11 +236,11 @@ def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str
     held = pd.concat(by_model)
     every, at_level = held["group"] == scoring.ALL, held["level"] == level
     own = held[(held["model"] == best) & at_level]
-    style.show(*drawn.coverage_by_group(own, level))
-    display(tables.coverage_table(own, "group"))
-    display(tables.coverage_table(held[every & at_level], "model"))
-    (row,) = own[(own["group"] == scoring.ALL) & (own["kind"] == kind)].to_dict("records")
-    return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(row)
+    shipped = own[own["kind"] == kind]
+    display(tables.kept_table(shipped))
+    style.show(*drawn.coverage_by_group(shipped, level))
+    display(tables.coverage_table(held[every & at_level]))
+    return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(shipped)
 
 
 def show_added(fit: ensembles.Fit, known: ensembles.Known) -> None:

@@ -12,7 +12,6 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nbhelpers.evaluation.scores import ALL
 from nbhelpers.images.radiograph import read_image
 from nbhelpers.plots.style import (
     BINS_MONTHS,
@@ -22,7 +21,7 @@ from nbhelpers.plots.style import (
     draw_points,
     year_axis,
 )
-from nbhelpers.plots.tables import CLEAR, KINDS, METRICS, UNITS, model_name
+from nbhelpers.plots.tables import CLEAR, METRICS, UNITS, model_name
 
 TRAIN, HERE = COLOURS[0], COLOURS[1]
 STEP = {"element": "step", "stat": "probability", "alpha": 0.35}
@@ -163,21 +162,19 @@ def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
 
 
 def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
-    """Coverage of intervals or sets, all of one level, by group and kind; the promise as a line."""
-    part = table.rename(columns={"coverage": "value"})
-    sizes = part.drop_duplicates("group").set_index("group")["n"]
-    names = [f"{group}, n = {n:,}" for group, n in sizes.items()]
-    figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.42 * len(sizes)))
-    by_kind = dict(list(part.groupby("kind", sort=False)))
-    for number, (kind, rows) in enumerate(by_kind.items()):
-        rows = 100 * rows.set_index("group").loc[sizes.index, ["value", "lower", "upper"]]
-        draw_points(axes, rows, names, 0.22 * (number - 1), label=KINDS[kind])
+    """Coverage of intervals or sets, all of one kind and level, by group; the promise as a line."""
+    shares = 100 * table.rename(columns={"coverage": "value"})[["value", "lower", "upper"]]
+    names = [f"{group}, n = {n:,}" for group, n in zip(table["group"], table["n"], strict=True)]
+    figure, axes = plt.subplots(figsize=(7.6, 1.2 + 0.28 * len(table)))
+    draw_points(axes, shares, names, color=COLOURS[0])
     axes.axvline(100 * level, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel("cases inside, %")
-    figure.legend(loc="outside upper center", ncols=3)
-    every = part[part["group"] == ALL].set_index("kind")["value"]
-    shares = ", ".join(f"{KINDS[kind]} {100 * share:.1f} %" for kind, share in every.items())
-    return figure, f"Share of cases held by their {100 * level:.0f} % interval or set: {shares}."
+    axes.set_xlabel(f"cases inside, %; the line is the promised {100 * level:.0f} %")
+    least = shares["value"].argmin()
+    return figure, (
+        f"Share of cases held by their {100 * level:.0f} % interval or set: "
+        f"{shares['value'].iloc[0]:.1f} % of {table['group'].iloc[0]}, least of {names[least]}: "
+        f"{shares['value'].iloc[least]:.1f} %."
+    )
 
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:

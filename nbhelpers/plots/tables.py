@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nbhelpers.evaluation.scores import DERIVED, RANKED_BY, TRIVIAL
+from nbhelpers.evaluation.scores import ALL, DERIVED, RANKED_BY, TRIVIAL
 from nbhelpers.metrics import LOWER_IS_BETTER
 
 
@@ -96,6 +96,11 @@ KINDS = {
     "scaled": "scaled by difficulty",
     "mondrian": "by sex and stage",
     "by stage": "by stage",
+}
+# Kind -> up to how many quantiles all stages share one, and what that is called.
+LEFT = {
+    "mondrian": (2, "too few cases, so by sex alone"),
+    "by stage": (1, "too few cases, so the same for all"),
 }
 UNITS = {"age": "months", "stage": "kappa"}  # of differences
 HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolutions a block"}
@@ -238,8 +243,8 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
     return _pivot(shown, "corruption", "model").rename_axis(columns="error grown by 10 % at")
 
 
-def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
-    """Coverage of one level: a row a `group` or `model`, a column a kind of intervals or sets.
+def coverage_table(coverage: pd.DataFrame) -> pd.DataFrame:
+    """Coverage of one level, all cases: a row a model, a column a kind of intervals or sets.
 
     A cell is the share inside with its 95 % interval, and the mean width or number of stages.
     """
@@ -249,20 +254,62 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
     shares = 100 * coverage[["coverage", "lower", "upper"]]
     cells = shares.assign(size=coverage[size]).to_numpy()
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
-    table = _pivot(coverage.assign(text=texts), index, "kind", cases=True)
+    table = _pivot(coverage.assign(text=texts), "model", "kind", cases=True)
     table = table.rename(index=model_name, columns=KINDS)
     return table.rename_axis(columns=f"% inside; {unit}")
 
 
-def coverage_words(row: Mapping) -> str:
-    """How many test cases the intervals or sets hold, as a sentence."""
-    what, size = "Sets", f"{row.get('mean_stages', 0):.2f} stages large"
+def kind_words(kind: str, quantiles: int | None) -> str:
+    """What a kind of intervals or sets is called, and what is left of it where cases were few.
+
+    `quantiles`: how many it has; None in older results.
+    """
+    told = KINDS.get(kind, kind)
+    if kind not in LEFT or not quantiles:
+        return told
+    most, left = LEFT[kind]
+    return f"{told}: {left}" if quantiles <= most else f"{told} ({quantiles} quantiles)"
+
+
+def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
+    """Of one kind and level: a row a group, those whose promise fails first.
+
+    It fails where Wilson's interval of the share inside lies below the level.
+    """
+    coverage = coverage.assign(fails=fails(coverage))
+    coverage = coverage.sort_values("fails", ascending=False, kind="stable")
+    shares = (100 * coverage[["coverage", "lower", "upper"]]).to_numpy()
+    (level,) = 100 * coverage["level"].unique()
+    size = "width_months" if "width_months" in coverage else "mean_stages"
+    shown = {
+        "cases": coverage["n"],
+        "held, %": ["{:.1f} ({:.1f} to {:.1f})".format(*share) for share in shares],
+        "promised, %": f"{level:.0f}",
+        size.replace("_", ", ", 1): coverage[size].round(1 if size == "width_months" else 2),
+        "": np.where(coverage["fails"], "promise fails", ""),
+    }
+    return pd.DataFrame(shown).set_index(coverage["group"].rename(None))
+
+
+def fails(coverage: pd.DataFrame) -> pd.Series:
+    """Whether each row of `conformal.coverage` holds less than its level, beyond chance."""
+    return coverage["upper"] < coverage["level"]
+
+
+def coverage_words(own: pd.DataFrame) -> str:
+    """Of one kind and level: how many test cases are held, and the groups where it fails first."""
+    row = own[own["group"] == ALL].iloc[0]
+    what, size = "sets", f"{row.get('mean_stages', 0):.2f} stages large"
     if "width_months" in row:
-        what, size = "Intervals", f"{row['width_months']:.1f} months wide"
+        what, size = "intervals", f"{row['width_months']:.1f} months wide"
+    failed = own[fails(own)]
+    shares = zip(failed["group"], 100 * failed["coverage"], strict=True)
+    where = ", ".join(f"{group} ({share:.0f} %)" for group, share in shares) or "none beyond chance"
+    share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
-        f"{what} of {100 * row['level']:.0f} % around it, {KINDS[row['kind']]}, hold "
-        f"{score_words({**row, 'value': row['coverage']}, 'coverage')} of the test cases and are "
-        f"{size} on average."
+        f"Of {len(own)} groups of test cases the promise of {100 * row['level']:.0f} % fails in "
+        f"{where}; {what}, {kind_words(row['kind'], row['quantiles'])}, held {share} of all, and "
+        f"are {size} on average."
     )
 
 
