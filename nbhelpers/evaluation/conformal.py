@@ -102,7 +102,10 @@ def joined(stage: np.ndarray, stage_cuts: str) -> list[str]:
     """The name of the group that each of the five stages is in: see `runs_of_stages`."""
     names = stage_names(stage_cuts)
     found = []
-    for first, *others in runs_of_stages(stage):
+    parts = runs_of_stages(stage)
+    if len(parts) == 1:
+        return ["any stage"] * STAGES
+    for first, *others in parts:
         last = f" to {names[others[-1]]}" if others else ""
         found += [names[first] + last] * (1 + len(others))
     return found

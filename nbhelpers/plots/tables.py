@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nbhelpers.evaluation.scores import ALL, DERIVED, RANKED_BY, TRIVIAL
+from nbhelpers.evaluation.scores import ALL, DERIVED, FEWEST, RANKED_BY, TRIVIAL
 from nbhelpers.metrics import LOWER_IS_BETTER
 
 
@@ -72,7 +72,7 @@ SHOWN = {
     "age": ("mae", "rmse", "r2", "median_error", "within_6", "within_12", "within_24", "mse"),
     "stage": ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
 }
-SIMPLEST = {"age": "mean age by sex", "stage": "majority stage"}  # of the trivial predictors
+SIMPLEST = {"age": "median age by sex", "stage": "majority stage"}  # of the trivial predictors
 TASKS = {"age": "Bone age", "stage": "Developmental stage"}
 MODELS = {
     "cnn": "Custom CNN",
@@ -243,8 +243,8 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
     return _pivot(shown, "corruption", "model").rename_axis(columns="error grown by 10 % at")
 
 
-def coverage_table(coverage: pd.DataFrame) -> pd.DataFrame:
-    """Coverage of one level, all cases: a row a model, a column a kind of intervals or sets.
+def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
+    """Coverage of one level: a row a `group` or `model`, a column a kind of intervals or sets.
 
     A cell is the share inside with its 95 % interval, and the mean width or number of stages.
     """
@@ -254,7 +254,7 @@ def coverage_table(coverage: pd.DataFrame) -> pd.DataFrame:
     shares = 100 * coverage[["coverage", "lower", "upper"]]
     cells = shares.assign(size=coverage[size]).to_numpy()
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
-    table = _pivot(coverage.assign(text=texts), "model", "kind", cases=True)
+    table = _pivot(coverage.assign(text=texts), index, "kind", cases=True)
     table = table.rename(index=model_name, columns=KINDS)
     return table.rename_axis(columns=f"% inside; {unit}")
 
@@ -268,7 +268,7 @@ def kind_words(kind: str, quantiles: int | None) -> str:
     if kind not in LEFT or not quantiles:
         return told
     most, left = LEFT[kind]
-    return f"{told}: {left}" if quantiles <= most else f"{told} ({quantiles} quantiles)"
+    return f"{told}: {left if quantiles <= most else f'{quantiles} quantiles'}"
 
 
 def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
@@ -286,14 +286,17 @@ def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
         "held, %": ["{:.1f} ({:.1f} to {:.1f})".format(*share) for share in shares],
         "promised, %": f"{level:.0f}",
         size.replace("_", ", ", 1): coverage[size].round(1 if size == "width_months" else 2),
-        "": np.where(coverage["fails"], "promise fails", ""),
+        "": np.select([coverage["fails"], coverage["n"] < FEWEST], ["promise fails", TOO_FEW], ""),
     }
     return pd.DataFrame(shown).set_index(coverage["group"].rename(None))
 
 
 def fails(coverage: pd.DataFrame) -> pd.Series:
-    """Whether each row of `conformal.coverage` holds less than its level, beyond chance."""
-    return coverage["upper"] < coverage["level"]
+    """Whether each row of `conformal.coverage` holds less than its level, beyond chance.
+
+    A group of fewer than `FEWEST` cases gets no verdict.
+    """
+    return (coverage["upper"] < coverage["level"]) & (coverage["n"] >= FEWEST)
 
 
 def coverage_words(own: pd.DataFrame) -> str:
@@ -308,7 +311,7 @@ def coverage_words(own: pd.DataFrame) -> str:
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
         f"Of {len(own)} groups of test cases the promise of {100 * row['level']:.0f} % fails in "
-        f"{where}; {what}, {kind_words(row['kind'], row['quantiles'])}, held {share} of all, and "
+        f"{where}; {what} ({kind_words(row['kind'], row['quantiles'])}) held {share} of all and "
         f"are {size} on average."
     )
 
@@ -358,22 +361,27 @@ def _row(scores: pd.DataFrame, model: str, split: str, metric: str) -> pd.Series
 
 def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
     """How far a model errs on the test split, and the simplest predictor: two sentences."""
-    metric, simplest = SHOWN[task][0], SIMPLEST[task]
-    own, other = (score(scores, name, "test", metric) for name in (model, TRIVIAL + simplest))
-    said = (
-        f"On the test split the {METRICS[metric].name} of {model_name(model)} is {own}; always "
-        f"predicting the {simplest} gives {other}."
-    )
+    said = f"On the test split {model_name(model)} has a {error_words(scores, model, task)}."
     if task == "age":
         kappa = score(scores, model + DERIVED, "test", "qwk")
         said += f" The stages that its months fall into have a weighted kappa of {kappa}."
     return said
 
 
-def error_words(scores: pd.DataFrame, model: str, task: str) -> str:
-    """How far a model errs on the test split, to be put into a sentence."""
-    metric = SHOWN[task][0]
-    return f"{METRICS[metric].name} of {score(scores, model, 'test', metric)}"
+def error_words(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> str:
+    """How far a model errs, and whether the simplest predictor errs more, to follow "has a"."""
+    metric = RANKED_BY[task]
+    own, other = (_row(scores, name, split, metric) for name in (model, TRIVIAL + SIMPLEST[task]))
+    better = (own["value"] < other["value"]) == (metric in LOWER_IS_BETTER)
+    said = ""
+    if not better or own["value"] == other["value"]:
+        said = ", so the model is no better than a predictor that looks at no picture"
+    elif own["lower"] <= other["value"] <= own["upper"]:
+        said = ", which may be as good as the model"
+    return (
+        f"{METRICS[metric].name} of {score_words(own, metric)}; always predicting the "
+        f"{SIMPLEST[task]} gives {score_words(other, metric)}{said}"
+    )
 
 
 def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:

@@ -105,7 +105,7 @@ def test_few_cases_fall_back_to_one_quantile_and_it_is_said():
     limits = conformal.fit_stage_sets(np.full((60, 5), 0.2), np.arange(60) % 5)
     quantiles = conformal.count_quantiles(limits, "by stage")
     assert "the same for all" in tables.kind_words("by stage", quantiles)
-    assert tables.kind_words("by stage", 4) == "by stage (4 quantiles)"
+    assert tables.kind_words("by stage", 4) == "by stage: 4 quantiles"
 
 
 def test_groups_whose_promise_fails_are_named_first(run_folder):

@@ -164,3 +164,22 @@ def test_the_worst_corruption_is_named_with_its_harm():
     )
     words = plots_tables.worst_corruption(table[1:])
     assert words.startswith("mirrored adds most to the error of HOG and XGBoost: +1.0 months")
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "said"),
+    [
+        ("age", (33.4, 33.1), "no better than a predictor that looks at no picture"),
+        ("age", (32.9, 33.1), "which may be as good as the model"),
+        ("age", (20.0, 33.1), r"always predicting the median age by sex gives 33\.1 months .*\)$"),
+        ("stage", (0.0, 0.0), "no better than a predictor"),
+        ("stage", (0.5, 0.0), r"majority stage gives 0\.000 .*\)$"),
+    ],
+)
+def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(task, values, said):
+    metric, half = plots_tables.RANKED_BY[task], 0.3 if task == "age" else 0.1
+    rows = [("vgg16", values[0]), (f"trivial: {plots_tables.SIMPLEST[task]}", values[1])]
+    scores = pd.DataFrame(rows, columns=["model", "value"]).assign(split="test", metric=metric)
+    scores = scores.assign(n=100, lower=scores["value"] - half, upper=scores["value"] + half)
+    words = plots_tables.error_words(scores, "vgg16", task)
+    assert re.search(said, words), words
