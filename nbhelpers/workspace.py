@@ -297,12 +297,11 @@ def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         held = path.open("a+")
-    try:
-        take_lock(held, alone)
-    except InputError:
-        held.close()
-        raise
-    with explained_errors(path):
+        try:
+            take_lock(held, alone)
+        except InputError:
+            held.close()
+            raise
         held.write(f"{os.getpid()}\n")
         held.flush()
     return held
