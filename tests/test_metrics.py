@@ -89,9 +89,9 @@ def test_scores_at_the_edge():
     value = by_metric(metrics.score_ages(np.array([100.0]), np.array([103.0])))
     assert value["mae"] == value["median_error"] == 3 and np.isnan(value["r2"])
     assert np.isnan(by_metric(metrics.score_stages(np.array([2]), np.array([2])))["qwk"])
-    # Always the same prediction: no agreement beyond chance.
+    # Always the same prediction: no agreement beyond chance, and no resample differs.
     scores = metrics.score_stages(np.arange(50) % 5, np.full(50, 2)).set_index("metric")
-    assert tuple(scores.loc["qwk", ["value", "lower", "upper"]]) == (0, 0, 0)
+    assert scores.loc["qwk", "value"] == 0 and scores.loc["qwk", ["lower", "upper"]].isna().all()
     # Too few resamples define the recall of a class of one case: no interval.
     truth = np.append(np.zeros(99, dtype=int), 4)
     scores = metrics.score_stages(truth, truth).set_index("metric")
@@ -159,6 +159,19 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
     assert mirrored["p"] == difference["p"]
 
 
+def test_one_case_has_no_interval_and_no_verdict():
+    """Nor has a score that is the same in every resample: four of four right may be luck."""
+    ends = ["lower", "upper"]
+    told = pd.Series(metrics.compare_errors([9.0], [1.0]))
+    assert told["value"] == 8 and told[[*ends, "p"]].isna().all()
+    assert metrics.score_ages([100.0], [132.2])[ends].isna().all(axis=None)
+    assert np.isnan(metrics.score_mean([32.2])[2:]).all()
+    scores = metrics.score_stages([0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 1, 2])
+    assert (scores["value"] == 1).any() and scores[ends].isna().all(axis=None)
+    for alike in (([90.0] * 4, [90.0, 91, 92, 93]), ([90.0, 91, 92, 93], [90.0] * 4)):
+        assert np.isnan(metrics.score_slope(*map(np.array, alike))[1:]).all()
+
+
 @pytest.mark.full
 @pytest.mark.slow
 def test_p_is_below_five_per_cent_as_often_as_it_says_where_nothing_differs(monkeypatch):
@@ -185,6 +198,19 @@ def test_kappa_is_compared_on_the_same_cases_and_a_model_does_not_differ_from_it
     nothing = {"n": 600, "value": 0, "lower": 0, "upper": 0, "p": 1}
     assert metrics.compare_kappa(truth, good, good) == nothing
     assert metrics.compare_errors(truth, truth) == nothing
+
+
+@pytest.mark.full
+def test_a_difference_in_kappa_of_0_63_and_0_85_is_found_among_many():
+    random = np.random.default_rng(3)
+    truth = random.integers(0, 5, 1701)
+    fair, good = (
+        np.clip(np.rint(truth + random.normal(0, spread, 1701)), 0, 4) for spread in (1.7, 0.85)
+    )
+    told = metrics.compare_kappa(truth, fair, good)
+    kappas = [sk.cohen_kappa_score(truth, said, weights="quadratic") for said in (fair, good)]
+    assert kappas == pytest.approx([0.63, 0.85], abs=0.02)
+    assert metrics.holm([told["p"]] + [0.5] * 77)[0] < 0.05
 
 
 def test_holm_by_hand():

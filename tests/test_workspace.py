@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -56,6 +57,26 @@ def test_the_rsna_set_is_found_wherever_kaggle_mounts_it(kaggle: Path, place: st
     assert workspace.find_data_folder("") is None
     found = write_radiographs(kaggle / place, cases=3)
     assert workspace.find_data_folder("") == found
+
+
+@pytest.mark.parametrize("place", ["rsna", "drive/MyDrive/studies/rsna"])
+def test_on_colab_the_rsna_set_is_found_in_content_and_on_drive(
+    tmp_path: Path, monkeypatch, place: str
+):
+    monkeypatch.setattr(workspace, "COLAB", tmp_path)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    assert workspace.find_data_folder("") is None
+    found = write_radiographs(tmp_path / place, cases=3)
+    assert workspace.find_data_folder("") == found
+
+
+def test_download_asks_kagglehub_and_says_what_to_do_where_it_cannot(tmp_path: Path, monkeypatch):
+    fetched = SimpleNamespace(dataset_download=lambda name: tmp_path / name)
+    monkeypatch.setitem(sys.modules, "kagglehub", fetched)
+    assert workspace.find_data_folder("download") == tmp_path / "kmader" / "rsna-bone-age"
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(workspace.InputError, match="pip install kagglehub"):
+        workspace.find_data_folder("download")
 
 
 @pytest.mark.parametrize("place", ["outputs", "notebooks/someone/outputs/reports/interactive"])
@@ -125,7 +146,15 @@ def test_a_notebook_shows_the_message_of_an_input_error_alone(capsys):
 
 
 @pytest.mark.parametrize(
-    "place", ["kaggle/input/datasets/someone/archive/suite-main", "content/suite", "work", "", None]
+    "place",
+    [
+        "kaggle/input/datasets/someone/archive/suite-main",
+        "kaggle/usr/lib/notebooks/someone/suite",
+        "content/suite",
+        "work",
+        "",
+        None,
+    ],
 )
 def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
     """Started in an empty folder `work`, without the project on the path."""
@@ -145,6 +174,15 @@ def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
         assert done.stderr.startswith("The module nbhelpers was not found: on Kaggle attach")
     else:
         assert done.stdout.strip() == str(module)
+
+
+def test_windows_is_refused_in_one_line_that_names_wsl2():
+    source = f"import os; os.name = 'nt'\n{SETUP}"
+    commands = [[sys.executable, "-I", "-c", source], ["make", "-C", ROOT, "OS=Windows_NT", "help"]]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode and "install WSL2" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_another_backend_than_tensorflow_is_refused(monkeypatch):

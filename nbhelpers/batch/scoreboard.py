@@ -20,7 +20,15 @@ from nbhelpers.evaluation.scores import (
     in_order_of_rank,
 )
 from nbhelpers.metrics import LOWER_IS_BETTER
-from nbhelpers.plots.tables import KINDS, METRICS, SHOWN, TASKS, model_name, value_and_interval
+from nbhelpers.plots.tables import (
+    KINDS,
+    METRICS,
+    SHOWN,
+    TASKS,
+    kind_words,
+    model_name,
+    value_and_interval,
+)
 from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs
 from nbhelpers.workspace import is_synthetic
 
@@ -233,7 +241,7 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
     levels = sorted({record["level"] for record in of_model})
     rows = [
         {
-            "name": KINDS.get(kind, kind),
+            "name": kind_words(kind, next(iter(held.values())).get("quantiles")),
             "n": max(record["n"] for record in held.values()),
             "cells": [coverage_cell(held.get(level)) for level in levels],
         }

@@ -44,13 +44,13 @@ def test_a_run_gets_its_kernel_and_parameters_and_leaves_page_results_and_stamp(
 print("at", os.getcwd())
 keys = ("NBHELPERS_HEADLESS", "NBHELPERS_CORES", "OTHER")
 seen = [os.environ.get(key) for key in keys]
-seen += [model, steps, rate, flip, profile, run, run_folder, data_folder]"""
+seen += [model, steps, rate, flip, profile, run, run_folder, data_folder, exclude_unreadable]"""
     set_code(project, facts, SAVE.replace('"steps": steps', '"seen": seen'))
-    arguments = ("run", "demo", RUN, "--data", str(tmp_path), "--cores", "1")
-    done = execute(project, *arguments, env=environment)
+    data = ("--data", str(tmp_path), "--unreadable=exclude")
+    done = execute(project, "run", "demo", RUN, *data, "--cores", "1", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = project / "reports" / "demo"
-    got = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(tmp_path)]
+    got = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(tmp_path), True]
     assert results_of(project)["seen"] == ["1", "1", "yes", *got]
     assert f"{RUN} | at {project}" in done.stdout and f"reports/demo/{RUN}.html" in done.stdout
     for name in (f"{RUN}.html", "index.html", f"executed/{RUN}.ipynb", f"state/{RUN}.done"):
@@ -85,6 +85,23 @@ def test_a_failure_is_one_line_a_page_and_keeps_earlier_results(
     top = page[: page.index("</section>")]
     assert "This run did not finish" in top and said.split(": ", 1)[-1] in top
     assert "before" in page, "what ran before the failure stays on the page"
+
+
+def test_scoring_again_keeps_a_good_page_until_there_is_a_better_one(project, tmp_path):
+    folder, data = project / "reports" / "demo", tmp_path / "clinic"
+    write_json(folder / "results" / "01_preprocessing.json", {"profile": "demo"})
+    data.mkdir()
+    pages = []
+    for code in ("print('at first')", "1 / 0", "print('at last')"):
+        write_notebook(project / "notebooks" / "09_external.ipynb", code, SAVE)
+        done = execute(project, "score", "--run", "demo", "--data", str(data))
+        assert done.returncode == ("0" in code), done.stdout + done.stderr
+        pages.append({path.name: path.read_text() for path in folder.glob("09_*.html")})
+    page, failed = "09_external.clinic.html", "09_external.clinic-again.html"
+    assert [sorted(each) for each in pages] == [[page], [failed, page], [page]]
+    assert pages[1][page] == pages[0][page] and "ZeroDivisionError" in pages[1][failed]
+    assert "at last" in pages[2][page] and "This run did not finish" not in pages[2][page]
+    assert done_path(folder, "09_external.clinic").exists()
 
 
 @pytest.mark.parametrize(
