@@ -52,6 +52,7 @@ METRICS = {
     "difference": Metric("difference in mean absolute error", "months", "+"),
     "slope": Metric("slope of true on predicted months"),
     "coverage": Metric("inside the interval", "%"),
+    "width": Metric("width of the interval", "months"),
     "qwk": Metric("quadratic weighted kappa"),
     "accuracy": Metric("accuracy", "%"),
     "macro_precision": Metric("precision, mean of stages"),
