@@ -48,8 +48,8 @@ def show_scores(
 ) -> tuple[pd.DataFrame, str, tuple[str, str]]:
     """Evaluate a model, show how far it errs and for whom, and return its scores.
 
-    Of ages: months, and the stages that they fall into. Every score stands with its 95 % bootstrap
-    interval, next to predictors that look at no picture.
+    Of ages: months, and the stages that they fall into. Scores stand with their 95 % bootstrap
+    interval, where there is one, next to predictors that look at no picture.
 
     Args:
         view: the prepared pictures that are shown with the largest errors.
@@ -245,8 +245,8 @@ def show_ensembles(
     first = ranking.index[0]
     others = "" if first == best else f" (of all models {tables.model_name(first)} is)"
     verdict = (
-        f"{against} {tables.model_name(best)}, the best ensemble on calibration{others}, has a "
-        f"{tables.error_words(scores, best, task)}."
+        f"{against} The latter is the best member on calibration, the former the best ensemble"
+        f"{others}; it has a {tables.error_words(scores, best, task)}."
     )
     return scores, verdict, tables.headline(scores, best, task), difference, pd.concat(by_group)
 

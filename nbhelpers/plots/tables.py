@@ -347,7 +347,7 @@ def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
     """Of scores at some places (column `place`): a row a measure, a column a place."""
     sizes = calibration.groupby("place", sort=False)["n"].max()
     names = {place: f"{place}, n = {n:,}" for place, n in sizes.items()}
-    return wide(calibration, "metric", "place").rename(columns=names)
+    return wide(calibration, "metric", "place").rename(columns=names).fillna("")
 
 
 def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:
