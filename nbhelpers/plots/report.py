@@ -14,7 +14,6 @@ from nbhelpers.images.geometry import load_geometry
 from nbhelpers.images.preparation import load_images, load_preparation
 from nbhelpers.models import ensembles
 from nbhelpers.models.material import pictures_of
-from nbhelpers.models.saved import view_of
 from nbhelpers.plots import bias as drawn_bias
 from nbhelpers.plots import scores as drawn
 from nbhelpers.plots import style, tables
@@ -118,6 +117,8 @@ def show_prepared(folder: Path, name: str, model: str) -> None:
 
     Prints on how many a hand was found, where the preparation looks for one.
     """
+    from nbhelpers.models.saved import view_of  # it loads Keras, which 01 and 04 do without
+
     here, view = results.set_folder(folder, name), view_of(folder, model, "age")
     months = predictions.said_rows(here, model, "age")["predicted_months"].to_numpy()
     style.show(*drawn.gallery(load_cases(here), load_images(here, view), months))
