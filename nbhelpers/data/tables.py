@@ -133,8 +133,11 @@ def missing_columns(table: Table, fields: Iterable[str]) -> str:
     if not lacking:
         return ""
     names = " and ".join(f"for the {field} (name it {NAMES_TO_OFFER[field]})" for field in lacking)
-    seen = ", ".join(map(repr, table.header[:8]))
-    return f"{table.name}, header: no column {names}. Its columns are {seen}."
+    return f"{table.name}, header: no column {names}. Its columns are {_seen(table)}."
+
+
+def _seen(table: Table) -> str:
+    return ", ".join(map(repr, table.header[:8]))
 
 
 def _doubt(table: Table) -> str:
@@ -311,8 +314,9 @@ def describe(
     for table in tables:
         of = {"age": f"age in {table.age_unit or 'month'}s"}
         told = [f"{of.get(field, field)} from {name!r}" for field, name in table.names.items()]
-        without = "" if "age" in table.names else "; no bone age, so predicted and not scored"
-        yield f"{table.name}, rows: {len(table.rows):,}; {', '.join(told)}{without}"
+        if "age" not in table.names:
+            told += [f"no bone age among {_seen(table)}, so predicted and not scored"]
+        yield f"{table.name}, rows: {len(table.rows):,}; {', '.join(told)}"
     yield from (f"not used: {line}" for line in unused.values())
     paths = [path for found in images.values() for path, _ in found]
     left = [path.name for path in paths if str(path) not in used]
@@ -364,7 +368,7 @@ def read_labels(tables: list[Table], images: Images) -> pd.DataFrame:
         if "age" in table.names and (lacking := missing_columns(table, FIELDS)):
             raise InputError(lacking)
         if not table.rows:
-            raise InputError(f"{table.name} has a header but no rows. Add a row a radiograph.")
+            raise InputError(f"{table.name} has a header but no rows. Fill it, or take it away.")
         own = _images_of(table, tables, images)
         for line, row in table.rows:
             try:

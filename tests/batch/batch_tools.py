@@ -16,7 +16,7 @@ PARAMETERS = """run = ""  # name of this run
 run_folder = ""  # where it writes
 profile = ""  # the profile it belongs to
 data_folder = ""  # folder of radiographs
-model = "none"  # name of the model
+model = "none"  # name of the model – or none
 steps = 3  # 1 to 10
 rate = 1e-3  # 0.0 to 1.0
 flip = True  # True or False

@@ -91,7 +91,7 @@ READ = {
     "age at the visit": (
         {"t.csv": f"id,chronological age,sex\n{ROWS}"},
         ([None] * 2, ["female", "male"]),
-        "no bone age, so predicted and not scored",
+        "no bone age among 'id', 'chronological age', 'sex', so predicted and not scored",
     ),
     "prose": ({"readme.txt": "Hello, you"}, ([None] * 3, [None] * 3), r"not used: 1 \(readme.txt"),
 }
