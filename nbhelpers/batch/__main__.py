@@ -8,6 +8,8 @@ Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 """
 
 import argparse
+import graphlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -90,7 +92,8 @@ def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
         status.forget_incomplete(folder, {run.name: run.weights for run in profile.runs})
         before = {name: status.read_state(folder, name) for name in names}
         workspace.take_lock(held, alone=False)
-        failed = run_snakemake(profile, asked)
+        run_all = run_snakemake if importlib.util.find_spec("snakemake") else run_in_turn
+        failed = run_all(profile, asked)
         # A run that outlives a Snakemake that was killed still holds the folder, and is named.
         workspace.take_lock(held, alone=True)
         status.settle(folder, names)
@@ -145,6 +148,22 @@ def run_snakemake(profile: Profile, asked: argparse.Namespace) -> int:
             log("stopping: the runs at work are ended, what is finished is kept")
             process.terminate()
             return process.wait() or FAILED
+
+
+def run_in_turn(profile: Profile, asked: argparse.Namespace) -> int:
+    """Run in turn what has not finished yet: where there is no Snakemake, as on Kaggle.
+
+    What changed since is not looked at.
+    """
+    runs = {run.name: run for run in profile.runs}
+    waits = {
+        name: {one.name for one in profiles.upstream(profile.runs, runs[name])} for name in runs
+    }
+    unmade = {name for name in runs if not status.done_path(asked.folder, name).exists()}
+    for name in graphlib.TopologicalSorter(waits).static_order():
+        if name in unmade and not unmade & waits[name]:
+            unmade -= {name} if execute_run(profile, runs[name], asked) == COMPLETE else set()
+    return FAILED if unmade else COMPLETE
 
 
 def run_alone(profile: Profile, run: Run, asked: argparse.Namespace) -> int:

@@ -11,19 +11,22 @@ import re
 import time
 from pathlib import Path
 
-from nbhelpers.workspace import InputError, log, write_json
+from nbhelpers.workspace import KAGGLE_WORKING, InputError, log, platform_name, write_json
 
 FOLDER = "state"
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
 
 
 def find_run_folder(project: Path, named: str, name: str) -> Path:
-    """The run folder: the one that is `named`, else that called `name` below `reports`."""
+    """The run folder: the one that is `named`, else that called `name` below `reports`.
+
+    On Kaggle, where the project is attached and read-only, `reports` lies in the working folder.
+    """
     if named:
         return Path(named).expanduser().resolve()
     if not re.fullmatch(r"[\w-][\w.-]*", name):
         raise InputError(f"RUN={name!r} must be a plain name: letters, digits, points and dashes.")
-    return project / "reports" / name
+    return (KAGGLE_WORKING if platform_name() == "kaggle" else project) / "reports" / name
 
 
 def done_path(run_folder: Path, run: str) -> Path:

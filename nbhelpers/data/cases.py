@@ -5,9 +5,9 @@ run's own folder, `read_other_cases` one that is scored or predicted; the latter
 without ages, or images alone.
 
 The fingerprint of a data set tells which tables and images a run folder was made from: the bytes of
-the tables and the name, size and modification time of every image in use, so it takes a second
-where hashing the pixels would take minutes. A copy that keeps times (`cp -a`, `rsync -a`) has the
-same fingerprint, wherever it lies.
+the tables and the name and size of every image in use, so it takes a second where hashing the
+pixels would take minutes. A copy has the same fingerprint, wherever it lies and whatever its files'
+times.
 """
 
 import functools
@@ -92,10 +92,9 @@ def refuse_other_data(run_folder: Path, data: str) -> None:
     open_cases(run_folder, place, recorded.get("external_folder") or "", facts["stage_cuts"])
 
 
-def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int, int]:
+def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int]:
     label, folder = next(item for item in folders if path.is_relative_to(item[1]))
-    facts = path.stat()
-    return f"{label}/{path.relative_to(folder).as_posix()}", facts.st_size, facts.st_mtime_ns
+    return f"{label}/{path.relative_to(folder).as_posix()}", path.stat().st_size
 
 
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]

@@ -86,13 +86,14 @@ def saved_models(run_folder: Path) -> list[tuple[str, str]]:
 
 
 def open_set(
-    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int
+    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int, quick: bool = False
 ) -> tuple[str, pd.DataFrame, dict]:
     """The set to score: its name, its cases (see `cases.read_other_cases`) and their fingerprint.
 
     Args:
         named: its folder; empty: the run's own external one, else synthetic radiographs.
         name: empty: that of the folder.
+        quick: synthetic radiographs will do for a run of real ones too, for a first look.
 
     Raises InputError where no folder is named and the run is of real radiographs, since scores on
     synthetic ones would say nothing about it, and where the set of that name is of another folder.
@@ -101,7 +102,7 @@ def open_set(
     before = facts["fingerprint"]
     if named or before.get("external_folder"):
         source = workspace.find_data_folder(named or before["external_folder"])
-    elif workspace.is_synthetic(before["data_folder"]):
+    elif quick or workspace.is_synthetic(before["data_folder"]):
         source = dataset.folder_in(run_folder, n_synthetic, seed)
         dataset.write_radiographs(source, n_synthetic, seed=seed)
     else:
