@@ -465,7 +465,7 @@ def own_version() -> str:
     """The version of nbhelpers: of the project around it, else as installed, else unknown."""
     project = Path(__file__).parents[1] / "pyproject.toml"
     if project.is_file():
-        return tomllib.loads(project.read_text())["project"]["version"]
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("nbhelpers")
     return "unknown"

@@ -101,11 +101,9 @@ def add_other_tables(folder: Path) -> None:
     write_table(folder / "._boneage-training-dataset.csv", "\0\0")
 
 
-def link_inside(folder: Path) -> None:
+def link_outside(folder: Path) -> None:
     image = folder / "boneage-training-dataset" / "boneage-training-dataset" / "1380.png"
-    (folder / "store").mkdir()
-    image.rename(folder / "store" / "content")
-    image.symlink_to(folder / "store" / "content")
+    image.symlink_to(image.rename(folder.with_name("content")))
     (image.parent / "again").symlink_to(image.parent)  # in a circle
 
 
@@ -118,7 +116,7 @@ def move_down(folder: Path) -> None:
 LAYOUTS = {
     "other tables": add_other_tables,
     "another folder of images": lambda folder: write_image(folder / "thumbnails" / "1378.png"),
-    "a link inside": link_inside,
+    "links": link_outside,
     "one level down": move_down,
 }
 

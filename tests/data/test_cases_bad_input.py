@@ -74,11 +74,6 @@ def test_lines_are_counted_as_in_the_file_and_many_faults_cut_short(folder):
     assert ", line 6, " in error_of(folder)
 
 
-def link_image_from_outside(folder: Path) -> None:
-    (folder / IMAGE).rename(folder.parent / "1378.png")
-    (folder / IMAGE).symlink_to(folder.parent / "1378.png")
-
-
 def rewrite(old: bytes, new: bytes) -> Callable[[Path], None]:
     """What replaces a part of the table, once."""
 
@@ -102,7 +97,6 @@ CHANGES = {
         ["line 3: 4 cells under 3 column names", "quotation marks"],
     ),
     "image": (lambda folder: (folder / IMAGE).unlink(), ["line 3", "there is no image 1378.png"]),
-    "link": (link_image_from_outside, [f"{IMAGE} is a link to a place outside"]),
     "blank": (write("\n\n"), [f"{TABLE} is empty."]),
     "no rows": (write("id,boneage,male\n"), [f"{TABLE} has a header but no rows"]),
     "only sexes": (write("Case ID,Sex\n1377,M\n"), ["no column for the age"]),

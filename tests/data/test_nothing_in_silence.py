@@ -51,9 +51,9 @@ def short_dimension(path: Path) -> None:
 
 def fill(folder: Path, files: dict) -> Path:
     """Three images, 1.png to 3.png, and what is given: text, bytes, None for an image, or how."""
-    folder.mkdir(exist_ok=True)
     for name, content in {"1.png": None, "2.png": None, "3.png": None, **files}.items():
         path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             write_image(path)
         elif callable(content):
@@ -88,9 +88,9 @@ READ = {
     ),
     "dimension": ({"t.xlsx": short_dimension}, BOTH, "rows: 2"),
     "others": (
-        {"t.csv": PLAIN, "t.xls": b"", "notes.csv": "who\nme\n", "a.gif": b"", "readme.txt": "A"},
+        {"t.csv": PLAIN, "t.xls": b"", "notes.csv": "who\nme\n", "a.gif": b"", "t/box.xml": ""},
         BOTH,
-        r"(?s)t.xls is a table of a kind.*notes.csv, header: no .*used: 2 \(a.gif, readme.txt\)",
+        r"(?s)t.xls is a table of a kind.*notes.csv, header: no .*used: 2 \(a.gif, box.xml\)",
     ),
     "age at the visit": (
         {"t.csv": f"id,chronological age,sex\n{ROWS}"},
