@@ -97,24 +97,23 @@ def read_cell(source: str) -> dict[str, Parameter]:
     for statement in ast.parse(source).body:
         if not isinstance(statement, ast.Assign):
             continue
-        target, *others = statement.targets
         try:
             default = ast.literal_eval(statement.value)
         except ValueError:
             default = None
-        if others or not isinstance(target, ast.Name) or not isinstance(default, PLAIN):
+        if not isinstance(default, PLAIN):
             line = ast.unparse(statement)
             raise InputError(f"Parameter `{line}` needs one number, text, {TRUTH}.")
-        comment = comments.get(statement.end_lineno, "")
-        found[target.id] = Parameter(default, type(default))
+        comment, name = comments.get(statement.end_lineno, ""), ast.unparse(statement.targets[0])
+        found[name] = Parameter(default, type(default))
         if TRUTH in comment:
-            found[target.id] = Parameter(default, bool)
+            found[name] = Parameter(default, bool)
         elif bounds := RANGE.search(comment):
             kind = float if set(".e") & set(bounds[1] + (bounds[2] or "")) else int
             high = float(bounds[2] or "inf")
-            found[target.id] = Parameter(default, kind, float(bounds[1]), high)
+            found[name] = Parameter(default, kind, float(bounds[1]), high)
         elif choices := CHOICES.search(comment):
-            found[target.id] = Parameter(default, str, choices=tuple(choices[1].split(", ")))
+            found[name] = Parameter(default, str, choices=tuple(choices[1].split(", ")))
     return found
 
 
@@ -164,9 +163,6 @@ def _hint(value: object, kind: type) -> str:
         return f' Write it in quotes: "{value}".'
     if kind is bool and text.lower() in ("true", "false"):
         return f" Write -p with a capital letter, {text.title()}, or YAML without quotes."
-    if kind is bool or not isinstance(value, str) or not re.fullmatch(NUMBER, value):
-        return ""
-    if kind is int:
-        return " It is a text here: write it without quotes."
-    # YAML takes 1e-05 for a text.
-    return f" YAML reads it as text: write {Decimal(value):f}."
+    if kind is not bool and isinstance(value, str) and re.fullmatch(NUMBER, value):
+        return f" It is a text here: write {Decimal(value):f}, without quotes."  # as 1e-05 in YAML
+    return ""

@@ -12,11 +12,6 @@ hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("suite")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes more than some seconds; `make test` runs it")
-    config.addinivalue_line("markers", "full: with all bootstrap resamples")
-
-
 def write_image(path: Path, seed: int = 0, side: int = 8) -> None:
     """A square grey picture of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,7 @@ def test_values_that_the_comments_allow_pass():
         ({"seed": -1}, "seed must be 0 or more, got -1."),
         ({"task": "aeg"}, "task must be one of age, stage, got 'aeg'. Did you mean age?"),
         ({"model": 16}, "model must be a text (default 'cnn'), got 16. Write it in quotes: \"16\""),
+        ({"cell": CELL.replace("= False", '= "f"'), "frozen": "f"}, "frozen must be True or False"),
         ({"injected": "epoch = 3"}, "There is no parameter epoch. Did you mean epochs?"),
     ],
 )
@@ -55,12 +56,6 @@ def test_a_value_that_cannot_be_used_is_one_line_with_a_remedy(value: dict, part
     with pytest.raises(InputError, match=re.escape(part)) as caught:
         check(**value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_kind_is_told_by_the_comment_where_a_text_was_typed_in_by_hand():
-    by_hand = CELL.replace("frozen = False", 'frozen = "false"')
-    with pytest.raises(InputError, match="frozen must be True or False"):
-        check(cell=by_hand, frozen="false")
 
 
 def test_the_cell_that_was_run_last_counts():

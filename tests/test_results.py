@@ -89,10 +89,9 @@ def test_a_run_begins_with_checked_parameters_and_a_folder_of_its_own(tmp_path):
             begin(run_folder=str(tmp_path / "run"), **wrong)
 
 
-@pytest.mark.parametrize("content", ["{", '{"run": "x"}'])
-def test_a_broken_file_is_named_with_its_remedy_and_may_be_written_anew(run_folder, content):
+def test_a_broken_file_is_named_with_its_remedy_and_may_be_written_anew(run_folder):
     path = save(run_folder)
-    path.write_text(content)
+    path.write_text("{")
     with pytest.raises(InputError, match=rf"{path} .*Delete it and run"):
         results.read_all_results(run_folder)
     save(run_folder)

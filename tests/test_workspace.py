@@ -171,7 +171,7 @@ def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "work")
     if place is None:
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-        assert done.stderr.startswith("The module nbhelpers was not found: on Kaggle attach")
+        assert done.stderr.startswith("nbhelpers was not found: on Kaggle attach")
     else:
         assert done.stdout.strip() == str(module)
 

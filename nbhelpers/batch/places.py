@@ -48,7 +48,7 @@ def repository(project: Path = PROJECT) -> str:
 def setup_cell(address: str) -> str:
     """The set-up cell of every notebook; with an address Colab can install nbhelpers from it."""
     source = SETUP.read_text().rstrip("\n")
-    return source.replace('"nbhelpers": ""', f'"nbhelpers": "git+{address}"') if address else source
+    return source.replace("keras-tuner", f"keras-tuner git+{address}") if address else source
 
 
 def badges(notebook: str, address: str) -> str:

@@ -179,16 +179,15 @@ def _check_outputs(runs: tuple[Run, ...]) -> None:
     """Refuse two runs that would write the same files: the second would replace the first's."""
     owners: dict[tuple[object, ...], Run] = {}
     for run in runs:
-        key = "view" if run.number == PREPARER else "model"
-        if key in run.values and run.number in (PREPARER, *TRAINERS):
-            name, task = run.values[key], run.values.get("task", "")
-            other = owners.setdefault((key, name, task), run)
-            if other is not run:
-                of_task = f" for task {task}" if task else ""
-                raise InputError(
-                    f"{run.settings} and {other.settings.name} both write {key} {name}{of_task}. "
-                    f"Give one another `{key}`."
-                )
+        made = _made_by(run)
+        other = owners.setdefault(made, run)
+        if made and other is not run:
+            key, name, task = made
+            of_task = f" for task {task}" if task else ""
+            raise InputError(
+                f"{run.settings} and {other.settings.name} both write {key} {name}{of_task}. "
+                f"Give one another `{key}`."
+            )
     first, *others = [run for run in runs if run.number == PREPARER] or [None]
     for run in others:
         for key in run.values.keys() & first.values.keys() - {*GIVEN, *OF_ONE_VIEW}:
@@ -197,6 +196,14 @@ def _check_outputs(runs: tuple[Run, ...]) -> None:
                     f"{run.settings}: {key} is {run.values[key]!r}, in {first.settings.name} "
                     f"{first.values[key]!r}. Views share one case table: set it in {SHARED}."
                 )
+
+
+def _made_by(run: Run) -> tuple[object, ...]:
+    """What a run writes under a name: "view" or "model", the name, its task; () where nothing."""
+    key = "view" if run.number == PREPARER else "model"
+    if key not in run.values or run.number not in (PREPARER, *TRAINERS):
+        return ()
+    return key, run.values[key], run.values.get("task", "")
 
 
 def scoring_run(project: Path, run_folder: Path, data: str) -> tuple[Profile, Run]:
@@ -242,29 +249,16 @@ def check_comparisons(runs: tuple[Run, ...]) -> None:
     before it."""
     for run in runs:
         wanted = run.values.get("compare_with")
-        if not wanted:
-            continue
-        found = _compared(runs, run)
-        if not found:
+        if wanted and not any(not one.values.get("compare_with") for one in _compared(runs, run)):
             raise InputError(
-                f"{run.settings}: compare_with is {wanted!r}, but no other run of this profile "
-                f"makes a model of that name for task {run.values.get('task')}. Name one, or leave "
-                "compare_with out."
-            )
-        if found[0].values.get("compare_with"):
-            raise InputError(
-                f"{run.settings}: compare_with is {wanted!r}, whose run {found[0].name} is itself "
-                "compared with another. Compare both with one model."
+                f"{run.settings}: compare_with is {wanted!r}. Name a model that another run of "
+                f"this profile makes for task {run.values.get('task')} and that is itself compared "
+                "with none, or leave compare_with out."
             )
 
 
 def _compared(runs: tuple[Run, ...], run: Run) -> list[Run]:
-    wanted = run.values.get("compare_with"), run.values.get("task")
-    return [
-        other
-        for other in runs
-        if wanted[0]
-        and other is not run
-        and other.number in TRAINERS
-        and (other.values.get("model"), other.values.get("task")) == wanted
-    ]
+    """The run that makes the model which another's is compared with; [] where there is none."""
+    model, task = run.values.get("compare_with"), run.values.get("task", "")
+    made = "model", model, task
+    return [one for one in runs if model and one is not run and _made_by(one) == made]

@@ -152,10 +152,9 @@ def cell(score: dict | None, metric: str, scale: float = 0.0, more: str = "") ->
     text, interval = value_and_interval(score, metric)
     bar = None
     if scale:
-        value = score["value"]
-        left, right = (value if score[key] is None else score[key] for key in ("lower", "upper"))
-        shares = {"left": left, "width": right - left, "point": value}
-        bar = {key: 100 * max(share, 0) / scale for key, share in shares.items()}
+        ends = [score["value"] if score[key] is None else score[key] for key in ("lower", "upper")]
+        left, right, point = (100 * max(at, 0) / scale for at in (*ends, score["value"]))
+        bar = {"left": left, "width": right - left, "point": point}
         if METRICS[metric].unit == "months":
             more = f"{score['value'] / 12:.2f} years"
     return {"text": text, "interval": interval, "n": score["n"], "bar": bar, "more": more}

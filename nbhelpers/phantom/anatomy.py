@@ -131,9 +131,7 @@ class Child:
         return self.maturity(centre) ** (0.36 if self.onset[centre] < 12 else 0.48)
 
     def fusion(self, centre: str) -> float:
-        """Share of the growth plate that bone has bridged, 0 to 1; 0 for carpals."""
-        if centre in CARPALS:
-            return 0.0
+        """Share of an epiphysis' growth plate that bone has bridged, 0 to 1."""
         begun = self.fused[centre] - FUSION_MONTHS
         return float(np.clip((self.ossification_age_months - begun) / FUSION_MONTHS, 0.0, 1.0))
 

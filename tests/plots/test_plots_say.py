@@ -131,14 +131,6 @@ def test_models_stand_under_their_names_and_small_groups_are_too_few():
     assert derived == "Ridge ensemble with sex (derived)"
 
 
-def test_scores_stand_in_the_order_of_the_vocabulary():
-    scores = told()[:4].assign(task="age", split="test")
-    scores = pd.concat([scores[:1].assign(metric="rmse"), scores])
-    table = plots_tables.score_table(scores, "age", "test")
-    assert table.index.tolist() == ["mean absolute error, months", "RMSE, months"]
-    assert table.columns.name == "test split, n = 50"
-
-
 def test_tipping_strengths_have_a_row_a_direction_and_a_column_a_model():
     rows = [("cnn", "brightness", "grey levels", -80.0, -31.26)]
     rows += [("cnn", "brightness", "grey levels", 80.0, np.nan)]
