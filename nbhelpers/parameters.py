@@ -141,7 +141,7 @@ def declared_parameters(notebook: Path) -> dict[str, Parameter]:
 
     Raises InputError when there is no such cell or a default is no plain value.
     """
-    for cell in read_json(notebook).get("cells", []):
+    for cell in read_json(notebook, "Fetch the notebook anew").get("cells", []):
         if TAG in cell.get("metadata", {}).get("tags", []):
             try:
                 return read_cell("".join(cell["source"]))

@@ -263,12 +263,12 @@ def write_json(path: Path, content: object) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> dict:
-    """Read a JSON file; raises InputError when it is not JSON."""
+def read_json(path: Path, remedy: str = "Delete it and run again") -> dict:
+    """Read a JSON file; raises InputError with a remedy when it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
+        raise InputError(f"{path} is not valid JSON ({error}). {remedy}.") from error
 
 
 def hash_of(content: object) -> str:
@@ -464,7 +464,7 @@ def own_version() -> str:
     """The version of nbhelpers: of the project around it, else as installed, else unknown."""
     project = Path(__file__).parents[1] / "pyproject.toml"
     if project.is_file():
-        return tomllib.loads(project.read_text())["project"]["version"]
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("nbhelpers")
     return "unknown"

@@ -133,8 +133,11 @@ def missing_columns(table: Table, fields: Iterable[str]) -> str:
     if not lacking:
         return ""
     names = " and ".join(f"for the {field} (name it {NAMES_TO_OFFER[field]})" for field in lacking)
-    seen = ", ".join(map(repr, table.header[:8]))
-    return f"{table.name}, header: no column {names}. Its columns are {seen}."
+    return f"{table.name}, header: no column {names}. Its columns are {_seen(table)}."
+
+
+def _seen(table: Table) -> str:
+    return ", ".join(map(repr, table.header[:8]))
 
 
 def _doubt(table: Table) -> str:
@@ -188,8 +191,7 @@ def _read_excel(path: Path) -> dict[str, list[tuple[int, list[str]]]]:
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
-# Name without suffix -> paths of such images, and whether each lies inside once links are followed.
-Images = dict[str, list[tuple[Path, bool]]]
+Images = dict[str, list[Path]]  # by name without suffix
 
 
 def find_tables(folder: Path, labelled: bool = False) -> tuple[list[Table], dict[Path, str]]:
@@ -256,9 +258,9 @@ def _choose(
 def find_files(folder: Path, skip: Path | None = None) -> tuple[Images, list[Path]]:
     """Every image of a folder by its name without suffix, and all files of other kinds.
 
-    The folder `skip` and hidden files are passed over.
+    Links are followed. The folder `skip` and hidden files are passed over.
     """
-    inside, passed = folder.resolve(), {skip}
+    passed = {skip}
     images: Images = {}
     others = []
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -272,9 +274,7 @@ def find_files(folder: Path, skip: Path | None = None) -> tuple[Images, list[Pat
         folders[:] = sorted(shown, key=lambda name: Path(place, name).is_symlink())
         for path in (Path(place, name) for name in sorted(files) if name[0] != "."):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                target = path.resolve() if path.is_symlink() else real
-                found = (path, target.is_relative_to(inside))
-                images.setdefault(without_suffix(path.name), []).append(found)
+                images.setdefault(without_suffix(path.name), []).append(path)
             else:
                 others.append(path)
     return images, others
@@ -283,17 +283,17 @@ def find_files(folder: Path, skip: Path | None = None) -> tuple[Images, list[Pat
 def _images_of(table: Table, tables: list[Table], images: Images) -> Images:
     """The images that may belong to a table.
 
-    They are those in the folder named like it; where there is none, all that do not lie in the
+    They are those in the folder named like it; where it holds none, all that do not lie in the
     folder of another.
     """
     own = table.path.with_suffix("")
     others = {other.path.with_suffix("") for other in tables} - {own}
+    has_own = any(own in path.parents for paths in images.values() for path in paths)
 
     def belongs(path: Path) -> bool:
-        return own in path.parents if own.is_dir() else not others & {*path.parents}
+        return own in path.parents if has_own else not others & {*path.parents}
 
-    chosen = {name: [one for one in found if belongs(one[0])] for name, found in images.items()}
-    return {name: found for name, found in chosen.items() if found}
+    return {name: [*filter(belongs, paths)] for name, paths in images.items()}
 
 
 def without_suffix(name: str) -> str:
@@ -311,10 +311,11 @@ def describe(
     for table in tables:
         of = {"age": f"age in {table.age_unit or 'month'}s"}
         told = [f"{of.get(field, field)} from {name!r}" for field, name in table.names.items()]
-        without = "" if "age" in table.names else "; no bone age, so predicted and not scored"
-        yield f"{table.name}, rows: {len(table.rows):,}; {', '.join(told)}{without}"
+        if "age" not in table.names:
+            told += [f"no bone age among {_seen(table)}, so predicted and not scored"]
+        yield f"{table.name}, rows: {len(table.rows):,}; {', '.join(told)}"
     yield from (f"not used: {line}" for line in unused.values())
-    paths = [path for found in images.values() for path, _ in found]
+    paths = [path for found in images.values() for path in found]
     left = [path.name for path in paths if str(path) not in used]
     if left:
         counts = f"{len(paths):,} images, {len(paths) - len(left):,} with a row; {len(left):,}"
@@ -364,7 +365,7 @@ def read_labels(tables: list[Table], images: Images) -> pd.DataFrame:
         if "age" in table.names and (lacking := missing_columns(table, FIELDS)):
             raise InputError(lacking)
         if not table.rows:
-            raise InputError(f"{table.name} has a header but no rows. Add a row a radiograph.")
+            raise InputError(f"{table.name} has a header but no rows. Fill it, or take it away.")
         own = _images_of(table, tables, images)
         for line, row in table.rows:
             try:
@@ -403,28 +404,23 @@ def _case_id(text: str, images: Images) -> str:
         wrong = f"the id {text!r} is not a plain file name"
         raise _Fault("id", wrong, "Ids may not leave the folder: no '/', no '\\', no leading '.'")
     name = without_suffix(text)
-    if name not in images and re.fullmatch(r"\d+\.0+", name):
+    if not images.get(name) and re.fullmatch(r"\d+\.0+", name):
         return name.partition(".")[0]
     return name
 
 
 def _image_path(case: str, images: Images) -> Path:
-    found = images.get(case, [])
+    found = images.get(case)
     if not found:
         wrong = f"there is no image {case}.png (or {', '.join(IMAGE_SUFFIXES[1:])})"
         raise _Fault("id", wrong, "Add the image or remove the row")
-    if len(found) > 1:
-        both = " and ".join(printable(str(path)) for path, _ in found[:2])
-        wrong = f"two layouts: {both} are both images of {case!r}"
+    path, *more = found
+    shown = printable(str(path))
+    if more:
+        wrong = f"two layouts: {shown} and {printable(str(more[0]))} are both images of {case!r}"
         raise _Fault("id", wrong, "Keep one of the two")
-    path, inside = found[0]
-    if not inside:
-        wrong = f"the image {path} is a link to a place outside the folder of radiographs"
-        raise _Fault("id", wrong, "Put the image itself into the folder")
-    if printable(str(path)) != str(path):
-        raise _Fault(
-            "id", f"the name of {printable(str(path))} is no UTF-8 text", "Rename the file"
-        )
+    if shown != str(path):
+        raise _Fault("id", f"the name of {shown} is no UTF-8 text", "Rename the file")
     return path
 
 

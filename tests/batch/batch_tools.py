@@ -16,7 +16,7 @@ PARAMETERS = """run = ""  # name of this run
 run_folder = ""  # where it writes
 profile = ""  # the profile it belongs to
 data_folder = ""  # folder of radiographs
-model = "none"  # name of the model
+model = "none"  # name of the model – or none
 steps = 3  # 1 to 10
 rate = 1e-3  # 0.0 to 1.0
 flip = True  # True or False
@@ -25,7 +25,7 @@ exclude_unreadable = False  # True or False"""
 SAVE = """import json, pathlib, time
 results = pathlib.Path(run_folder) / "results" / f"{run}.json"
 results.parent.mkdir(parents=True, exist_ok=True)
-content = {"run": run, "title": run, "scores": [], "seconds": 0.1}
+content = {"run": run, "title": run, "scores": [], "seconds": 0.1, "left": exclude_unreadable}
 results.with_suffix(".new").write_text(json.dumps({**content, "steps": steps, "at": time.time()}))
 results.with_suffix(".new").replace(results)"""
 

@@ -95,29 +95,16 @@ def test_rsnas_other_packages(tmp_path, radiographs, package):
     assert added["sex"].tolist() == ["male", "female"]
 
 
-def test_a_plain_folder(tmp_path):
-    files = ["a.png", "b.jpg", "c.JPEG", "d.PNG"]
-    for name in files:
-        write_image(tmp_path / "pictures" / name)
-    rows = [f"{age},boy,{name}" for age, name in zip([24, 36, 60, 80], "abcd", strict=True)]
-    write_table(tmp_path / "labels.csv", "\n".join(["Age_Months,Gender,Filename", *rows]))
-    table = cases.read_cases(tmp_path)
-    assert table["case_id"].tolist() == list("abcd")
-    assert table["stage"].tolist() == [0, 1, 1, 1]
-    assert [Path(path).name for path in table["image_path"]] == files
-
-
 def add_other_tables(folder: Path) -> None:
     write_table(folder / "truth.csv", "id,true_age_months,hand_length_mm\n1377,6.2,90\n")
     write_table(folder / "notes.csv", "who,what\nme,nothing\n")
     write_table(folder / "._boneage-training-dataset.csv", "\0\0")
 
 
-def link_inside(folder: Path) -> None:
+def link_outside(folder: Path) -> None:
     image = folder / "boneage-training-dataset" / "boneage-training-dataset" / "1380.png"
-    (folder / "store").mkdir()
-    image.rename(folder / "store" / "content")
-    image.symlink_to(folder / "store" / "content")
+    image.symlink_to(image.rename(folder.with_name("content")))
+    (image.parent / "again").symlink_to(image.parent)  # in a circle
 
 
 def move_down(folder: Path) -> None:
@@ -129,7 +116,7 @@ def move_down(folder: Path) -> None:
 LAYOUTS = {
     "other tables": add_other_tables,
     "another folder of images": lambda folder: write_image(folder / "thumbnails" / "1378.png"),
-    "a link inside": link_inside,
+    "links": link_outside,
     "one level down": move_down,
 }
 

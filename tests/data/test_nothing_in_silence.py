@@ -1,6 +1,7 @@
 """Folders as people have them: read where that is plain, else refused; what is left is named."""
 
 import codecs
+import csv
 import os
 import re
 import unicodedata
@@ -10,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_image
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbhelpers.data import cases
+from nbhelpers.data.tables import read_table
 from nbhelpers.workspace import InputError
 
 ROWS = "1,40,F\n2,50,M\n"
@@ -47,9 +51,9 @@ def short_dimension(path: Path) -> None:
 
 def fill(folder: Path, files: dict) -> Path:
     """Three images, 1.png to 3.png, and what is given: text, bytes, None for an image, or how."""
-    folder.mkdir(exist_ok=True)
     for name, content in {"1.png": None, "2.png": None, "3.png": None, **files}.items():
         path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if content is None:
             write_image(path)
         elif callable(content):
@@ -84,16 +88,20 @@ READ = {
     ),
     "dimension": ({"t.xlsx": short_dimension}, BOTH, "rows: 2"),
     "others": (
-        {"t.csv": PLAIN, "t.xls": b"", "notes.csv": "who\nme\n", "a.gif": b"", "readme.txt": "A"},
+        {"t.csv": PLAIN, "t.xls": b"", "notes.csv": "who\nme\n", "a.gif": b"", "t/box.xml": ""},
         BOTH,
-        r"(?s)t.xls is a table of a kind.*notes.csv, header: no .*used: 2 \(a.gif, readme.txt\)",
+        r"(?s)t.xls is a table of a kind.*notes.csv, header: no .*used: 2 \(a.gif, box.xml\)",
     ),
     "age at the visit": (
         {"t.csv": f"id,chronological age,sex\n{ROWS}"},
         ([None] * 2, ["female", "male"]),
-        "no bone age, so predicted and not scored",
+        "no bone age among 'id', 'chronological age', 'sex', so predicted and not scored",
     ),
-    "prose": ({"readme.txt": "Hello, you"}, ([None] * 3, [None] * 3), r"not used: 1 \(readme.txt"),
+    "prose": (
+        {"readme.txt": "Hello, you", "deep/4.png": None},
+        ([None] * 4, [None] * 4),
+        r"not used: 1 \(readme.txt",
+    ),
 }
 
 
@@ -102,6 +110,7 @@ def test_a_table_is_read_and_what_is_not_used_is_named(tmp_path, capsys, files, 
     table = cases.read_other_cases(fill(tmp_path / "set", files), "gilsanz_ratib")
     assert table["age_months"].replace(np.nan, None).tolist() == read[0]
     assert table["sex"].tolist() == read[1]
+    assert (table["split"] == "external").tolist() == [age is not None for age in read[0]]
     assert re.search(said, capsys.readouterr().out)
 
 
@@ -123,6 +132,12 @@ REFUSED = {
         {"t.xlsx": book(Info=INFO, girls=GIRL.iloc[:, :2].set_axis(HEADER[:2], axis=1))},
         "t.xlsx, sheet 'girls', header: no column for the sex",
     ),
+    "no ages": ({"t.csv": "id\n1\n"}, "t.csv has ids but neither ages nor sexes"),
+    "a name": ({"t.csv": "name,sex\n1,M\n"}, "no column for the id"),
+    "no image": ({"t.csv": "id,sex\nb,M\n"}, "line 2, column 'id': there is no image b.png"),
+    "nothing known": ({"t.csv": "id,boneage\n1,30\n"}, "no column for the sex"),
+    "infants": ({"t.csv": "id,boneage,sex\n1,7,M\n"}, "look like years"),
+    "two folders": ({"deep/1.png": None}, "two layouts: .*1.png and .*deep/1.png"),
     "suffix twice": ({"1.png.png": None}, "two layouts: .*1.png and .*1.png.png"),
     "not UTF-8": ({os.fsdecode(b"caf\xe9.png"): None}, r"the name of .*caf\\xe9.png is no UTF-8"),
 }
@@ -136,7 +151,12 @@ def test_what_is_not_plain_is_refused_by_name(tmp_path, files, said):
     str(error.value).encode()
 
 
-@pytest.mark.parametrize("name", ["104.png.png", "Mu\u0308ller_7.PNG", "12.0.png", "1.2.840.0.tif"])
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds neither a table nor an image"):
+        cases.read_other_cases(tmp_path, "gilsanz_ratib")
+
+
+@pytest.mark.parametrize("name", ["104.png.png", "Mu\u0308ller_7.PNG", "12.0.JPG", "1.2.840.0.tif"])
 def test_images_are_found_by_any_name(tmp_path, name):
     write_image(tmp_path / name)
     (alone,) = cases.read_other_cases(tmp_path, "gilsanz_ratib")["case_id"]
@@ -144,3 +164,39 @@ def test_images_are_found_by_any_name(tmp_path, name):
         (tmp_path / "t.csv").write_text(f"id,boneage,sex\n{text},40,F\n", encoding="utf-8")
         (path,) = cases.read_other_cases(tmp_path, "gilsanz_ratib")["image_path"]
         assert path == str(tmp_path / name)
+
+
+CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("tables") / "table.csv"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_table_or_a_clear_error(path, content):
+    path.write_bytes(content)
+    try:
+        read_table(path)
+    except InputError as error:
+        assert str(path) in str(error)
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_any_bytes_are_an_excel_file_or_a_clear_error(path, content, cut):
+    excel = path.with_suffix(".xlsx")
+    excel.write_bytes(b"PK\x03\x04" + content[:cut])
+    with pytest.raises(InputError, match="not a readable Excel file"):
+        read_table(excel)
+
+
+@given(st.lists(st.lists(CELL, min_size=1, max_size=4), min_size=1, max_size=6))
+def test_cells_come_back_as_written(path, rows):
+    rows = [["id", "boneage", "male", "last"], *rows]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+    stripped = [[cell.strip() for cell in row] for row in rows[1:]]
+    filled = [(row + [""] * 3)[:3] for row in stripped if any(row)]
+    (table,) = read_table(path)
+    assert [[*row.values()] for _, row in table.rows] == filled

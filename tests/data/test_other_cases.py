@@ -1,12 +1,8 @@
 """Cases of another folder: with ages, without, or images alone; and which of them were learnt."""
 
-import re
-
-import pytest
 from conftest import write_image, write_radiographs
 
 from nbhelpers.data import cases
-from nbhelpers.workspace import InputError
 
 CUTS = "gilsanz_ratib"
 
@@ -20,24 +16,6 @@ def with_hash(table):
     return table.assign(image_sha256=[path.rpartition("/")[2] for path in table["image_path"]])
 
 
-def test_a_table_of_ids_and_sexes_is_predicted(tmp_path):
-    for name in ("a", "b"):
-        write_image(tmp_path / f"{name}.png")
-    (tmp_path / "list.csv").write_text("Case ID,Sex\na,M\nb,\n")
-    table = read(tmp_path)
-    assert table["split"].tolist() == ["unlabelled"] * 2
-    assert table["sex"].tolist() == ["male", None]
-    assert table["age_months"].isna().all() and table["stage"].isna().all()
-
-
-def test_a_folder_of_images_alone_is_predicted_with_unknown_sex(tmp_path):
-    for name in ("b", "deep/a"):
-        write_image(tmp_path / f"{name}.png")
-    table = read(tmp_path)
-    assert table["case_id"].tolist() == ["a", "b"]
-    assert table["sex"].isna().all() and set(table["split"]) == {"unlabelled"}
-
-
 def test_both_kinds_of_table_are_read_and_keep_their_ids(radiographs):
     write_image(radiographs / "boneage-test-dataset" / "9.png", seed=99)
     (radiographs / "boneage-test-dataset.csv").write_text("Case ID,Sex\n9,F\n")
@@ -45,29 +23,6 @@ def test_both_kinds_of_table_are_read_and_keep_their_ids(radiographs):
     assert table["split"].tolist() == ["external"] * 40 + ["unlabelled"]
     assert table["case_id"].iloc[[0, 1, -1]].tolist() == ["1377", "1378", "9"]
     assert table["stage"].notna().tolist() == [True] * 40 + [False] and table["fold"].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("files", "told"),
-    [
-        ({}, "holds neither a table nor an image"),
-        ({"a.png": None, "deep/a.png": None}, "two layouts: .*a.png and .*a.png"),
-        ({"a.png": None, "t.csv": "id\na\n"}, "t.csv has ids but neither ages nor sexes"),
-        ({"a.png": None, "t.csv": "name,sex\na,M\n"}, "no column for the id"),
-        ({"a.png": None, "t.csv": "id,sex\nb,M\n"}, "line 2, column 'id': there is no image b"),
-        ({"a.png": None, "t.csv": "id,boneage\na,30\n"}, "no column for the sex"),
-        ({"a.png": None, "t.csv": "id,boneage,sex\na,7,M\n"}, "look like years"),
-    ],
-)
-def test_what_is_wrong_is_named(tmp_path, files, told):
-    for name, text in files.items():
-        if text is None:
-            write_image(tmp_path / name)
-        else:
-            (tmp_path / name).write_text(text)
-    with pytest.raises(InputError) as error:
-        read(tmp_path)
-    assert re.search(told, str(error.value)), str(error.value)
 
 
 def test_copies_of_what_was_learnt_are_found_by_content(radiographs, tmp_path):

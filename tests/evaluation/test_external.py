@@ -72,7 +72,7 @@ def run_folder(finished, tmp_path):
 
 def part_of(run_folder, folder, rows):
     """A folder with some radiographs of the run, and a table of their labels."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     table = cases.load_cases(run_folder)
     chosen = table[rows(table)]
     for path in chosen["image_path"]:
@@ -138,9 +138,24 @@ def test_unlabelled_images_are_predicted_with_intervals(run_folder, tmp_path):
     assert told["mean_months"].tolist() == rows["predicted_months"].round(1).tolist()
     assert told["mean_months"].between(told["mean_lower_90"], told["mean_upper_90"]).all()
     assert {"one_months", "two_months", "one_stage"} <= set(told)
-    other = part_of(run_folder, tmp_path / "other", lambda table: table["split"] == "tuning")
+    other = part_of(run_folder, tmp_path / "other" / "part", lambda table: table["split"] == "test")
     with pytest.raises(InputError, match="was made from other data"):
         score(run_folder, other)
+    name, _, here = external.open_set(run_folder, str(other), "", 0, 0)
+    assert (name, here["data_folder"]) == ("other-part", str(other))
+    assert external.open_set(run_folder, str(folder), "", 0, 0)[0] == "part"
+
+
+def test_corrected_labels_are_scored_anew_and_unknown_sexes_have_no_stage(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    labels = pd.read_csv(folder / "table.csv").assign(boneage=100)
+    for sex in ("F", ""):
+        labels.assign(sex=sex).to_csv(folder / "table.csv", index=False)
+        table, _, _ = score(run_folder, folder)
+        assert set(table["age_months"]) == {100}
+        scored, held = external.score_set(run_folder, "part")
+        assert set(scored["task"]) == ({"age", "stage"} if sex else {"age"})
+        assert set(held) == {"intervals"}
 
 
 def test_pictures_prepared_by_other_code_are_refused(run_folder, tmp_path):

@@ -62,6 +62,11 @@ def test_a_frame_fills_the_picture():
     np.testing.assert_allclose(padded, [[-0.5, 7.5], [31.5, 23.5]])
 
 
+def middle_of(drawn):
+    rows, columns = np.indices(drawn.shape)
+    return [(columns * drawn).sum() / drawn.sum(), (rows * drawn).sum() / drawn.sum()]
+
+
 @pytest.mark.parametrize("steps", ["", "aspect", "hand", "upright, aspect", ALL_STEPS])
 @pytest.mark.parametrize("size", [64, 300])
 def test_a_bright_dot_lands_where_the_geometry_says(radiographs, steps, size: int):
@@ -75,8 +80,7 @@ def test_a_bright_dot_lands_where_the_geometry_says(radiographs, steps, size: in
         dotted = np.zeros_like(plain)
         dotted[row - 2 : row + 3, column - 2 : column + 3] = 255
         drawn = geometry.warp(dotted, affine, size).astype(float)
-        rows, columns = np.mgrid[:size, :size]
-        middle = [(columns * drawn).sum() / drawn.sum(), (rows * drawn).sum() / drawn.sum()]
+        middle = middle_of(drawn)
         expected = geometry.to_prepared(np.array([[column, row]]), affine)[0]
         assert np.hypot(*(middle - expected)) < max(0.25, 0.1 * np.abs(affine[:, :2]).max())
 
@@ -105,9 +109,7 @@ def test_shrinking_moves_nothing(size):
     up = (float(np.sin(0.2)), float(-np.cos(0.2)))
     frame = geometry.Frame((400, 400), up, 760, 760)
     drawn = geometry.warp(blob, geometry.fit_frame(frame, size, True), size).astype(float)
-    rows, columns = np.mgrid[:size, :size]
-    middle = [(columns * drawn).sum() / drawn.sum(), (rows * drawn).sum() / drawn.sum()]
-    np.testing.assert_allclose(middle, (size - 1) / 2, atol=0.006 + 2e-5 * size)
+    np.testing.assert_allclose(middle_of(drawn), (size - 1) / 2, atol=0.006 + 2e-5 * size)
 
 
 def test_shrinking_does_not_alias():
@@ -155,23 +157,13 @@ def test_prepared_cases_are_what_prepare_image_gives(radiographs, tmp_path, monk
     assert preparation.read_description(tmp_path, "hand")["version"] == preparation.VERSION
 
 
-def count_work(monkeypatch) -> list[tuple]:
-    """The shapes of radiographs that are prepared from now on, in this process."""
-    done: list[tuple] = []
-    prepare_image = preparation.prepare_image
-
-    def counted(pixels, settings):
-        done.append(pixels.shape)
-        return prepare_image(pixels, settings)
-
-    monkeypatch.setenv("NBHELPERS_CORES", "1")
-    monkeypatch.setattr(preparation, "prepare_image", counted)
-    return done
-
-
 def test_reused_only_when_nothing_changed(radiographs, tmp_path, monkeypatch):
     prepare = preparation.Preparation.from_steps(48, "")
-    done = count_work(monkeypatch)
+    prepare_image, done = preparation.prepare_image, []
+    monkeypatch.setenv("NBHELPERS_CORES", "1")
+    monkeypatch.setattr(
+        preparation, "prepare_image", lambda *of: done.append(of) or prepare_image(*of)
+    )
 
     def work(cases: pd.DataFrame = radiographs, settings: preparation.Preparation = prepare) -> int:
         done.clear()
