@@ -71,7 +71,11 @@ class SharpnessAware(keras.Model):
         self.optimizer.apply_gradients(zip(second, variables, strict=True))
         # Keras divides the loss by the number of replicas, whose gradients it then sums.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return self._measured(loss * replicas if replicas > 1 else loss, predictions, batch)
+        x, y, sample_weight = batch
+        cases = ops.shape(keras.tree.flatten(x)[0])[0]
+        # Keras keeps the running mean of the loss as the first metric.
+        self.metrics[0].update_state(loss * replicas, sample_weight=cases)
+        return self.compute_metrics(x, y, predictions, sample_weight)
 
     def _forward(self, mapping: list[tuple], batch: tuple):
         """The loss with `mapping`'s values for its variables; writes to no variable.
@@ -85,13 +89,6 @@ class SharpnessAware(keras.Model):
             predictions = self(x, training=True)
             loss = self.compute_loss(x, y, predictions, sample_weight, training=True)
             return self.optimizer.scale_loss(loss), (loss, predictions, scope)
-
-    def _measured(self, loss, predictions, batch: tuple) -> dict:
-        """Add a batch to the loss's running mean and to the compiled metrics."""
-        x, y, sample_weight = batch
-        cases = ops.shape(keras.tree.flatten(x)[0])[0]
-        self.metrics[0].update_state(loss, sample_weight=cases)  # Keras keeps the loss first
-        return self.compute_metrics(x, y, predictions, sample_weight)
 
 
 def _moved(weights: list, gradients: list, scale, rho: float) -> list:

@@ -28,13 +28,14 @@ def show_training(history: pd.DataFrame, task: str) -> None:
 
 
 def show_search(trials: pd.DataFrame, task: str) -> None:
-    """The trials of a search, what mattered in them, and how the best of them learned."""
+    """The trials of a search, from eight on what mattered in them, and how the best learned."""
     from nbhelpers.models.search import histories
     from nbhelpers.plots import models
 
     display(models.trials_table(trials))
-    style.show(*models.parallel_coordinates(trials, UNITS[task]))
-    style.show(*models.hyperparameter_importance(trials))
+    if len(trials) >= models.FEWEST_TRIALS:
+        style.show(*models.parallel_coordinates(trials, UNITS[task]))
+        style.show(*models.hyperparameter_importance(trials))
     style.show(*models.trial_curves(histories(trials), UNITS[task]))
 
 
