@@ -7,7 +7,6 @@ the layer `stem_range`, and `assert_stem_range` checks what leaves it. A new fam
 """
 
 import contextlib
-import difflib
 import io
 import os
 import socket
@@ -22,7 +21,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from nbhelpers import workspace
+from nbhelpers import parameters, workspace
 from nbhelpers.workspace import InputError
 
 NO_WEIGHTS = "none"
@@ -105,12 +104,8 @@ BACKBONES = {
 def find(backbone: str) -> Backbone:
     """The row of a backbone; raises InputError with the nearest name."""
     if backbone not in BACKBONES:
-        lower = {name.lower(): name for name in BACKBONES}
-        near = difflib.get_close_matches(backbone.lower(), lower, n=1, cutoff=0.0)
-        raise InputError(
-            f"backbone is {backbone!r}, which is not known. The nearest name is "
-            f"{lower[near[0]]!r}; all are: {', '.join(BACKBONES)}."
-        )
+        near = parameters.nearest(backbone, BACKBONES)
+        raise InputError(f"backbone is {backbone!r}.{near} All are: {', '.join(BACKBONES)}.")
     return BACKBONES[backbone]
 
 

@@ -16,20 +16,13 @@ N = 60
 
 @pytest.fixture
 def table() -> pd.DataFrame:
+    rows = pd.Series(np.arange(N))
     splits = ["train"] * 40 + ["tuning", "calibration", "test", "external"] * 4 + ["unlabelled"] * 4
-    unlabelled = np.array(splits) == "unlabelled"
+    labelled, part = np.array(splits) != "unlabelled", (rows % 5).astype("Int8")
+    facts = {"age_months": (rows * 3.0 + 1).where(labelled), "stage": part.where(labelled)}
+    facts |= {"split": splits, "fold": part.where(rows < 40)}
     return pd.DataFrame(
-        {
-            "case_id": [str(number) for number in range(N)],
-            "sex": ["female", "male", None] * 20,
-            "age_months": np.where(unlabelled, np.nan, np.arange(N) * 3.0 + 1),
-            "stage": pd.array(
-                [None if missing else number % 5 for number, missing in enumerate(unlabelled)],
-                dtype="Int8",
-            ),
-            "split": splits,
-            "fold": pd.array([n % 5 if n < 40 else None for n in range(N)], dtype="Int8"),
-        }
+        {"case_id": rows.astype(str), "sex": ["female", "male", None] * 20, **facts}
     )
 
 

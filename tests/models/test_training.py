@@ -31,20 +31,16 @@ def tuned(model, data=DATA) -> float:
     return model.evaluate(batches.of_splits(data, 16, 0)[1], verbose=0)
 
 
-def stop_after(monkeypatch, epochs, stop):
-    """Calls `stop` once so many epochs have been kept."""
+def stop_after(monkeypatch, epochs, number):
+    """Sends this process a signal once so many epochs have been kept."""
     keep = training.Progress.keep
 
     def keep_and_stop(progress):
         keep(progress)
         if len(progress.history) == epochs:
-            stop()
+            signal.raise_signal(number)
 
     monkeypatch.setattr(training.Progress, "keep", keep_and_stop)
-
-
-def interrupt():
-    raise KeyboardInterrupt
 
 
 def assert_same_end(one, other):
@@ -79,18 +75,17 @@ def test_a_stopped_training_ends_where_an_unbroken_one_ends(tmp_path, monkeypatc
     unbroken = train(whole, tmp_path / "whole.npz", **options)
     assert len(unbroken) < 30
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_after(patch, kept, interrupt)
+        stop_after(patch, kept, signal.SIGINT)
         train(network(), tmp_path / "stopped.npz", **options)
     assert_same_end((again, train(again, tmp_path / "stopped.npz", **options)), (whole, unbroken))
 
 
 VICTIM = """
-    import functools, os, signal, sys
+    import signal, sys
     from pathlib import Path
     import pytest
     import test_training as t
-    kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
-    t.stop_after(pytest.MonkeyPatch(), 2, kill)
+    t.stop_after(pytest.MonkeyPatch(), 2, signal.SIGKILL)
     t.train(t.network(), Path(sys.argv[1]), averaging=0.9)
 """
 
