@@ -169,7 +169,7 @@ def test_a_saved_network_of_two_stages_predicts_the_same_bits(backbone, tmp_path
     model = network(backbone, stages=2)
     side = model.inputs[0].shape[1]
     # Ends in no branch of squeeze and excitation, one pixel wide, which is no down-sampling.
-    assert side / 8 < model.get_layer("picture_features").input.shape[1] <= side / 4
+    assert side / 8 <= model.get_layer("picture_features").input.shape[1] <= side / 4
     shown = (np.resize(PICTURES, (2, side, side, 1)), np.array([[0.0], [1.0]]))
     before = run(model, shown)
     assert np.isfinite(before).all() and (before[0] != before[1]).any()
