@@ -89,10 +89,9 @@ def all_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
 def require_saved(run_folder: Path, model: str, task: str) -> None:
     """Raise InputError, with the notebook to run, unless a named model has its prediction table.
 
-    To be asked before a training whose model is to be compared with it; "" asks nothing.
+    To be asked before a training whose model is to be compared with it.
     """
-    if model:
-        find_run_file(run_folder, _file_name(model, task))
+    find_run_file(run_folder, _file_name(model, task))
 
 
 def saved_models(run_folder: Path, task: str) -> list[str]:

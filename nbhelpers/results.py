@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import parameters, quick
+from nbhelpers import parameters, predictions, quick
 from nbhelpers.workspace import (
     InputError,
     find_run_file,
@@ -111,8 +111,9 @@ def begin(values: dict[str, object], title: str) -> Record:
         values: the notebook's variables, `globals()`.
         title: of the run, in a few words: what stands on its card.
 
-    Raises InputError for a parameter that cannot be used, for a folder that cannot be written, for
-    one without what the notebook reads, and where Keras runs on another backend than TensorFlow.
+    Raises InputError for a parameter that cannot be used, a folder that cannot be written or lacks
+    what the notebook reads, a model to compare with that is not there, and another backend of Keras
+    than TensorFlow.
     """
     declared, run = parameters.check(values), values["run"]
     if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?", run):
@@ -128,6 +129,8 @@ def begin(values: dict[str, object], title: str) -> Record:
     for path in find_run_files(folder, "data.json"):
         say_source(read_json(path)["fingerprint"]["data_folder"], path.parent)
     own = {name: values[name] for name in declared if name not in GIVEN}
+    if own.get("compare_with"):
+        predictions.require_saved(folder, own["compare_with"], own["task"])
     for name, value in own.items():  # results go to others, to whom folders here say nothing
         if isinstance(value, str) and "/" in value:
             own[name] = Path(value).name

@@ -1,5 +1,9 @@
 """Networks built and trained as the notebooks do it, and cases for them, small enough for tests."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +29,29 @@ def light_tells_age(train: int, tuning: int, side: int, **more) -> Material:
     return Material(pictures, sex, months, *rows, unknown_sex=0.25, **{"card": CARD} | more)
 
 
+def start(code: str, *arguments: object, **variables: str) -> subprocess.Popen:
+    """Python code in a process of its own, with the paths of this one."""
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        env=os.environ | paths | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def head(features, sex, task: str, facts: dict, sex_input: bool = True, seed: int = 0):
+    """The layers that the notebooks put after the features of a radiograph."""
+    x = features
+    if sex_input:
+        known = layers.Dense(32, activation="relu", name="sex_features")(sex)
+        x = layers.Concatenate(name="features")([x, known])
+    x = layers.Dense(256, activation="relu", name="dense")(x)
+    x = layers.Dropout(0.2, seed=seed + 6, name="dropout")(x)
+    return networks.output(x, task, facts)
+
+
 def custom_cnn(
     image_size: int,
     facts: dict = CARD,
@@ -32,7 +59,6 @@ def custom_cnn(
     task: str = "age",
     widths: Sequence[int] = (4, 8),
     convolutions: int = 1,
-    sex_input: bool = True,
     seed: int = 0,
 ) -> keras.Model:
     """A CNN as that of notebook 02, uncompiled: blocks of convolutions of some widths, and a head.
@@ -49,7 +75,7 @@ def custom_cnn(
             x = layers.Activation("relu")(x)
         x = layers.MaxPooling2D()(x)
     x = layers.GlobalAveragePooling2D(name="picture_features")(x)
-    output = networks.head(x, sex, task, facts, sex_input=sex_input, seed=seed)
+    output = head(x, sex, task, facts, seed=seed)
     return keras.Model([radiograph, sex], output, name=f"custom_cnn_{task}")
 
 
@@ -61,17 +87,16 @@ def transfer_network(
     task: str = "age",
     weights_path: Path | None = None,
     stages: int = 0,
-    seed: int = 0,
-    **of_head,
+    sex_input: bool = True,
 ) -> keras.Model:
-    """A network on a backbone, as notebook 03 puts it together."""
-    radiograph, sex, pixels = networks.inputs(image_size, facts, seed)
-    stem = backbones.stem(pixels, backbone, stages)
-    application = backbones.application(backbone)
-    whole = application(include_top=False, weights=None, input_tensor=stem)
-    maps = backbones.feature_maps(whole, backbone, weights_path, stages)
+    """A network on a backbone, as notebook 03 puts it together; its backbone is frozen."""
+    radiograph, sex, pixels = networks.inputs(image_size, facts)
+    stem, application = backbones.stem(pixels, backbone), backbones.application(backbone)
+    base = application(include_top=False, weights=None, input_tensor=stem)
+    maps = backbones.feature_maps(base, backbone, weights_path, stages)
+    base.trainable = False
     features = layers.GlobalAveragePooling2D(name="picture_features")(maps)
-    output = networks.head(features, sex, task, facts, seed=seed, **of_head)
+    output = head(features, sex, task, facts, sex_input)
     return keras.Model([radiograph, sex], output, name=f"{backbone}_{task}".replace(".", "_"))
 
 
@@ -87,23 +112,22 @@ def fit(
     about: object = None,
     averaging: float = 0.0,
     with_sam: bool = False,
-    patience: int = training.PATIENCE,
 ) -> pd.DataFrame:
     """Compile and train as the notebooks do; returns the history."""
-    fed = batches.training_batches(material, batch_size, seed=7)
+    fed, tuning = batches.of_splits(material, batch_size, seed=7)
     model = sam.SharpnessAware(network, 0.05) if with_sam else network
-    options = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
     schedule = training.warm_up_and_decay(rate, epochs * len(fed))
-    optimiser = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **options)
+    averages = {"use_ema": True, "ema_momentum": averaging}
+    optimiser = keras.optimizers.AdamW(schedule, weight_decay=1e-4, **averages)
     model.compile(optimiser, training.loss_of(task), jit_compile=False)
-    progress = training.Progress(fed, epochs, state, about, patience)
+    progress = training.Progress(fed, epochs, state, about)
     model.fit(
         fed,
-        validation_data=batches.tuning_batches(material),
+        validation_data=tuning,
         initial_epoch=progress.resume(model),
         epochs=epochs,
         shuffle=False,
-        callbacks=[training.Averages(), progress] if averaging else [progress],
+        callbacks=[progress],
         verbose=0,
     )
     return progress.table()

@@ -92,7 +92,6 @@ def test_wrong_names_and_missing_tables_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no predictions/cnn\.age\.parquet.*02_cnn_tuning"):
         predictions.fitting_rows(tmp_path, "cnn", "age")
     # A model to compare with is missed before any training.
-    predictions.require_saved(tmp_path, "", "age")
     with pytest.raises(InputError, match=r"has no predictions/hog\.age\.parquet"):
         predictions.require_saved(tmp_path, "hog", "age")
 

@@ -7,7 +7,6 @@ the layer `stem_range`, and `assert_stem_range` checks what leaves it. A new fam
 """
 
 import contextlib
-import difflib
 import io
 import os
 import socket
@@ -22,7 +21,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from nbhelpers import workspace
+from nbhelpers import parameters, workspace
 from nbhelpers.workspace import InputError
 
 NO_WEIGHTS = "none"
@@ -75,7 +74,7 @@ class Backbone:
     Attributes:
         name: its name there, or MobileNet0.75, 0.5 or 0.25, by their width.
         scale, offset: a grey level g in [0, 255] enters channel c as `scale[c] * g + offset[c]`.
-        smallest_side: of the pictures that the whole backbone takes, pixels.
+        smallest_side: of the pictures that it takes, pixels.
         weight_file: name of the file without the classifier, as Keras caches it.
     """
 
@@ -86,28 +85,11 @@ class Backbone:
     weight_file: str
 
     def build(self, **options) -> keras.Model:
-        """What its function of keras.applications gives.
-
-        Raises InputError where pictures are too small for Keras to build it.
-        """
+        """What its function of keras.applications gives."""
         width = self.name.removeprefix("MobileNet")
-        try:
-            if width.startswith("0."):
-                return keras.applications.MobileNet(alpha=float(width), **options)
-            return getattr(keras.applications, self.name)(**options)
-        except ValueError as error:
-            side = getattr(options.get("input_tensor"), "shape", (0, self.smallest_side))[1]
-            self.check_side(side, error)
-            raise
-
-    def check_side(self, side: int, cause: Exception | None = None) -> None:
-        """Raise InputError where pictures of a side, in pixels, are too small."""
-        if side < self.smallest_side:
-            raise InputError(
-                f"image_size is {side}; {self.name} takes pictures of at least "
-                f"{self.smallest_side} pixels a side. Prepare larger ones or choose another "
-                "backbone."
-            ) from cause
+        if width.startswith("0."):
+            return keras.applications.MobileNet(alpha=float(width), **options)
+        return getattr(keras.applications, self.name)(**options)
 
 
 BACKBONES = {
@@ -122,65 +104,50 @@ BACKBONES = {
 def find(backbone: str) -> Backbone:
     """The row of a backbone; raises InputError with the nearest name."""
     if backbone not in BACKBONES:
-        lower = {name.lower(): name for name in BACKBONES}
-        near = difflib.get_close_matches(backbone.lower(), lower, n=1, cutoff=0.0)
-        raise InputError(
-            f"backbone is {backbone!r}, which is not known. The nearest name is "
-            f"{lower[near[0]]!r}; all are: {', '.join(BACKBONES)}."
-        )
+        near = parameters.nearest(backbone, BACKBONES)
+        raise InputError(f"backbone is {backbone!r}.{near} All are: {', '.join(BACKBONES)}.")
     return BACKBONES[backbone]
 
 
-def find_weights(backbone: str, weights: str) -> Path | None:
-    """The file that holds a backbone's weights, or None for random weights.
+def find_weights(backbone: str, weights: str, frozen: bool = False) -> tuple[Path | None, str]:
+    """The file that holds a backbone's weights, None for random ones, and what pages call them.
 
-    A file of Keras' name that ends in `.weights.h5` (its newer layout) counts too.
+    A file of Keras' name that ends in `.weights.h5` (its newer layout) counts too. A frozen
+    backbone of random weights is `random features`: nothing is transferred there.
 
     Args:
         backbone: a name of `BACKBONES`.
         weights: `none`; `imagenet`: the file in Keras' cache (`$KERAS_HOME/models`), else
             attached on Kaggle, else downloaded by Keras; `imagenet if found`: the same without
             a download, and None where there is no file; anything else is the path of a file.
+        frozen: whether the backbone stays as it is.
 
     Raises:
         InputError: the backbone is unknown, the path is no file, or there is no way to get the
             weights; the message says how to get them.
     """
-    row = find(backbone)
-    if weights == NO_WEIGHTS:
-        return None
-    if weights not in (IMAGENET, IMAGENET_IF_FOUND):
+    row, found = find(backbone), None
+    if weights not in (NO_WEIGHTS, IMAGENET, IMAGENET_IF_FOUND):
         path = Path(weights).expanduser()
         if not weights or not path.is_file():
             raise InputError(
                 f"weights is {weights!r}, which is no file. Write {IMAGENET}, "
                 f"{IMAGENET_IF_FOUND}, {NO_WEIGHTS} or the path of a file for {backbone}."
             )
-        return path.resolve()
-    found = next(_copies(row.weight_file), None)
-    if found is None and weights == IMAGENET:
-        return _download(row)
+        return path.resolve(), path.name
+    if weights != NO_WEIGHTS:
+        found = next(_copies(row.weight_file), None)
+        if found is None and weights == IMAGENET:
+            found = _download(row)
+        if found is None:
+            workspace.log(
+                f"note: no {row.weight_file} is here, so {backbone} starts from random weights. "
+                f"For ImageNet's, set weights to {IMAGENET!r} where there is a network (on Kaggle "
+                "switch Internet on in the settings), or attach a data set or model that holds it."
+            )
     if found is None:
-        workspace.log(
-            f"note: no {row.weight_file} is here, so {backbone} starts from random weights. For "
-            f"ImageNet's, set weights to {IMAGENET!r} where there is a network (on Kaggle switch "
-            "Internet on in the settings), or attach a data set or model that holds the file."
-        )
-    return found
-
-
-def weights_label(weights_path: Path | None, weights: str, frozen: bool) -> str:
-    """What pages call the weights that a model starts from.
-
-    A frozen backbone of random weights is `random features`: nothing is transferred there.
-
-    Args:
-        weights_path: what `find_weights` gave for `weights`.
-        frozen: whether the backbone stays as it is.
-    """
-    if weights_path is None:
-        return "random features" if frozen else "random weights"
-    return "ImageNet" if weights in (IMAGENET, IMAGENET_IF_FOUND) else weights_path.name
+        return None, "random features" if frozen else "random weights"
+    return found, "ImageNet"
 
 
 def _cache_folders() -> list[Path]:
@@ -218,17 +185,6 @@ def _download(row: Backbone) -> Path:
         ) from error
     finally:
         socket.setdefaulttimeout(limit)
-
-
-def of_network(network: keras.Model) -> list[layers.Layer]:
-    """The backbone's layers: those after `stem_range` and before `picture_features`, in order.
-
-    Frozen, `trainable = False`, BatchNormalization runs in inference mode too: it normalises by its
-    moving statistics and does not update them. Dropout inside a backbone (EfficientNet's skipped
-    blocks) has nothing to freeze and goes on in training.
-    """
-    radiograph, features = (network.get_layer(n).output for n in ("radiograph", "picture_features"))
-    return after_stem(keras.Model(radiograph, features).layers)[:-1]
 
 
 def after_stem(chain: list) -> list:
@@ -327,15 +283,17 @@ def application(backbone: str) -> Callable[..., keras.Model]:
     return find(backbone).build
 
 
-def stem(pixels, backbone: str, stages: int = 0):
+def stem(pixels, backbone: str):
     """Pixels `[n, height, width, 1]` in [-1, 1] as three channels in the backbone's own range.
 
-    Raises InputError for an unknown backbone and for pictures that are too small for it: for a part
-    of one (`stages`) they may be smaller.
+    Raises InputError for an unknown backbone and for pictures that are too small for it.
     """
     row = find(backbone)
-    if not stages:
-        row.check_side(pixels.shape[1])
+    if pixels.shape[1] < row.smallest_side:
+        raise InputError(
+            f"image_size is {pixels.shape[1]}; {backbone} takes pictures of at least "
+            f"{row.smallest_side} pixels a side. Prepare larger ones or choose another backbone."
+        )
     channels = layers.Concatenate(name="three_channels", dtype="float32")([pixels] * 3)
     scale = [127.5 * a for a in row.scale]
     offset = [127.5 * a + b for a, b in zip(row.scale, row.offset, strict=True)]

@@ -70,23 +70,17 @@ class Batches(keras.utils.PyDataset):
         return fed if given.weights is None else (*fed, given.weights[rows].astype(np.float32))
 
 
-def training_batches(material: Material, batch_size: int, seed: int) -> Batches:
-    """The training split in an order that follows from seed and epoch.
+def of_splits(material: Material, batch_size: int, seed: int) -> tuple[Batches, Batches]:
+    """Batches of the training split, in an order by seed and epoch, and of the tuning split.
 
-    Where several devices share a batch, TensorFlow wants even shares: the batch size is rounded
-    down to a multiple of their number, and a last batch that falls short is dropped.
-    """
-    shares = devices.sharing_devices()
-    batch_size = max(1, batch_size // shares) * shares
-    return Batches(material, material.train, batch_size, seed=seed, drop_short=shares > 1)
-
-
-def tuning_batches(material: Material) -> Batches:
-    """The tuning split in its own order; all cases count the same.
-
-    Of several devices each gets an even share: up to as many cases as there are devices are left
+    In tuning all cases count the same. Where several devices share a batch, TensorFlow wants even
+    shares: the batch size is rounded down to a multiple of their number, a last batch of training
+    that falls short is dropped, and up to as many cases of tuning as there are devices are left
     out.
     """
     shares = devices.sharing_devices()
+    batch_size = max(1, batch_size // shares) * shares
+    train = Batches(material, material.train, batch_size, seed=seed, drop_short=shares > 1)
     rows = material.tuning[: len(material.tuning) // shares * shares]
-    return Batches(replace(material, weights=None), rows, EVALUATION_BATCH // shares * shares)
+    plain, batch_size = replace(material, weights=None), EVALUATION_BATCH // shares * shares
+    return train, Batches(plain, rows, batch_size)

@@ -65,10 +65,9 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
         raise InputError(f"members are {', '.join(members) or 'none'}; name two models or more.")
     tables = {m: predictions.fitting_rows(run_folder, m, task) for m in members}
     every = load_cases(run_folder)
-    _require_own_splits(every, tables, task)
     label = "age_months" if task == "age" else "stage"
     tables = {m: table[table[label].notna()] for m, table in tables.items()}
-    _require_same_calibration(tables, task)
+    _require_own_cases(every.set_index("case_id")["split"], tables, task)
     cases = tables[members[0]].set_index("case_id")
     if len(cases) < SMALLEST:
         raise InputError(
@@ -103,27 +102,17 @@ def _stacked(tables: Iterable[pd.DataFrame], case_ids: pd.Index, task: str) -> n
     return stacked[:, :, 0] if task == "age" else stacked
 
 
-def _require_own_splits(cases: pd.DataFrame, tables: dict[str, pd.DataFrame], task: str) -> None:
-    split_of = cases.set_index("case_id")["split"]
+def _require_own_cases(split_of: pd.Series, tables: dict[str, pd.DataFrame], task: str) -> None:
+    """Raise InputError where a member's cases are of other splits, or some of calibration lack."""
+    held = pd.concat(tables.values())["case_id"]
+    every = held[held.map(split_of) == "calibration"]
     for member, table in tables.items():
-        other = table[table["case_id"].map(split_of) != table["split"]]
-        if len(other):
+        moved = table.loc[table["case_id"].map(split_of) != table["split"], "case_id"]
+        wrong = [*moved, *every[~every.isin(table["case_id"])]]
+        if wrong:
             raise InputError(
-                f"{member}.{task} has {other.iloc[0]['case_id']} in the split "
-                f"{other.iloc[0]['split']}, as this run folder has not: it was made from other "
-                f"data. Run the notebook that makes {member} again."
-            )
-
-
-def _require_same_calibration(tables: dict[str, pd.DataFrame], task: str) -> None:
-    of = {m: set(table["case_id"]) for m, table in tables.items()}
-    every = set.union(*of.values())
-    for member, cases in of.items():
-        lacking = sorted(every - cases)
-        if lacking:
-            raise InputError(
-                f"{member}.{task} lacks {len(lacking):,} cases of calibration that other members "
-                f"have, such as {lacking[0]}. Run the notebook that makes {member} again."
+                f"{member}.{task} has no case {wrong[0]} in the split that it has here: it was "
+                f"made from other data. Run the notebook that makes {member} again."
             )
 
 

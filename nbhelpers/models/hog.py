@@ -86,11 +86,6 @@ def save(booster: xgboost.Booster, path: Path, hog: HogSettings, facts: dict) ->
         booster.save_model(temporary)
 
 
-def load(path: Path) -> xgboost.Booster:
-    """Read trees that `save` wrote."""
-    return xgboost.Booster(model_file=path)
-
-
 def model_facts(booster: xgboost.Booster) -> dict:
     """What `save` put beside the trees: facts, and the HOG settings under `hog`."""
     return json.loads(booster.attr(CARD))

@@ -1,4 +1,4 @@
-"""The layers around any network: card, augmentation, heads.
+"""The layers around any network: card, augmentation, output.
 
 A network takes uint8 radiographs `[n, height, width, 1]` and sex `[n, 1]` (0 female, 1 male).
 Scaling, augmentation and the target's mean and spread are layers inside it, so that the saved file
@@ -11,7 +11,6 @@ these radiographs; stronger ones gave nothing there.
 """
 
 import keras
-import pandas as pd
 from keras import layers, ops
 
 from nbhelpers.data.stages import STAGES
@@ -21,8 +20,6 @@ SHIFT_SHARE = 0.03  # of the picture's side
 SCALE_SHARE = 0.05
 GREY_SHARE = 0.1  # of the range for brightness, of the spread for contrast, of the exponent (gamma)
 DRAWS = 8  # random numbers a picture: flip, angle, scale, two shifts, gamma, contrast, brightness
-# The head; its units of sex as in the winning entry of the 2017 challenge (16 Bit).
-SEX_UNITS, DENSE_UNITS, DROPOUT = 32, 256, 0.2
 
 
 @keras.saving.register_keras_serializable(package="nbhelpers")
@@ -133,37 +130,6 @@ def inputs(image_size: int, facts: dict, seed: int = 0):
     return radiograph, sex, LightAugmentation(seed, name="augmentation", dtype="float32")(x)
 
 
-def head(
-    features,
-    sex,
-    task: str,
-    facts: dict,
-    *,
-    sex_input: bool = True,
-    standardise: bool = False,
-    seed: int = 0,
-):
-    """Months, or five stage probabilities, from features `[n, k]` and sex `[n, 1]`.
-
-    Args:
-        task: `age` or `stage`.
-        facts: for age `mean_months` and `spread_months` of the training ages.
-        sex_input: False leaves sex unused, for a comparison.
-        standardise: bring each feature to mean 0 and SD 1 first, for those of a frozen backbone
-            of random weights, which hardly differ. Those that were learnt do better as they are.
-        seed: of the dropout.
-    """
-    x = features
-    if sex_input:
-        known = layers.Dense(SEX_UNITS, activation="relu", name="sex_features")(sex)
-        x = layers.Concatenate(name="features")([x, known])
-    if standardise:
-        x = layers.BatchNormalization(momentum=0.9, name="standard_features")(x)
-    x = layers.Dense(DENSE_UNITS, activation="relu", name="dense")(x)
-    x = layers.Dropout(DROPOUT, seed=seed + 6, name="dropout")(x)
-    return output(x, task, facts)
-
-
 def output(features, task: str, facts: dict):
     """Months, or probabilities of the five stages, from features `[n, k]`, in float32.
 
@@ -176,19 +142,3 @@ def output(features, task: str, facts: dict):
         return layers.Rescaling(facts["spread_months"], **scaling)(standard)
     logits = layers.Dense(STAGES, dtype="float32", name="logits")(features)
     return layers.Softmax(dtype="float32", name="stage_probabilities")(logits)
-
-
-def layer_table(model: keras.Model) -> pd.DataFrame:
-    """The layers that shape a model, one a row: name, kind, output shape, number of weights."""
-    left_out = (layers.BatchNormalization, layers.Activation, LightAugmentation)
-    rows = [
-        {
-            "layer": layer.name,
-            "kind": type(layer).__name__,
-            "output": " × ".join(str(side) for side in layer.output.shape[1:]),
-            "weights": layer.count_params(),
-        }
-        for layer in model.layers
-        if not isinstance(layer, left_out)
-    ]
-    return pd.DataFrame(rows).set_index("layer")

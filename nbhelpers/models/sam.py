@@ -50,15 +50,20 @@ class SharpnessAware(keras.Model):
         """One step on a batch, as Keras calls it."""
         import tensorflow as tf
 
-        batch = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.trainable_variables
         weights = [tf.convert_to_tensor(variable.value) for variable in variables]
 
         def gradients_at(weights):
+            # The scope knows what the pass would have written: it writes to no variable.
+            mapping = list(zip(variables, weights, strict=True))
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
-                loss, told = self._forward(list(zip(variables, weights, strict=True)), batch)
-            return tape.gradient(loss, weights), told
+                with keras.StatelessScope(mapping, collect_losses=True) as scope:
+                    predictions = self(x, training=True)
+                    loss = self.compute_loss(x, y, predictions, sample_weight, training=True)
+                    scaled = self.optimizer.scale_loss(loss)
+            return tape.gradient(scaled, weights), (loss, predictions, scope)
 
         first, (loss, predictions, scope) = gradients_at(weights)
         moved = _moved(weights, first, self.optimizer.scale_loss(1.0), self.rho)
@@ -71,26 +76,9 @@ class SharpnessAware(keras.Model):
         self.optimizer.apply_gradients(zip(second, variables, strict=True))
         # Keras divides the loss by the number of replicas, whose gradients it then sums.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return self._measured(loss * replicas if replicas > 1 else loss, predictions, batch)
-
-    def _forward(self, mapping: list[tuple], batch: tuple):
-        """The loss with `mapping`'s values for its variables; writes to no variable.
-
-        Returns:
-            The loss, scaled as the optimiser asks; (the loss as compiled, predictions, the scope
-            that knows what the pass would have written).
-        """
-        x, y, sample_weight = batch
-        with keras.StatelessScope(mapping, collect_losses=True) as scope:
-            predictions = self(x, training=True)
-            loss = self.compute_loss(x, y, predictions, sample_weight, training=True)
-            return self.optimizer.scale_loss(loss), (loss, predictions, scope)
-
-    def _measured(self, loss, predictions, batch: tuple) -> dict:
-        """Add a batch to the loss's running mean and to the compiled metrics."""
-        x, y, sample_weight = batch
         cases = ops.shape(keras.tree.flatten(x)[0])[0]
-        self.metrics[0].update_state(loss, sample_weight=cases)  # Keras keeps the loss first
+        # Keras keeps the running mean of the loss as the first metric.
+        self.metrics[0].update_state(loss * replicas, sample_weight=cases)
         return self.compute_metrics(x, y, predictions, sample_weight)
 
 

@@ -7,7 +7,6 @@ Elsewhere, `keras.models.load_model(path)` reads a `.keras` file after
 `import nbhelpers.models.networks`, which knows its layers.
 """
 
-import contextlib
 import hashlib
 import json
 import zipfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import xgboost
 
 from nbhelpers import predictions, workspace
 from nbhelpers.images.preparation import VERSION, Preparation, load_preparation, read_description
@@ -130,7 +130,7 @@ def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
     return np.concatenate(said)
 
 
-def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Path:
+def save_ensemble(run_folder: Path, model: str, combination: Combination) -> None:
     """Save an ensemble of models of the run folder, as JSON with its members' files and SHA-256.
 
     Raises InputError where members want pictures prepared in different ways: one picture could not
@@ -149,9 +149,7 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Pat
         "preparation": preparations[0],
         "files": {path.name: _sha256(path) for path in paths},
     }
-    path = run_folder / "models" / f"{model}.{task}.json"
-    workspace.write_json(path, content)
-    return path
+    workspace.write_json(run_folder / "models" / f"{model}.{task}.json", content)
 
 
 def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
@@ -221,7 +219,7 @@ def predict_each(
                 view = networks.model_facts(network)["view"]
                 said[model] = predict(network, images_of(view), sex)
             else:
-                booster = hog.load(path)
+                booster = xgboost.Booster(model_file=path)
                 said[model] = hog.predict(booster, images_of(hog.model_facts(booster)["view"]), sex)
         return said[model]
 
@@ -241,16 +239,14 @@ def model_views(run_folder: Path, model: str, task: str) -> list[tuple[str, str]
 def _load_ensemble(run_folder: Path, path: Path) -> Combination:
     """An ensemble; raises InputError where a member is another file than it was made of."""
     content = workspace.read_json(path)
-    combination, files = ensembles.from_json(content, path.name), content.get("files", {})
-    for member in combination.members:
-        with contextlib.suppress(InputError):
-            found = find_model(run_folder, member, combination.task)
-            if files.get(found.name) == _sha256(found):
-                continue
-        raise InputError(
-            f"{path.name} is made of {', '.join(combination.members)}, but the file of {member} is "
-            "missing or was changed. Run the notebook that makes it again."
-        )
+    combination = ensembles.from_json(content, path.name)
+    for name, sha256 in content["files"].items():
+        found = workspace.find_run_files(run_folder, f"models/{name}")
+        if not found or _sha256(found[0]) != sha256:
+            raise InputError(
+                f"{path.name} is made of {', '.join(combination.members)}, but the file {name} is "
+                "missing or was changed. Run the notebook that makes it again."
+            )
     return combination
 
 
@@ -262,7 +258,7 @@ def _facts(path: Path) -> dict:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
         return next(la for la in layers if la["class_name"] == "ModelCard")["config"]["facts"]
     if path.suffix == ".ubj":
-        return hog.model_facts(hog.load(path))
+        return hog.model_facts(xgboost.Booster(model_file=path))
     return workspace.read_json(path)
 
 

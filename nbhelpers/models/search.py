@@ -21,8 +21,7 @@ from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 
 from nbhelpers import workspace
-from nbhelpers.models import training
-from nbhelpers.models.batches import training_batches, tuning_batches
+from nbhelpers.models import batches, training
 from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError
 
@@ -198,18 +197,18 @@ class _Tuner(BaseTuner):
         last = values.get("tuner/epochs", settings.epochs)
         seed = int(workspace.hash_of([settings.seed, trial.trial_id]), 16) % 2**31
         keras.utils.set_random_seed(seed)
-        fed = training_batches(self.material, settings.batch_size, seed)
+        fed, tuning = batches.of_splits(self.material, settings.batch_size, seed)
         network = self.build(_whole(trial.hyperparameters), (last - first) * len(fed), seed)
         if values.get("tuner/trial_id"):
             network.load_weights(Path(self.get_trial_dir(values["tuner/trial_id"])) / BEST)
         progress = training.Progress(fed, last)
         network.fit(
             fed,
-            validation_data=tuning_batches(self.material),
+            validation_data=tuning,
             initial_epoch=first,
             epochs=last,
             shuffle=False,
-            callbacks=[training.Averages(), progress],
+            callbacks=[progress],
             verbose=0,
         )
         history = progress.table()
@@ -247,7 +246,7 @@ def search(build: Build, material: Material, settings: Settings, folder: Path) -
     Raises InputError when no trial completed. Sets the random seeds of Python, NumPy and Keras.
     """
     searched = keras_tuner.HyperParameters()
-    fed = training_batches(material, settings.batch_size, settings.seed)
+    fed, _ = batches.of_splits(material, settings.batch_size, settings.seed)
     known = build(searched, settings.epochs * len(fed), settings.seed)
     key = training.training_key(known, fed, settings.epochs, material.card)
     told = [asdict(settings), searched.get_config(), key]

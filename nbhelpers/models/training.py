@@ -65,24 +65,12 @@ def warm_up_and_decay(peak: float, steps: int) -> OncePerStep:
     return OncePerStep(0.0, decay, warmup_target=peak, warmup_steps=warmup)
 
 
-class Averages(keras.callbacks.SwapEMAWeights):
-    """Puts the averaged weights in place of the weights for evaluation and for what is kept.
-
-    Keras swaps the two on TensorFlow by adding and subtracting, which rounds: a training that was
-    gone on with would end with other bits. Here they change places.
-    """
-
-    def __init__(self):
-        super().__init__(swap_on_epoch=True)
-
-    _tf_swap_variables = keras.callbacks.SwapEMAWeights._backend_swap_variables
-
-
-class Progress(keras.callbacks.Callback):
+class Progress(keras.callbacks.SwapEMAWeights):
     """The course of a training: order of the batches, best epoch, early stopping, and its file.
 
-    Stands after `Averages`, so that the weights it keeps are those that were judged. At the end the
-    model holds the weights of its best epoch.
+    The optimiser averages the weights (`use_ema=True`). As `SwapEMAWeights` does it, the averages
+    stand in for the weights wherever these are judged or kept; at the end the model holds those of
+    its best epoch.
 
     Args:
         batches: that the model is trained on.
@@ -91,7 +79,6 @@ class Progress(keras.callbacks.Callback):
             stays until the caller has saved the model and removes it. None: a killed training
             starts again.
         about: whatever else the training depends on, as plain values.
-        patience: epochs without a better tuning loss before training stops.
 
     Attributes:
         history: a row an epoch: epoch, train_loss, tuning_loss, seconds.
@@ -104,40 +91,44 @@ class Progress(keras.callbacks.Callback):
         epochs: int,
         path: Path | None = None,
         about: object = None,
-        patience: int = PATIENCE,
     ):
-        super().__init__()
+        super().__init__(swap_on_epoch=True)
         self.batches, self.epochs, self.path, self.about = batches, epochs, path, about
-        self.patience, self.key = patience, ""
+        self.key = ""
         self.history: list[dict] = []
         self.best: list[np.ndarray] = []
 
     @property
-    def stalled(self) -> bool:
-        """Whether the tuning loss has not become better for as many epochs as there is patience."""
+    def since_best(self) -> int:
+        """How many epochs ago the tuning loss was best; 0 before the first."""
         losses = [row["tuning_loss"] for row in self.history]
-        return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= self.patience
+        finite = np.where(np.isfinite(losses), losses, np.inf)
+        return len(losses) - 1 - int(finite.argmin()) if losses else 0
+
+    # Keras swaps weights and averages on TensorFlow by adding and subtracting, which rounds: a
+    # training that was gone on with would end with other bits. Here they change places.
+    _tf_swap_variables = keras.callbacks.SwapEMAWeights._backend_swap_variables
 
     def on_epoch_begin(self, epoch, logs=None):
         """Keep what is behind (not earlier: now the plain weights are in place) and begin anew."""
+        super().on_epoch_begin(epoch)
         self.keep()
         self.batches.begin(epoch)
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         """Add an epoch to the history, and its weights if it is the best."""
+        super().on_epoch_end(epoch)
         losses = {"train_loss": float(logs["loss"]), "tuning_loss": float(logs["val_loss"])}
         seconds = time.monotonic() - self.started
-        if not self.history or losses["tuning_loss"] < min(
-            row["tuning_loss"] for row in self.history
-        ):
-            self.best = self.model.get_weights()
         self.history.append({"epoch": epoch + 1, **losses, "seconds": seconds})
+        if not self.since_best:
+            self.best = self.model.get_weights()
         workspace.log(
             f"epoch {epoch + 1:3d} of {self.epochs}: training loss "
             f"{losses['train_loss']:.3f}, tuning loss {losses['tuning_loss']:.3f}, {seconds:.0f} s"
         )
-        self.model.stop_training = self.stalled
+        self.model.stop_training = self.since_best >= PATIENCE
 
     def on_train_end(self, logs=None):
         """Keep that the training has ended; then the weights of the best epoch are the model's."""
@@ -167,12 +158,11 @@ class Progress(keras.callbacks.Callback):
         devices.synchronise(model)
         model.optimizer.build(model.trainable_variables)
         self.key = training_key(model, self.batches, self.epochs, self.about)
-        self._read(model)
-        return self.epochs if self.stalled else len(self.history)
+        if self.path is not None and self.path.exists():
+            self._read(model)
+        return self.epochs if self.since_best >= PATIENCE else len(self.history)
 
     def _read(self, model: keras.Model) -> None:
-        if self.path is None or not self.path.exists():
-            return
         try:
             with np.load(self.path, allow_pickle=False) as kept:
                 told = json.loads(str(kept["told"]))

@@ -29,6 +29,14 @@ def _strokes(picture: np.ndarray, hog: HogSettings) -> tuple[np.ndarray, np.ndar
     return strokes, strength / max(strength.max(), 1e-6)
 
 
+def show_steps(steps: dict[str, np.ndarray]) -> None:
+    """The steps from a radiograph to its histograms, each an image under its title, in one row."""
+    figure, row = plt.subplots(1, len(steps), figsize=(1.8 * len(steps), 2.1))
+    for axes, (title, image) in zip(row, steps.items(), strict=True):
+        draw_picture(axes, 255 * image / max(image.max(), 1e-6), title)
+    show(figure, f"A radiograph on its way to features: {', '.join(steps)}.")
+
+
 def show_hog(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> None:
     """Prepared radiographs above and their oriented gradients, drawn as edge strokes, below."""
     figure, grid = plt.subplots(2, len(pictures), figsize=(2.2 * len(pictures), 4.8), squeeze=False)

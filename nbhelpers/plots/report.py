@@ -32,7 +32,7 @@ def show_training(history: pd.DataFrame, task: str) -> None:
 
 
 def show_search(trials: pd.DataFrame, task: str) -> None:
-    """The trials of a search, what mattered in them, and how the best of them learned."""
+    """The trials of a search, from eight on what mattered in them, and how the best learned."""
     from nbhelpers.models.search import histories
     from nbhelpers.plots import models
 

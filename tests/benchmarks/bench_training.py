@@ -18,7 +18,7 @@ import numpy as np
 import small_networks
 from run import ratio, seconds
 
-from nbhelpers.models import backbones, features, networks, sam
+from nbhelpers.models import features, networks, sam
 from nbhelpers.models.batches import Batches
 from nbhelpers.models.material import Material
 from nbhelpers.models.training import warm_up_and_decay
@@ -41,7 +41,8 @@ def cnn() -> keras.Model:
 def one_convolution() -> keras.Model:
     radiograph, sex, pixels = networks.inputs(SIZE, small_networks.CARD)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, strides=4)(pixels))
-    return keras.Model([radiograph, sex], networks.head(x, sex, "age", small_networks.CARD))
+    output = small_networks.head(x, sex, "age", small_networks.CARD)
+    return keras.Model([radiograph, sex], output)
 
 
 def in_store(folder: Path, cases: int) -> Material:
@@ -87,8 +88,6 @@ def head_against_base(folder: Path) -> tuple[float, float]:
     """Speed of ten epochs of the head on features, without and with computing these."""
     data = in_store(folder, BASE_CASES)
     network = small_networks.transfer_network("VGG16", SIZE)
-    for layer in backbones.of_network(network):
-        layer.trainable = False
     through_base = from_store(compiled(network), data)
     through_base()
     slow, made = HEAD_EPOCHS * seconds(through_base), []

@@ -1,105 +1,83 @@
-"""Inputs, heads and the custom CNN: what goes in, what comes out, under which names."""
+"""The layers around a network do what their units say; so does the augmentation, in training."""
 
 import keras
 import numpy as np
 import pytest
 import small_networks
-from keras import layers
+from scipy import ndimage
 from small_networks import CARD
 
 from nbhelpers.models import networks
-from nbhelpers.models.networks import LightAugmentation
 
-SIZE, N = 32, 6
-
-
-def network(task="age", seed=0, card=CARD, **options):
-    keras.utils.set_random_seed(seed)
-    return small_networks.custom_cnn(SIZE, card, task=task, seed=seed, **options)
+SIDE = 65  # odd: the middle is a pixel
+MIRROR, ANGLE, SCALE, ACROSS, DOWN, GAMMA, CONTRAST, BRIGHTNESS = range(8)
 
 
-def pictures(n=N):
-    return np.random.default_rng(0).integers(0, 256, (n, SIZE, SIZE, 1), dtype=np.uint8)
+def smooth(n=4, seed=0, height=SIDE, width=SIDE):
+    """Smooth pictures in [-1, 1], dark at the border, so that little depends on its pixels."""
+    noise = np.random.default_rng(seed).uniform(0, 1, (n, height - 16, width - 16))
+    signal = np.clip(ndimage.gaussian_filter(noise, (0, 3, 3)) * 2 - 0.6, 0, 1)
+    framed = np.pad(signal, ((0, 0), (8, 8), (8, 8))).astype(np.float32)
+    return ndimage.gaussian_filter(framed, (0, 2, 2))[..., None] * 2 - 1
 
 
-def ask(model, sex, shown=None, **options):
-    shown = pictures() if shown is None else shown
-    codes = np.full((len(shown), 1), sex, np.float32)
-    return keras.ops.convert_to_numpy(model([shown, codes], **options))
-
-
-def part(model, name):
-    """What a layer of the network gives."""
-    return keras.Model(model.inputs, model.get_layer(name).output)
-
-
-def names(model):
-    return [layer.name for layer in model.layers]
-
-
-@pytest.mark.parametrize("task", ["age", "stage"])
-def test_sex_counts_only_where_it_is_an_input(task):
-    with_sex, without = network(task), network(task, sex_input=False)
-    assert np.abs(ask(with_sex, 0.0) - ask(with_sex, 1.0)).max() > 1e-3
-    np.testing.assert_array_equal(ask(without, 0.0), ask(without, 1.0))
-    assert {"sex_features", "features"} <= set(names(with_sex))
-    assert not {"sex_features", "features"} & set(names(without))
-
-
-def test_layers_bear_the_names_that_others_look_for():
-    around = ["radiograph", "card", "scale", "augmentation"]
-    for task, end in {
-        "age": ["standard_age", "months"],
-        "stage": ["logits", "stage_probabilities"],
-    }.items():
-        found = names(network(task))
-        assert found[:4] == around
-        assert found[-5:] == ["features", "dense", "dropout", *end][-5:]
-        assert found.index("picture_features") < found.index("features")
-
-
-def test_grey_levels_become_minus_one_to_one():
-    scale = part(network(), "augmentation")
-    levels = np.array([0, 51, 255], np.uint8)[:, None, None, None]
-    seen = ask(scale, 0.0, np.broadcast_to(levels, (3, SIZE, SIZE, 1)))
-    np.testing.assert_allclose(seen[:, 0, 0, 0], [-1, -0.6, 1], atol=1e-6)
-
-
-def test_months_are_scaled_by_the_ages_of_the_card():
-    card = CARD | {"mean_months": 100.0, "spread_months": 30.0}
-    model = network(card=card)
-    standard = ask(part(model, "standard_age"), 1.0)
-    np.testing.assert_allclose(ask(model, 1.0), 100 + 30 * standard, rtol=1e-6)
-    model.get_layer("standard_age").set_weights(
-        [np.zeros((networks.DENSE_UNITS, 1)), np.full(1, -0.5)]
+def reference(picture, draws):
+    """The same change by SciPy and NumPy: `[height, width]` in [-1, 1]."""
+    height, width = picture.shape
+    angle = np.deg2rad(7 * draws[ANGLE])
+    mirror = np.diag([-1.0 if draws[MIRROR] < 0 else 1.0, 1.0])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    # From a pixel (x, y) of the result to the place in the picture where its grey level is read.
+    linear = turn @ mirror / (1 + 0.05 * draws[SCALE])
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = middle - linear @ middle + 0.03 * draws[[ACROSS, DOWN]] * (width, height)
+    warped = ndimage.affine_transform(
+        picture.astype(float), linear[::-1, ::-1], offset[::-1], order=1, cval=-1.0
     )
-    np.testing.assert_allclose(ask(model, 1.0), 85.0, rtol=1e-6)
+    signal = ((warped + 1) / 2) ** np.exp(0.1 * draws[GAMMA])
+    mean = signal.mean()
+    signal = (signal - mean) * (1 + 0.1 * draws[CONTRAST]) + mean + 0.1 * draws[BRIGHTNESS]
+    return np.clip(signal, 0, 1) * 2 - 1
 
 
-def test_a_head_that_standardises_learns_from_features_that_hardly_differ():
-    """As those of random weights: SD 0.015 around 0.2."""
-    rng = np.random.default_rng(0)
-    told = rng.normal(size=(512, 4)).astype(np.float32)
-    months = 120 + 40 * told[:, :1]
-    losses = {}
-    for standardise in (False, True):
-        keras.utils.set_random_seed(0)
-        features, sex = keras.Input((4,)), keras.Input((1,))
-        output = networks.head(features, sex, "age", CARD, standardise=standardise)
-        head = keras.Model([features, sex], output)
-        head.compile(keras.optimizers.Adam(1e-2), "mae")
-        given = [0.2 + 0.015 * told, np.zeros((512, 1))]
-        head.fit(given, months, batch_size=64, epochs=10, verbose=0)
-        losses[standardise] = head.evaluate(given, months, verbose=0)
-    assert losses[True] < 0.5 * losses[False]
+@pytest.mark.parametrize(("height", "width"), [(SIDE, SIDE), (48, 64)])
+def test_it_is_what_numpy_makes_of_the_same_draws(height, width):
+    pictures = smooth(12, seed=3, height=height, width=width)
+    draws = np.random.default_rng(4).uniform(-1, 1, (12, networks.DRAWS)).astype(np.float32)
+    got = keras.ops.convert_to_numpy(networks.change(pictures, draws))
+    expected = np.stack([reference(p[..., 0], d) for p, d in zip(pictures, draws, strict=True)])
+    np.testing.assert_allclose(got[..., 0], expected, rtol=0, atol=2e-4)
 
 
-def test_the_same_seed_gives_the_same_network():
-    one, twin, other = network(seed=1), network(seed=1), network(seed=2)
-    for training in (False, True):
-        told = ask(one, 1.0, training=training)
-        np.testing.assert_array_equal(told, ask(twin, 1.0, training=training))
-        assert np.abs(told - ask(other, 1.0, training=training)).max() > 1e-3
+def test_a_batch_follows_from_the_state_of_the_seed_which_travels_in_the_file(tmp_path):
+    pictures = np.repeat(smooth(1), 32, axis=0)
+    shown = keras.Input((SIDE, SIDE, 1))
+    made = keras.Model(shown, networks.LightAugmentation(5)(shown))
+    made.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    first, second, again = (np.array(m(pictures, training=True)) for m in (made, made, loaded))
+    np.testing.assert_array_equal(again, first)
+    assert np.abs(second - first).max() > 0.1
+    np.testing.assert_array_equal(made(pictures), pictures)  # outside training
+    apart = np.abs(first[:, None] - first[None]).max(axis=(2, 3, 4))
+    assert (apart + np.eye(32) > 0.05).all()  # each in its own way
+    to_mirror, to_plain = (
+        np.abs(first - p).mean(axis=(1, 2, 3)) for p in (pictures[:, :, ::-1], pictures)
+    )
+    assert 0.2 < np.mean(to_mirror < to_plain) < 0.8
+
+
+def test_gradients_are_finite_where_there_is_no_signal():
+    """Grad-CAM and SAM may ask for them: a bare 0 to a power has none."""
+    keras.utils.set_random_seed(0)
+    shown = keras.Input((16, 16, 1))
+    black = {"kernel_initializer": "zeros", "bias_initializer": keras.initializers.Constant(-1.0)}
+    x = keras.layers.Conv2D(1, 3, padding="same", **black)(shown)
+    x = networks.LightAugmentation(0)(x)
+    model = keras.Model(shown, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
+    model.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    model.train_on_batch(np.full((4, 16, 16, 1), -1.0, np.float32), np.ones((4, 1)))
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])
@@ -107,33 +85,23 @@ def test_the_ends_compute_in_float32_whatever_the_precision(task):
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = network(task)
+        model = small_networks.custom_cnn(32, task=task)
     finally:
         keras.config.set_dtype_policy(usual)
-    ends = {"scale", "augmentation"} | set(names(model)[-2:])
-    assert {model.get_layer(name).compute_dtype for name in ends} == {"float32"}
+    ends = [model.get_layer("scale"), model.get_layer("augmentation"), *model.layers[-2:]]
+    assert {layer.compute_dtype for layer in ends} == {"float32"}
     assert model.get_layer("card").compute_dtype == "uint8"
     assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
-    assert ask(model, 1.0).dtype == np.float32
 
 
-def test_the_card_keeps_its_facts():
-    facts = dict(CARD)
-    model = network(card=facts)
-    facts["view"] = "another"
-    assert networks.model_facts(model) == CARD
-    shown = pictures()
-    passed = keras.ops.convert_to_numpy(model.get_layer("card")(shown))
-    np.testing.assert_array_equal(passed, shown)
-    assert passed.dtype == np.uint8
-
-
-def test_the_table_of_layers_counts_all_weights_that_are_no_statistics():
-    model = network()
-    table = networks.layer_table(model)
-    norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
-    expected = model.count_params() - sum(layer.count_params() for layer in norms)
-    assert table["weights"].sum() == expected
-    assert table.loc["block2_conv1", ["kind", "output"]].tolist() == ["Conv2D", "16 × 16 × 8"]
-    assert "augmentation" not in table.index
-    assert isinstance(model.get_layer("augmentation"), LightAugmentation)
+def test_grey_levels_become_minus_one_to_one_and_output_months_by_the_card():
+    facts = CARD | {"mean_months": 100.0, "spread_months": 30.0}
+    radiograph, sex, pixels = networks.inputs(2, facts)
+    x = keras.layers.Flatten()(pixels)
+    model = keras.Model([radiograph, sex], [x, networks.output(x, "age", facts)])
+    model.get_layer("standard_age").set_weights([np.full((4, 1), 0.25), np.zeros(1)])
+    levels = np.broadcast_to(np.array([0, 51, 255], np.uint8)[:, None, None, None], (3, 2, 2, 1))
+    seen, months = model([levels, np.zeros((3, 1))])
+    np.testing.assert_allclose(seen[:, 0], [-1, -0.6, 1], atol=1e-6)
+    np.testing.assert_allclose(months[:, 0], [70, 82, 130], atol=1e-4)
+    assert networks.model_facts(model) == facts

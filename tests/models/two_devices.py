@@ -1,13 +1,10 @@
-"""Train on one and on two virtual CPU devices and write what came out.
+"""Two virtual CPU devices learn like one; `test_devices.py` runs it.
 
-`test_devices.py` runs it, in a process of its own since devices are made before TensorFlow wakes:
-`python tests/models/two_devices.py told.json`.
+In a process of its own, since devices are made before TensorFlow wakes.
 """
 
-import contextlib
 import functools
-import json
-import sys
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +13,10 @@ import keras
 import numpy as np
 import small_networks
 import tensorflow as tf
+import test_sam
 from keras import layers
 
 from nbhelpers.models import batches, devices, saved, training
-from nbhelpers.models.sam import SharpnessAware
 
 SIZE, BATCH = 16, 16
 DATA = small_networks.light_tells_age(45, 13, SIZE)  # of both splits the last cases are left out
@@ -59,21 +56,17 @@ def one_against_two():
     with devices.several_devices() as shares:
         on_two = plain_network()
         before = on_two.get_weights()
-        losses_two = train(on_two, 5, **tuning)
+        losses_two = train(on_two, 2, **tuning)
     on_one = plain_network()
-    losses_one = train(on_one, 5, **tuning)
-    return {
-        "shares": shares,
-        "steps": int(keras.ops.convert_to_numpy(on_two.optimizer.iterations)),
-        "weights_apart": farthest(on_two.get_weights(), on_one.get_weights()),
-        "weights_moved": farthest(on_two.get_weights(), before),
-        "losses_on_two": losses_two["val_loss"],
-        "losses_on_one": losses_one["val_loss"],
-    }
+    losses_one = train(on_one, 2, **tuning)
+    assert shares == 2 and int(keras.ops.convert_to_numpy(on_two.optimizer.iterations)) == 4
+    assert farthest(on_two.get_weights(), on_one.get_weights()) < 1e-5
+    assert farthest(on_two.get_weights(), before) > 1e-3
+    np.testing.assert_allclose(losses_two["val_loss"], losses_one["val_loss"], rtol=1e-5)
 
 
 def everything_on():
-    """All that is random switched on, as the notebooks train; stopped half-way and gone on with."""
+    """All that is random switched on, as the notebooks train; gone on with from half-way."""
 
     def fit(path):
         with devices.several_devices():
@@ -83,28 +76,26 @@ def everything_on():
             history = small_networks.fit(network, "age", DATA, 4, **options)
         return saved.save(network, path.with_suffix(".keras")), history
 
+    keep = training.Progress.keep
     with tempfile.TemporaryDirectory() as folder:
-        network, history = fit(Path(folder) / "whole.npz")
-        keep, stopped = training.Progress.keep, Path(folder) / "stopped.npz"
+        stopped = Path(folder) / "stopped.npz"
 
-        def keep_and_stop(progress):
+        def keep_half(progress):
             keep(progress)
             if len(progress.history) == 2:
-                raise KeyboardInterrupt
+                shutil.copy(progress.path, stopped)
 
-        training.Progress.keep = keep_and_stop
-        with contextlib.suppress(KeyboardInterrupt):
-            fit(stopped)
+        training.Progress.keep = keep_half
+        network, history = fit(Path(folder) / "whole.npz")
         training.Progress.keep = keep
         again, resumed = fit(stopped)
+    assert len(resumed) == 4 and farthest(network.get_weights(), again.get_weights()) == 0
+    losses = history[["train_loss", "tuning_loss"]]
+    assert (losses.iloc[-1] < losses.iloc[0]).all()
     pictures, sex = (part[WHOLE.tuning][..., None] for part in (DATA.images, DATA.sex))
     judged = again.predict_on_batch([pictures, sex])[:, 0] - DATA.target[WHOLE.tuning]
-    return {
-        "losses": history[["train_loss", "tuning_loss"]].to_numpy().tolist(),
-        "gone_on_apart": farthest(network.get_weights(), again.get_weights()),
-        "epochs": len(resumed),
-        "tuning_apart": abs(float(np.abs(judged).mean()) - history["tuning_loss"].min()),
-    }
+    # What was kept is what was judged.
+    assert abs(float(np.abs(judged).mean()) - losses["tuning_loss"].min()) < 1e-3
 
 
 def float16():
@@ -119,43 +110,30 @@ def float16():
         on_two.fit(batches.Batches(failing, np.arange(BATCH), BATCH), verbose=0)
         after = [keras.ops.convert_to_numpy(weight) for weight in on_two.trainable_weights]
     keras.config.set_dtype_policy("float32")
-    return {
-        "optimiser": type(on_two.optimizer).__name__,
-        "losses": losses,
-        "moved_by_failed_gradients": farthest(before, after),
-    }
+    assert isinstance(on_two.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert losses[-1] < losses[0] and farthest(before, after) == 0
 
 
 def sharpness_aware():
     """Each device moves the weights along the gradient of its own share, as `sam` says."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
-    start, rho, rate = np.array([[1.0], [-2.0], [0.5]]), 0.3, 0.1
-
-    def gradient(kernel, rows):
-        return 2 * x[rows].T @ (x[rows] @ kernel - y[rows]) / len(rows)
-
-    def at_moved(rows):
-        first = gradient(start, rows)
-        return gradient(start + rho * first / np.linalg.norm(first), rows)
-
+    start = np.array([[1.0], [-2.0], [0.5]])
     with devices.several_devices():
-        entry, unit = keras.Input((3,)), layers.Dense(1, use_bias=False)
-        network = keras.Model(entry, unit(entry))
-        unit.set_weights([start])
-        aware = SharpnessAware(network, rho)
-        aware.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
+        network = test_sam.line(start)
+        aware = test_sam.compiled(network, keras.optimizers.SGD(0.1), 0.3)
         told = aware.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0]
-    expected = start - rate * np.mean([at_moved(np.arange(4)), at_moved(np.arange(4, 8))], axis=0)
-    return {
-        "weights_apart": farthest(network.get_weights(), [expected]),
-        "loss_apart": abs(told - np.mean((x @ start - y) ** 2)),
-    }
+    halves = [
+        test_sam.after_a_step(start, x[rows], y[rows], np.ones(4), 0.3, 0.1)[0]
+        for rows in (slice(4), slice(4, 8))
+    ]
+    assert farthest(network.get_weights(), [np.mean(halves, axis=0)]) < 1e-5
+    assert abs(told - np.mean((x @ start - y) ** 2)) < 1e-4
 
 
 if __name__ == "__main__":
     virtual = [tf.config.LogicalDeviceConfiguration()] * 2
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, virtual)
-    parts = (one_against_two, everything_on, float16, sharpness_aware)
-    Path(sys.argv[1]).write_text(json.dumps({part.__name__: part() for part in parts}, indent=1))
+    for part in (one_against_two, everything_on, float16, sharpness_aware):
+        part()
