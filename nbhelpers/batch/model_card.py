@@ -7,7 +7,7 @@ calibration; no figure of the test split chooses anything. Its sections follow M
 
 from pathlib import Path
 
-from nbhelpers.batch import pages, scoreboard, status
+from nbhelpers.batch import claim, pages, scoreboard, status
 from nbhelpers.data import stages
 from nbhelpers.evaluation.scores import DERIVED, best_model, collect, tables_scored_on_test
 from nbhelpers.plots.tables import SHOWN, TASKS, model_name
@@ -17,15 +17,17 @@ PREPARING = "01_"  # how the names of the runs begin that prepare pictures
 
 
 def write_card(environment, run_folder: Path, folder: dict) -> str:
-    """Write the card into a run folder; `environment` is Jinja's, with the templates of `pages`.
+    """Write the card and the checklist (see `claim`) into a run folder.
 
-    `folder` is what `scoreboard.read_folder` gives. Returns the name of the file; "" where no model
-    was scored on calibration: there is nothing to describe, and an older card is removed.
+    `environment` is Jinja's, with the templates of `pages`, `folder` what `scoreboard.read_folder`
+    gives. Returns the card's name; "" where no model was scored on calibration: there is nothing to
+    describe, and older pages are removed.
     """
     path = run_folder / CARD
     models = [best for task in TASKS if (best := best_of(folder, task))]
     if not models:
-        path.unlink(missing_ok=True)
+        for page in (path, run_folder / claim.PAGE):
+            page.unlink(missing_ok=True)
         return ""
     results = folder["results"].values()
     prepared = [content for content in results if content["run"].startswith(PREPARING)]
@@ -39,6 +41,7 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
         "looks": looks(run_folder),
         "few": scoreboard.FEW,
     }
+    claim.write_claim(environment, run_folder, folder, facts["looks"])
     return pages.write(path, environment.get_template("model_card.html.j2").render(page=facts)).name
 
 

@@ -23,6 +23,7 @@ Both are kept beside the model, in `models/<model>.age.intervals.json` and
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -46,7 +47,7 @@ OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to 
 KNOTS = 8  # of the usual error as a function of predicted age
 SMALLEST_USUAL_ERROR = 1.0  # months
 FOLDS, SEED = 5, 0  # of the usual error of the cases that it is fitted on
-Limits = dict[str, dict[str, list[float]]]
+Limits = dict[str, dict[str, list[float | None]]]
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,14 @@ def quantiles(scores: np.ndarray) -> dict[str, float | None]:
     return found
 
 
-def runs_of_stages(stage: np.ndarray) -> list[list[int]]:
-    """All stages as groups of at least `SMALLEST_GROUP` cases, where there are that many.
+def joined(stage: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The name of the group that each of the five stages is in, of `SMALLEST_GROUP` cases or more.
 
     The smallest group below that joins its smaller neighbour, until none is left.
 
     Args:
         stage: of each case, `[n]`, 0..4.
+        names: of the five stages.
     """
     sizes = np.bincount(stage, minlength=STAGES).tolist()
     parts = [[stage] for stage in range(STAGES)]
@@ -95,20 +97,10 @@ def runs_of_stages(stage: np.ndarray) -> list[list[int]]:
         first, second = sorted((small, min(beside, key=lambda place: sizes[place])))
         parts[first : second + 1] = [parts[first] + parts[second]]
         sizes[first : second + 1] = [sizes[first] + sizes[second]]
-    return parts
-
-
-def joined(stage: np.ndarray, stage_cuts: str) -> list[str]:
-    """The name of the group that each of the five stages is in: see `runs_of_stages`."""
-    names = stage_names(stage_cuts)
-    found = []
-    parts = runs_of_stages(stage)
     if len(parts) == 1:
-        return ["any stage"] * STAGES
-    for first, *others in parts:
-        last = f" to {names[others[-1]]}" if others else ""
-        found += [names[first] + last] * (1 + len(others))
-    return found
+        return np.full(STAGES, "any stage")
+    labels = [" to ".join(dict.fromkeys([names[part[0]], names[part[-1]]])) for part in parts]
+    return np.repeat(labels, [len(part) for part in parts])
 
 
 def case_groups(run_folder: Path, task: str, of: np.ndarray, sex: pd.Series) -> np.ndarray:
@@ -122,7 +114,7 @@ def case_groups(run_folder: Path, task: str, of: np.ndarray, sex: pd.Series) -> 
     """
     cuts = load_data_facts(run_folder)["stage_cuts"]
     if task == "stage":
-        return np.array(joined(of, cuts))[of]
+        return joined(of, stage_names(cuts))[of]
     return _of_cases(_groups_by_sex(of, np.asarray(sex, object), cuts), of, sex, cuts)
 
 
@@ -130,7 +122,7 @@ def _groups_by_sex(months: np.ndarray, sex: np.ndarray, cuts: str) -> dict[str, 
     """By sex, the name of the group of each predicted stage."""
     stages = {name: _stages(months[sex == name], name, cuts) for name in SEXES}
     return {
-        name: [f"{name}, predicted {group}" for group in joined(stage, cuts)]
+        name: [f"{name}, predicted {group}" for group in joined(stage, stage_names(cuts))]
         for name, stage in stages.items()
     }
 
@@ -187,21 +179,21 @@ def fit_stage_sets(probabilities: np.ndarray, stage: np.ndarray) -> Limits:
     """Sets around a model's probabilities `[n, 5]` of calibration cases; true stages `[n]`, 0..4.
 
     Those of an ensemble are cross-fitted. Gives, by kind and level ("0.9"), for each stage what its
-    probability may lack to 1; 1 where the calibration cases are too few for that level.
+    probability may lack to 1; None where the calibration cases are too few for that level.
     """
     lacked = 1 - probabilities[np.arange(len(stage)), stage]
-    parts = {"plain": [list(range(STAGES))], "by stage": runs_of_stages(stage)}
-    limits = {kind: {str(level): [] for level in LEVELS} for kind in SET_KINDS}
-    for kind in SET_KINDS:
-        for part in parts[kind]:
-            for level, limit in quantiles(lacked[np.isin(stage, part)]).items():
-                limits[kind][level] += [1.0 if limit is None else limit] * len(part)
+    limits = {}
+    each = np.full(STAGES, ""), joined(stage, "01234")
+    for kind, of_stage in zip(SET_KINDS, each, strict=True):
+        found = [quantiles(lacked[of_stage[stage] == group]) for group in of_stage]
+        limits[kind] = {level: [of[level] for of in found] for level in map(str, LEVELS)}
     return limits
 
 
 def held_stages(limits: Limits, probabilities: np.ndarray, kind: str, level: float) -> np.ndarray:
     """Whether each stage is in the set of each case, `[n, 5]`; the most likely one always is."""
-    held = 1 - probabilities <= np.array(limits[kind][str(level)])
+    most = np.array(limits[kind][str(level)], float)  # None becomes NaN: the set holds the stage
+    held = ~(1 - probabilities > most)
     held[np.arange(len(held)), probabilities.argmax(axis=1)] = True
     return held
 
@@ -219,7 +211,7 @@ def fit_model(run_folder: Path, model: str, task: str) -> None:
     """Fit the intervals or sets of one model and write them; raises InputError as `fit_all`."""
     rows = predictions.fitting_rows(run_folder, model, task)
     label = rows["age_months" if task == "age" else "stage"]
-    rows = rows[(rows["split"] == "calibration") & label.notna()]
+    rows = rows[label.notna()]
     if rows.empty:
         raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
     if task == "age":

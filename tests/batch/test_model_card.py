@@ -43,6 +43,7 @@ def written(folder: Path) -> str:
     index = write_index(folder, "demo", RUNS).read_text()
     path = folder / "model_card.html"
     assert ('<a href="model_card.html">' in index) == ("Model card" in index) == path.exists()
+    assert path.exists() == (folder / "claim.html").exists()
     return path.read_text() if path.exists() else ""
 
 
@@ -180,6 +181,24 @@ def test_looks_at_the_test_split_are_counted(tmp_path: Path):
     (tmp_path / "test_scored.jsonl").write_text("\n".join(map(json.dumps, lines)))
     said = f"3 prediction tables were scored in this run folder: {BEST} (age) 2 times, {OTHER}"
     assert said in text(written(tmp_path))
+
+
+def test_the_checklist_answers_with_what_files_hold_or_says_what_would_do_it(tmp_path: Path):
+    write(tmp_path, PICTURES, HOG, with_tables(subgroups=[by_group("all", 150, "mae", 11.0)]))
+    page = (tmp_path / "claim.html").read_text()
+    numbers = re.findall(r'<th scope="row">(\d+)\. ', page)
+    assert numbers == [str(number) for number in range(1, 45)]
+    assert len(re.findall(r"<td>(answered|not done|not applicable)</td>", page)) == 44
+    answers = re.findall(r"<code>(.*?)</code>, (.*?): ", page)
+    for file, keys in answers:
+        content = json.loads((tmp_path / file).read_text())
+        for key in keys.split(", "):
+            content = content[key]
+    assert len({file for file, _ in answers}) == 4
+    assert "figures, girls: 900" in row_of(page, "36. ") and "1 rows" in row_of(page, "37. ")
+    assert row_of(page, "30. ") == "30. Robustness Evaluation not done Run notebook 07."
+    assert row_of(page, "in the folder") == "in the folder 9" and "/home/me" not in page
+    assert "%" not in text(page) and not Links(page).loaded
 
 
 def test_the_card_loads_nothing_and_its_headings_are_in_order(tmp_path: Path):
