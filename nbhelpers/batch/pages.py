@@ -21,6 +21,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 TEMPLATES = Path(__file__).parent / "templates"
 OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
+NOTICE = re.compile(r"^(?:I0000 .*|WARNING: All log messages before absl.*)\n?", re.MULTILINE)
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d ")
 
 
@@ -44,7 +45,11 @@ def shorten(content: object, places: dict[str, str]) -> object:
 
 
 def join_streams(outputs: list) -> list:
-    """Outputs with the pieces of a stream joined, and of an overwritten line its last state."""
+    """Outputs with the pieces of a stream joined, and of an overwritten line its last state.
+
+    TensorFlow's notices of the processor, which it prints before it reads its settings, are left
+    out.
+    """
     joined = []
     for output in outputs:
         if joined and "name" in output and output.name == joined[-1].get("name"):
@@ -53,8 +58,8 @@ def join_streams(outputs: list) -> list:
             joined.append(output)
     for output in joined:
         if "text" in output:
-            output.text = OVERWRITTEN.sub("", output.text)
-    return joined
+            output.text = NOTICE.sub("", OVERWRITTEN.sub("", output.text))
+    return [output for output in joined if output.get("text") != ""]
 
 
 def in_runs(text: str) -> list[tuple[bool, list[str]]]:

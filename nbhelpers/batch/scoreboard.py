@@ -20,15 +20,7 @@ from nbhelpers.evaluation.scores import (
     in_order_of_rank,
 )
 from nbhelpers.metrics import LOWER_IS_BETTER
-from nbhelpers.plots.tables import (
-    KINDS,
-    METRICS,
-    SHOWN,
-    TASKS,
-    kind_words,
-    model_name,
-    value_and_interval,
-)
+from nbhelpers.plots.tables import METRICS, SHOWN, TASKS, kind_words, model_name, value_and_interval
 from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs
 from nbhelpers.workspace import is_synthetic
 
@@ -205,7 +197,7 @@ def interval_boards(results: list[dict]) -> list[dict]:
             if model in held
         ]
         if rows:
-            board = {"heading": heading, "kind": KINDS[kind], "splits": splits}
+            board = {"heading": heading, "kind": kind_words(kind, None), "splits": splits}
             found.append({**board, "rows": rows})
     return found
 

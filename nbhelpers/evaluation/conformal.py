@@ -120,14 +120,26 @@ def case_groups(run_folder: Path, task: str, of: np.ndarray, sex: pd.Series) -> 
         of: predicted months or true stages `[n]`.
         sex: `[n]`, `female`, `male` or null.
     """
-    cuts, sex = load_data_facts(run_folder)["stage_cuts"], np.asarray(sex, object)
+    cuts = load_data_facts(run_folder)["stage_cuts"]
     if task == "stage":
         return np.array(joined(of, cuts))[of]
-    found = np.full(len(of), "sex unknown", object)
-    for name in SEXES:
-        stage = _stages(of[sex == name], name, cuts)
-        found[sex == name] = [f"{name}, predicted {joined(stage, cuts)[one]}" for one in stage]
-    return found
+    return _of_cases(_groups_by_sex(of, np.asarray(sex, object), cuts), of, sex, cuts)
+
+
+def _groups_by_sex(months: np.ndarray, sex: np.ndarray, cuts: str) -> dict[str, list[str]]:
+    """By sex, the name of the group of each predicted stage."""
+    stages = {name: _stages(months[sex == name], name, cuts) for name in SEXES}
+    return {
+        name: [f"{name}, predicted {group}" for group in joined(stage, cuts)]
+        for name, stage in stages.items()
+    }
+
+
+def _of_cases(groups: dict[str, list[str]], months, sex, cuts: str) -> np.ndarray:
+    """The name of the group of each case `[n]`."""
+    stages = {name: _stages(months, name, cuts) for name in SEXES}
+    named = [np.array(groups[name])[stages[name]] for name in SEXES]
+    return np.select([np.asarray(sex) == name for name in SEXES], named, "sex unknown")
 
 
 def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) -> Intervals:
@@ -143,13 +155,11 @@ def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) 
     error = np.abs(months - np.asarray(truth, float))
     scaled = error / _usual_out_of_fold(months, error)
     half_widths = {"plain": {"": quantiles(error)}, "scaled": {"": quantiles(scaled)}}
-    half_widths["mondrian"], groups = {}, {}
-    for name in SEXES:
-        stage, of_sex = _stages(months[sex == name], name, stage_cuts), error[sex == name]
-        groups[name] = [f"{name}, predicted {group}" for group in joined(stage, stage_cuts)]
-        of_case = np.array(groups[name])[stage]
-        for group in dict.fromkeys(groups[name]):
-            half_widths["mondrian"][group] = quantiles(of_sex[of_case == group])
+    groups = _groups_by_sex(months, sex, stage_cuts)
+    of_case = _of_cases(groups, months, sex, stage_cuts)
+    half_widths["mondrian"] = {
+        group: quantiles(error[of_case == group]) for group in itertools.chain(*groups.values())
+    }
     return Intervals(stage_cuts, *_usual_error(months, error), groups, half_widths)
 
 

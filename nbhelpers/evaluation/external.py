@@ -2,15 +2,12 @@
 
 What is made lies in `external/<name>/` of the run folder, laid out like a run folder: case table,
 prepared pictures, geometry and prediction tables, so what reads those of a run reads these.
-
-Pictures are compared by a few plain statistics of the prepared picture, so that a reader can see
-what differs: a brighter film, a softer one, an empty frame.
 """
 
 import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -24,53 +21,8 @@ from nbhelpers.phantom import dataset
 from nbhelpers.results import set_folder, set_name, set_source, split_name
 from nbhelpers.workspace import InputError, atomic_path
 
-STATISTICS = {
-    "brightness": "mean grey level, 0 to 255",
-    "contrast": "standard deviation of grey levels",
-    "sharpness": "logarithm of the Laplacian's variance",
-    "black": "share of pixels of grey level 0 to 4",
-    "white": "share of pixels of grey level 251 to 255",
-}
 TRAINING_SAMPLE = 2000  # pictures of train that are looked at
-RANGE = (0.5, 99.5)  # percentiles of train that a single statistic is compared with
 SEED = 0
-
-
-def statistics(images: np.ndarray, rows: np.ndarray | None = None) -> pd.DataFrame:
-    """`STATISTICS` of prepared pictures uint8 `[n, height, width]`, or of some rows of them."""
-    told = []
-    for row in range(len(images)) if rows is None else rows:
-        picture = np.asarray(images[row])
-        sharpness = np.log1p(cv2.Laplacian(picture, cv2.CV_32F).var())
-        black, white = (picture < 5).mean(), (picture > 250).mean()
-        told.append((picture.mean(), picture.std(), sharpness, black, white))
-    return pd.DataFrame(told, columns=list(STATISTICS), dtype=float)
-
-
-def statistics_of_train(run_folder: Path, view: str) -> pd.DataFrame:
-    """`STATISTICS` of at most `TRAINING_SAMPLE` pictures of train, drawn at random."""
-    cases = data_cases.load_cases(run_folder)
-    train = np.flatnonzero((cases["split"] == "train").to_numpy())
-    random = np.random.default_rng(SEED)
-    drawn = np.sort(random.choice(train, min(TRAINING_SAMPLE, len(train)), replace=False))
-    return statistics(load_images(run_folder, view), drawn)
-
-
-def compare(train: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """A row a statistic: medians, their difference in training SDs, and the share out of range.
-
-    1 % of the training pictures are out of range.
-    """
-    low, high = np.percentile(train, RANGE, axis=0)
-    return pd.DataFrame(
-        {
-            "what": STATISTICS,
-            "median of train": train.median(),
-            "median here": other.median(),
-            "difference, SD": (other.median() - train.median()) / train.std().replace(0, 1.0),
-            "out of range, %": 100 * ((other < low) | (other > high)).mean(),
-        }
-    )
 
 
 def saved_models(run_folder: Path) -> list[tuple[str, str]]:
@@ -124,12 +76,12 @@ def prepare_set(
     fingerprint: dict,
     name: str,
     exclude_unreadable: bool = False,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
     """Prepare the radiographs in every view that a model of the run takes.
 
     Returns:
-        The set's case table, and which of its cases the run learnt from
-        (`cases.COPY_COLUMNS`): they are predicted, not scored.
+        The set's case table; which of its cases the run learnt from (`cases.COPY_COLUMNS`): they
+        are predicted, not scored; and the folder of what is made of the set.
 
     Raises InputError where the run's pictures were prepared by other code than this: the set's
     would not be like them.
@@ -149,7 +101,7 @@ def prepare_set(
     table.loc[copied, "age_months"], table.loc[copied, "stage"] = np.nan, pd.NA
     cuts = data_cases.load_data_facts(run_folder)["stage_cuts"]
     data_cases.save_cases(folder, table, fingerprint, cuts, excluded)
-    return table, learnt
+    return table, learnt, folder
 
 
 def predict_set(run_folder: Path, name: str) -> None:
@@ -163,6 +115,20 @@ def predict_set(run_folder: Path, name: str) -> None:
         said = saved.predict_each(run_folder, models, task, pictures, sex)
         for model, predicted in said.items():
             predictions.save_predictions(folder, model, task, table, predicted)
+
+
+def pictures(
+    run_folder: Path, name: str, model: str
+) -> tuple[Iterator[np.ndarray], Sequence[np.ndarray]]:
+    """The pictures that a model of ages takes, uint8 `[height, width]` each: of train and of a set.
+
+    Of train at most `TRAINING_SAMPLE`, drawn at random and read one by one.
+    """
+    view = saved.view_of(run_folder, model, "age")
+    train = np.flatnonzero((data_cases.load_cases(run_folder)["split"] == "train").to_numpy())
+    random, images = np.random.default_rng(SEED), load_images(run_folder, view)
+    drawn = np.sort(random.choice(train, min(TRAINING_SAMPLE, len(train)), replace=False))
+    return (images[row] for row in drawn), load_images(set_folder(run_folder, name), view)
 
 
 def score_set(run_folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:

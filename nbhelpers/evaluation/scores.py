@@ -316,11 +316,6 @@ def best_model(scores: dict, metric: str) -> str | None:
     return first if scored else None
 
 
-def best_of_run(run_folder: Path, task: str) -> str:
-    """The model that is best on calibration: see `ranked`."""
-    return ranked(run_folder, task).index[0]
-
-
 def _chosen_by(scores: dict, model: str, metric: str) -> float | None:
     """The score on calibration that models are chosen by."""
     return scores.get((model, CHOOSING_SPLIT), {}).get(metric, {}).get("value")

@@ -17,8 +17,12 @@ from nbhelpers.models.material import pictures_of
 from nbhelpers.plots import bias as drawn_bias
 from nbhelpers.plots import scores as drawn
 from nbhelpers.plots import style, tables
+from nbhelpers.workspace import is_synthetic
 
 UNITS = {"age": "months", "stage": "cross-entropy"}  # of losses
+STAGES_OF_AGES = """### The stages that these ages fall into
+
+*Derived* stages are cut out of predicted months; *years cuts* are at 4, 8, 12 and 15 years."""
 LARGEST = 8  # errors whose radiographs are shown
 
 
@@ -48,8 +52,8 @@ def show_scores(
 ) -> tuple[pd.DataFrame, str, tuple[str, str]]:
     """Evaluate a model, show how far it errs and for whom, and return its scores.
 
-    Of ages: months, and the stages that they fall into. Every score stands with its 95 % bootstrap
-    interval, next to predictors that look at no picture.
+    Of ages: months, and the stages that they fall into. Scores stand with their 95 % bootstrap
+    interval, where there is one, next to predictors that look at no picture.
 
     Args:
         view: the prepared pictures that are shown with the largest errors.
@@ -67,7 +71,7 @@ def show_scores(
         style.show(*drawn.predicted_against_true(errors, f"{name}, test split"))
         style.show(*drawn.errors_by_age(errors))
         show_largest(folder, model, view)
-        display(Markdown("### The stages that these ages fall into"))
+        display(Markdown(STAGES_OF_AGES))
         display(tables.score_table(scores, "stage", "test"))
         by_years = scoring.score_under_cuts(folder, model, "test", "years")
         display(tables.score_table(by_years, "stage", "test"))
@@ -113,25 +117,24 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
     return found
 
 
-def show_prepared(folder: Path, view: str, model: str) -> None:
+def show_prepared(folder: Path, name: str, model: str) -> None:
     """Prepared radiographs of another folder, from young to old as a model of ages predicts them.
 
     Prints on how many a hand was found, where the preparation looks for one.
     """
-    months = predictions.said_rows(folder, model, "age")["predicted_months"].to_numpy()
-    style.show(*drawn.gallery(load_cases(folder), load_images(folder, view), months))
-    if load_preparation(folder, view).find_hand:
-        print(f"a hand was found on {100 * load_geometry(folder, view)['found'].mean():.1f} %")
+    from nbhelpers.models.saved import view_of  # it loads Keras, which 01 and 04 do without
+
+    here, view = results.set_folder(folder, name), view_of(folder, model, "age")
+    months = predictions.said_rows(here, model, "age")["predicted_months"].to_numpy()
+    style.show(*drawn.gallery(load_cases(here), load_images(here, view), months))
+    if load_preparation(here, view).find_hand:
+        found = load_geometry(here, view)["found"]
+        print(f"a hand was found on {found.sum():,} of {len(found):,}")
 
 
-def show_statistics(train: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
-    """How prepared pictures here differ from those of train, drawn; gives `external.compare`."""
-    from nbhelpers.evaluation.external import compare  # it loads Keras, which 01 and 04 do without
-
+def show_statistics(train: pd.DataFrame, here: pd.DataFrame) -> None:
+    """How statistics of pictures, a column each, are spread here and in train."""
     style.show(*drawn.image_statistics(train, here))
-    found = compare(train, here)
-    display(found.drop(columns="what").style.format(precision=2))
-    return found
 
 
 def show_elsewhere(
@@ -162,10 +165,12 @@ def show_elsewhere(
     style.show(*drawn.ages(own.loc[own["split"] == "train", "age_months"], errors["age_months"]))
     split = scores["split"].iloc[0]
     words = (
-        f"The mean absolute error of {tables.model_name(model)} is "
-        f"{tables.score(scores, model, split, 'mae')} here and "
-        f"{tables.score(before, model, 'test', 'mae')} on the test split."
+        f"{tables.model_name(model)}, the best on calibration, has a "
+        f"{tables.error_words(scores, model, 'age', split)}; on the test split it errs by "
+        f"{tables.score(before, model, 'test', 'mae')}."
     )
+    if is_synthetic(load_data_facts(here)["fingerprint"]["data_folder"]):
+        words += " **These radiographs are synthetic**: they say nothing about a hospital's."
     return words, tables.headline(scores, model, "age", split)
 
 
@@ -246,8 +251,8 @@ def show_ensembles(
     first = ranking.index[0]
     others = "" if first == best else f" (of all models {tables.model_name(first)} is)"
     verdict = (
-        f"{against} {tables.model_name(best)}, the best ensemble on calibration{others}, has a "
-        f"{tables.error_words(scores, best, task)}."
+        f"{against} The latter is the best member on calibration, the former the best ensemble"
+        f"{others}; it has a {tables.error_words(scores, best, task)}."
     )
     return scores, verdict, tables.headline(scores, best, task), difference, pd.concat(by_group)
 

@@ -48,18 +48,14 @@ def ages(train_months: pd.Series, here_months: pd.Series) -> tuple[Figure, str]:
 
 
 def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, str]:
-    """How the statistics of `external.statistics` are spread here and in train, a panel each."""
-    # It loads Keras, which notebooks without networks do without.
-    from nbhelpers.evaluation.external import STATISTICS
-
-    figure, panels = plt.subplots(2, 3, figsize=(7.6, 4.6))
+    """How statistics of pictures are spread here and in train, a panel each of five columns."""
+    figure, panels = plt.subplots(2, 3, figsize=(7.6, 4.2))
     *panels, legend = panels.ravel()
-    for axes, (name, meaning) in zip(panels, STATISTICS.items(), strict=True):
+    for axes, name in zip(panels, train, strict=True):
         bins = np.histogram_bin_edges(pd.concat([train[name], here[name]]), 30)
         for table, colour in ((train, TRAIN), (here, HERE)):
             sns.histplot(x=table[name], bins=bins, color=colour, ax=axes, **STEP)
-        axes.set(title=name, ylabel="", yticks=[])
-        axes.set_xlabel(meaning.replace(" of ", "\nof ", 1), fontsize=8)
+        axes.set(title=name, xlabel="", ylabel="", yticks=[])
     legend.set_axis_off()
     patches = [
         Patch(color=colour, alpha=0.5, label=f"{name}, n = {len(table):,}")
@@ -67,7 +63,7 @@ def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, s
     ]
     legend.legend(handles=patches, loc="center")
     middles = ", ".join(
-        f"{name} {train[name].median():.3g} and {here[name].median():.3g}" for name in STATISTICS
+        f"{name} {train[name].median():.3g} and {here[name].median():.3g}" for name in train
     )
     return figure, f"Statistics of prepared pictures, medians of train and here: {middles}."
 

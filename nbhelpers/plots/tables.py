@@ -52,6 +52,7 @@ METRICS = {
     "difference": Metric("difference in mean absolute error", "months", "+"),
     "slope": Metric("slope of true on predicted months"),
     "coverage": Metric("inside the interval", "%"),
+    "width": Metric("width of the interval", "months"),
     "qwk": Metric("quadratic weighted kappa"),
     "accuracy": Metric("accuracy", "%"),
     "macro_precision": Metric("precision, mean of stages"),
@@ -276,19 +277,16 @@ def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
 
     It fails where Wilson's interval of the share inside lies below the level.
     """
-    coverage = coverage.assign(fails=fails(coverage))
-    coverage = coverage.sort_values("fails", ascending=False, kind="stable")
-    shares = (100 * coverage[["coverage", "lower", "upper"]]).to_numpy()
-    (level,) = 100 * coverage["level"].unique()
-    size = "width_months" if "width_months" in coverage else "mean_stages"
-    shown = {
-        "cases": coverage["n"],
-        "held, %": ["{:.1f} ({:.1f} to {:.1f})".format(*share) for share in shares],
-        "promised, %": f"{level:.0f}",
-        size.replace("_", ", ", 1): coverage[size].round(1 if size == "width_months" else 2),
-        "": np.select([coverage["fails"], coverage["n"] < FEWEST], ["promise fails", TOO_FEW], ""),
-    }
-    return pd.DataFrame(shown).set_index(coverage["group"].rename(None))
+    size, digits, unit = ("mean_stages", 2, "stages")
+    if "width_months" in coverage:
+        size, digits, unit = ("width_months", 1, "width, months")
+    few, failed = coverage["n"] < FEWEST, fails(coverage)
+    notes = np.select([few, failed], [TOO_FEW, "promise fails"], "")
+    shares = 100 * coverage[["coverage", "lower", "upper"]]
+    table = coverage.round({size: digits}).assign(**shares, note=notes, holds=~failed)
+    held = f"held, % (promised {100 * coverage['level'].iloc[0]:.0f})"
+    words = {"n": "cases", size: unit, "note": "", "coverage": held}
+    return plain(table.sort_values("holds", kind="stable"), ["group"], words, 1)
 
 
 def fails(coverage: pd.DataFrame) -> pd.Series:
@@ -346,7 +344,7 @@ def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
     """Of scores at some places (column `place`): a row a measure, a column a place."""
     sizes = calibration.groupby("place", sort=False)["n"].max()
     names = {place: f"{place}, n = {n:,}" for place, n in sizes.items()}
-    return wide(calibration, "metric", "place").rename(columns=names)
+    return wide(calibration, "metric", "place").rename(columns=names).fillna("")
 
 
 def score(scores: pd.DataFrame, model: str, split: str, metric: str) -> str:

@@ -46,7 +46,7 @@ def executed() -> object:
     printed = (
         stream("stdout", f"{LOG}\n"),
         stream("stdout", "\x1b[31mprinted\x1b[0m <as it is>\n"),
-        stream("stderr", "10%\r50%\r100% done\n"),
+        stream("stderr", "10%\r50%\r100% done\nI0000 00:00:17.3 22 port.cc:153] oneDNN is on.\n"),
     )
     return new_notebook(
         cells=[
@@ -141,7 +141,7 @@ def test_logs_are_folded_prints_are_not_and_colours_are_gone(page: str):
     assert log and "epoch 19" in log[0] and "printed" not in log[0]
     assert "<pre>printed &lt;as it is&gt;</pre>" in page
     body = page[page.index("<main>") :]
-    assert "100% done" in body and "50%" not in body
+    assert "100% done" in body and "50%" not in body and "oneDNN" not in body
 
 
 def test_a_mark_stands_under_the_title_of_a_complete_run(tmp_path: Path):

@@ -10,11 +10,13 @@ from test_ensembles import case_table, months_of, probabilities_of
 
 from nbhelpers import metrics, predictions
 from nbhelpers.bias import subgroups
+from nbhelpers.data import stages
 from nbhelpers.evaluation import conformal, scores
 from nbhelpers.plots import tables
 from nbhelpers.workspace import InputError, write_json
 
-FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde"), "fingerprint": {}}
+CUTS = "gilsanz_ratib"
+FACTS = {"stage_cuts": CUTS, "stage_names": list("abcde"), "fingerprint": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -73,27 +75,26 @@ def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, tas
 @pytest.mark.parametrize("level", conformal.LEVELS)
 def test_what_is_kept_are_the_quantiles_that_notebook_05_shows(run_folder, level):
     (quantile,) = functions("05_ensembling", "quantile")
-    for task in ("age", "stage"):
+    for model, task in (("good", "age"), ("stager", "stage")):
         conformal.fit_all(run_folder, task)
-    rows = predictions.fitting_rows(run_folder, "good", "age")
-    errors = (rows["predicted_months"] - rows["age_months"]).abs().to_numpy()
-    kept = conformal.load(run_folder, "good", "age").half_widths
-    of, sex = rows["predicted_months"].to_numpy(), rows["sex"]
-    groups = conformal.case_groups(run_folder, "age", of, sex)
-    assert kept["plain"][""][str(level)] == quantile(errors, level)
-    assert set(kept["mondrian"]) == set(groups) and len(set(groups)) > 4
-    for group, widths in kept["mondrian"].items():
-        found = quantile(errors[groups == group], level)
-        assert found == (np.inf if widths[str(level)] is None else widths[str(level)])
-    rows = predictions.fitting_rows(run_folder, "stager", "stage")
-    true = rows["stage"].to_numpy(int)
-    errors = 1 - rows[predictions.STAGE_COLUMNS].to_numpy()[range(len(true)), true]
-    kept = conformal.load(run_folder, "stager", "stage")
-    groups = conformal.case_groups(run_folder, "stage", true, rows["sex"])
-    assert set(kept["plain"][str(level)]) == {quantile(errors, level)}
-    for stage in range(5):
-        (group,) = set(groups[true == stage])
-        assert kept["by stage"][str(level)][stage] == quantile(errors[groups == group], level)
+        rows, kept = (
+            read(run_folder, model, task) for read in (predictions.fitting_rows, conformal.load)
+        )
+        if task == "age":
+            of = rows["predicted_months"].to_numpy()
+            errors = np.abs(of - rows["age_months"].to_numpy())
+            widths = {"": kept.half_widths["plain"][""], **kept.half_widths["mondrian"]}
+            widths = {group: by_level[str(level)] for group, by_level in widths.items()}
+        else:
+            of = rows["stage"].to_numpy(int)
+            errors = 1 - rows[predictions.STAGE_COLUMNS].to_numpy()[range(len(of)), of]
+            widths = dict(zip(stages.STAGE_NAMES[CUTS], kept["by stage"][str(level)], strict=True))
+            widths[""] = kept["plain"][str(level)][0]
+        groups = conformal.case_groups(run_folder, task, of, rows["sex"])
+        assert widths.pop("") == quantile(errors, level)
+        assert set(widths) == set(groups) and len(widths) > 4
+        for group, width in widths.items():
+            assert quantile(errors[groups == group], level) == (np.inf if width is None else width)
 
 
 def test_few_cases_fall_back_to_one_quantile_and_it_is_said():
@@ -154,7 +155,7 @@ def test_the_index_names_the_same_best_model_as_the_notebooks(run_folder, task):
     found, ranking = scores.collect([content], task), scores.ranked(run_folder, task)
     order = scores.in_order_of_rank(found, scores.RANKED_BY[task])
     assert [name for name in order if not name.startswith("trivial")] == ranking.index.tolist()
-    assert scores.best_model(found, tables.SHOWN[task][0]) == scores.best_of_run(run_folder, task)
+    assert scores.best_model(found, tables.SHOWN[task][0]) == ranking.index[0]
 
 
 def test_scores_by_group_are_those_of_the_group_alone(run_folder):

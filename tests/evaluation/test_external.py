@@ -85,9 +85,9 @@ def part_of(run_folder, folder, rows):
 def score(run_folder, folder, name="part"):
     """What notebook 09 does before its figures."""
     _, found, fingerprint = external.open_set(run_folder, str(folder), name, 0, 0)
-    table, learnt = external.prepare_set(run_folder, found, fingerprint, name)
+    prepared = external.prepare_set(run_folder, found, fingerprint, name)
     external.predict_set(run_folder, name)
-    return table, learnt, results.set_folder(run_folder, name)
+    return prepared
 
 
 def test_a_part_of_the_test_split_gets_its_own_figures_again(run_folder, tmp_path):

@@ -1,5 +1,7 @@
 """Pictures unlike those of training are told from those like them."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from notebook_code import functions
 
 from nbhelpers.evaluation import external
 
-(outside,) = functions("09_external", "outside")
+outside, statistics = functions("09_external", "outside", "statistics")
 
 
 def pictures(n, seed=0, side=32):
@@ -29,20 +31,18 @@ def pictures(n, seed=0, side=32):
     ids=["inverted", "dark", "noise"],
 )
 def test_other_pictures_are_outside_and_those_like_training_hardly_ever(change):
-    train = external.statistics(pictures(1500))
-    assert outside(train, external.statistics(pictures(1000, seed=1))).mean() < 0.025
-    assert outside(train, external.statistics(change(pictures(50, seed=2)))).mean() > 0.9
+    train = statistics(pictures(1500))
+    assert outside(train, statistics(pictures(1000, seed=1))).mean() < 0.025
+    assert outside(train, statistics(change(pictures(50, seed=2)))).mean() > 0.9
 
 
 def test_statistics_are_what_they_say():
     shown = np.zeros((3, 8, 8), np.uint8)
     shown[1] = 255
     shown[2, :4] = 100
-    table = external.statistics(shown)
+    table = statistics(shown)
     assert table["brightness"].tolist() == [0, 255, 50]
     assert table["black"].tolist() == [1, 0, 0.5]
-    brighter = external.compare(table, table.assign(brightness=table["brightness"] + 60))
-    assert brighter["difference, SD"].idxmax() == "brightness"
 
 
 def test_the_sample_is_of_train_alone(monkeypatch):
@@ -52,5 +52,9 @@ def test_the_sample_is_of_train_alone(monkeypatch):
     monkeypatch.setattr(external, "TRAINING_SAMPLE", 10)
     monkeypatch.setattr(external.data_cases, "load_cases", lambda folder: table)
     monkeypatch.setattr(external, "load_images", lambda folder, view: shown)
-    drawn = external.statistics_of_train("run", "hand")["brightness"]
-    assert len(drawn) == 10 and drawn.max() < 50 and drawn.is_monotonic_increasing
+    monkeypatch.setattr(external.saved, "view_of", lambda *of: "hand")
+    of_train, of_here = external.pictures(Path("run"), "part", "cnn")
+    drawn = statistics(of_train)["brightness"]
+    assert (
+        of_here is shown and len(drawn) == 10 and drawn.max() < 50 and drawn.is_monotonic_increasing
+    )
