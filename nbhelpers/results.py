@@ -40,12 +40,11 @@ def set_name(run_folder: Path, folder: Path) -> str:
     It is the folder's name, with those of the folders that it lies in where another folder was
     scored under that name.
     """
-    parts = Path(folder).resolve().parts[1:]
-    for depth in range(1, len(parts) + 1):
-        name = re.sub(r"[^a-z0-9_-]+", "-", "-".join(parts[-depth:]).lower()).strip("-")
-        if name and set_source(run_folder, name) in ("", str(Path(folder).resolve())):
-            return name
-    return "set"
+    folder = Path(folder).resolve()
+    longer = ("-".join(folder.parts[start:]) for start in range(len(folder.parts) - 1, 0, -1))
+    names = (re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") for name in longer)
+    free = (one for one in names if one and set_source(run_folder, one) in ("", str(folder)))
+    return next(free, "set")
 
 
 def set_source(run_folder: Path, name: str) -> str:

@@ -123,12 +123,12 @@ def read_cases(
         )
     own = _read_folder(data_folder, labelled=True, skip=external)
     has_age = own["age_months"].notna()
-    added = own[~has_age]
+    added = [own[~has_age]]
     if external is not None:
-        more = _read_folder(external, labelled=True, skip=data_folder)
-        added = pd.concat([added, more])
-    added = added.assign(case_id=added["split"] + "-" + added["case_id"])
-    return _checked(pd.concat([_with_splits(own[has_age]), added]), stage_cuts)
+        added.append(_read_folder(external, labelled=True, skip=data_folder))
+    added = [each.assign(case_id=each["split"] + "-" + each["case_id"]) for each in added]
+    parts = [_with_splits(own[has_age]), *(each for each in added if len(each))]
+    return _checked(pd.concat(parts), stage_cuts)
 
 
 def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:

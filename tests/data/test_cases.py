@@ -148,8 +148,6 @@ HARMLESS = {
     "byte order mark": lambda raw: b"\xef\xbb\xbf" + raw,
     "Windows line ends": lambda raw: raw.replace(b"\n", b"\r\n"),
     "blank lines": lambda raw: b"\n" + raw.replace(b"\n", b"\n\n,,\n") + b"\n\n",
-    "semicolons": lambda raw: raw.replace(b",", b";"),
-    "tabs": lambda raw: raw.replace(b",", b"\t"),
     "ids": lambda raw: raw.replace(b"1378,", b" 1378.0,").replace(b"1380,", b'"1380.PNG",'),
     "header": lambda raw: raw.replace(b"id,boneage,male", b"ID, Bone_Age ,MALE"),
     "extra columns": lambda raw: b"".join(
