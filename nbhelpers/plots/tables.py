@@ -64,6 +64,7 @@ METRICS = {
     "area_share": Metric("share of the area", "%"),
     "hit": Metric("maximum inside", "%"),
     "chance": Metric("inside by chance", "%"),
+    "more": Metric("network closely looked at has more by", "ratio", "+"),
     "likeness": Metric("rank correlation", "ratio"),
 }
 # Of a task, in their order: the first ranks the models, three stand where models are many.
