@@ -1,18 +1,24 @@
 # Every command installs what it needs into .venv first, from requirements.lock.
 # It takes Python 3.11 to 3.13 and GNU make; nothing else.
 
+ifeq ($(OS),Windows_NT)
+$(error Windows is not supported: install WSL2 (wsl --install) and run make inside it)
+endif
+
 PROFILE ?= demo
 DATA ?=
 RUN ?= $(PROFILE)
 WEIGHTS ?=
+UNREADABLE ?=
 TESTS ?=
-export PROFILE DATA RUN WEIGHTS TESTS
+OWNER ?=
+export PROFILE DATA RUN WEIGHTS UNREADABLE TESTS OWNER
 
 BIN := .venv/bin
 INSTALLED := .venv/installed.lock
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help report score test platforms lab bench lint lock clean again
+.PHONY: help report score test platforms places lab kaggle notebooks bench lint lock clean again
 
 help: ## Show this list.
 	@echo 'make report   run the notebooks of a profile and write reports/<run>/index.html'
@@ -20,9 +26,13 @@ help: ## Show this list.
 	@echo '              WEIGHTS=none (random weights in place of those of ImageNet)'
 	@echo 'make score    score or predict another folder with the models of a finished run'
 	@echo '              RUN=name of the run folder  DATA=folder of radiographs'
+	@echo '              UNREADABLE=exclude (leaves files out that cannot be read, and names them)'
 	@echo 'make test     run every test (TESTS=tests/data for some)'
-	@echo 'make platforms  run notebooks as on Kaggle and Colab, with the versions there'
+	@echo 'make platforms  run notebooks as on Kaggle, with the versions there'
+	@echo 'make places   the same for every place, Colab too (takes Python 3.12 or 3.13)'
 	@echo 'make lab      open the notebooks in JupyterLab'
+	@echo 'make kaggle   write what the command line of Kaggle uploads, OWNER=your account'
+	@echo 'make notebooks  write the set-up cell and the badges into every notebook'
 	@echo 'make bench    time image preparation and write reports/bench.json'
 	@echo 'make lint     check style with ruff'
 	@echo 'make lock     renew requirements.lock (takes uv)'
@@ -32,26 +42,40 @@ help: ## Show this list.
 
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --weights "$$WEIGHTS"
+	  --weights "$$WEIGHTS" --unreadable "$$UNREADABLE"
 
 score: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA"
+	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA" \
+	  --unreadable "$$UNREADABLE"
 
 test: $(INSTALLED)
 	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
 	  --no-loadscope-reorder $$TESTS
 
 # An environment of its own: the versions of Kaggle's image are older than the lock's.
+PLACED = -m pytest -q -s -p no:cacheprovider tests/test_platforms.py -m
 platforms: .venv-kaggle/installed
-	@exec .venv-kaggle/bin/python -m pytest -q -m platform -p no:cacheprovider tests/test_platforms.py
+	@exec .venv-kaggle/bin/python $(PLACED) 'platform and not thorough and not colab'
 
-.venv-kaggle/installed: requirements-kaggle.txt
-	@rm -rf .venv-kaggle && $(or $(PYTHON),python3) -m venv .venv-kaggle
-	@.venv-kaggle/bin/pip --disable-pip-version-check --quiet install -r requirements-kaggle.txt
+places: .venv-kaggle/installed .venv-colab/installed
+	@.venv-kaggle/bin/python $(PLACED) 'platform and not colab'
+	@exec .venv-colab/bin/python $(PLACED) colab
+
+.venv-%/installed: requirements-%.txt
+	@rm -rf $(@D) && $(or $(PYTHON),python3) -m venv $(@D)
+	@$(@D)/bin/pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
+# Jupyter asks root to say so.
 lab: $(INSTALLED)
-	@exec $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+	@exec $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+	  $$(test "$$(id -u)" -ne 0 || echo --allow-root)
+
+kaggle: $(INSTALLED)
+	@exec $(BIN)/python -m nbhelpers.batch.places --owner "$$OWNER"
+
+notebooks: $(INSTALLED)
+	@exec $(BIN)/python -m nbhelpers.batch.places
 
 bench: $(INSTALLED)
 	@exec $(BIN)/python tests/benchmarks/run.py reports/bench.json
@@ -65,7 +89,7 @@ lock:
 	  pyproject.toml -o requirements.lock
 
 clean:
-	@rm -rf .venv .venv-kaggle build nbhelpers.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-kaggle .venv-colab build nbhelpers.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find nbhelpers tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo 'Removed .venv and caches. reports/ is kept; delete a run folder there by hand.'
 

@@ -6,6 +6,7 @@ directly or around a corner. `tests/test_architecture.py` reads the table here.
     1  workspace    run folders, safe writes, clear errors, locks, versions, work on all cores
     1  parameters   a notebook's parameters, and the files that set them
     1  metrics      scores of ages and stages with intervals; two models on the same cases
+    2  quick        what a notebook that is opened first lacks, made small
     2  results      the results file of a run
     2  predictions  the prediction table
     2  data         tables, cases, splits, stages, duplicates

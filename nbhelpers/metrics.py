@@ -5,9 +5,13 @@ same in every file that quotes it. A resample is kept as the number of times it 
 means then are one matrix product. A value that is not defined (recall of a class that no case
 has, R2 where all ages are equal) is NaN here and null in files, never 0.
 
-Two models on the same cases: the difference of their scores, its interval and its p value.
+An interval of no width is NaN: where all resamples give one value, as with a single case or where
+every case is right, they do not tell how sure it is.
 
-A resample draws the same cases for both, so what makes a case hard for both cancels out.
+Two models on the same cases: the difference of their scores, its interval and its p value. A
+resample draws the same cases for both, so what makes a case hard for both cancels out. The
+difference of each is divided by its own standard error (the symmetric bootstrap-t of Hall, J R Stat
+Soc B 1988;50:35-45), so that interval and p agree.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,9 +26,9 @@ LEVEL = 0.95
 # An interval is given only if the score is defined in this share of the resamples.
 DEFINED = 0.9
 STAGES = 5
+GRADES = np.arange(STAGES)
+WEIGHTS = (GRADES[:, None] - GRADES) ** 2  # of disagreements in kappa
 WITHIN_MONTHS = (6, 12, 24)
-# Scores of ages that are no means over cases: of absolute errors along an axis, as NumPy has them.
-OF_ERRORS = {"median_error": np.median}
 LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 
 
@@ -55,7 +59,7 @@ def _age_scores(means: np.ndarray, absolute: np.ndarray) -> dict[str, np.ndarray
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(variance > 1e-9, 1 - mse / variance, np.nan)
     scores = {"mae": mae, "mse": mse, "rmse": np.sqrt(mse), "r2": r2}
-    scores |= {name: of(absolute, axis=1) for name, of in OF_ERRORS.items()}
+    scores["median_error"] = np.median(absolute, axis=1)
     return scores | {f"within_{limit}": w for limit, w in zip(WITHIN_MONTHS, within, strict=True)}
 
 
@@ -102,8 +106,10 @@ def score_enough(
 def score_slope(x: np.ndarray, y: np.ndarray) -> tuple[int, float, float, float]:
     """n, the slope of y [n] on x [n] by least squares and its 95 % bootstrap interval.
 
-    NaN where all of x are alike.
+    NaN where all of x or all of y are alike: a range of one value has no slope.
     """
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return len(x), np.nan, np.nan, np.nan
     # Centred, so that variances are exact as differences of moments.
     x, y = x - x.mean(), y - y.mean()
     columns = np.column_stack([x, y, x * y, x * x])
@@ -131,25 +137,36 @@ def stage_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
     total = counts.sum(axis=(1, 2))
     right = np.diagonal(counts, axis1=1, axis2=2)
     true, predicted = counts.sum(axis=2), counts.sum(axis=1)
-    grade = np.arange(STAGES)
-    weight = (grade[:, None] - grade[None, :]) ** 2
-    by_chance = np.einsum("ri,rj,ij->r", true, predicted, weight) / total
+    kappa, _ = _kappa(counts / total[:, None, None])
     with np.errstate(divide="ignore", invalid="ignore"):
-        observed = (counts * weight).sum(axis=(1, 2))
-        qwk = np.where(by_chance > 0, 1 - observed / by_chance, np.nan)
         by_class = {
             "precision": np.where(predicted > 0, right / predicted, np.nan),
             "recall": np.where(true > 0, right / true, np.nan),
             "f1": np.where(true + predicted > 0, 2 * right / (true + predicted), np.nan),
         }
     occurs = true + predicted > 0
-    scores = {"accuracy": right.sum(axis=1) / total, "qwk": qwk}
+    scores = {"accuracy": right.sum(axis=1) / total, "qwk": kappa}
     for name, values in by_class.items():
         summed = np.where(occurs, np.nan_to_num(values), 0).sum(axis=1)
         scores[f"macro_{name}"] = summed / occurs.sum(axis=1)
     for name, values in by_class.items():
         scores |= {f"{name}_{stage}": values[:, stage] for stage in range(STAGES)}
     return scores
+
+
+def _kappa(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quadratic weighted kappa `[r]` of shares of cases `[r, 5, 5]`; NaN without chance to err.
+
+    And how far a case of each cell pulls it, `[r, 5, 5]`: the influence function, whose variance
+    over the cases, divided by their number, is kappa's.
+    """
+    true, predicted = share.sum(axis=2), share.sum(axis=1)
+    observed = (share * WEIGHTS).sum(axis=(1, 2), keepdims=True)
+    chance = np.einsum("ri,rj,ij->r", true, predicted, WEIGHTS)[:, None, None]
+    of_chance = (predicted @ WEIGHTS)[:, :, None] + (true @ WEIGHTS)[:, None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kappa = np.where(chance > 0, 1 - observed / chance, np.nan)
+        return kappa[:, 0, 0], (observed * (of_chance / chance - 1) - WEIGHTS) / chance
 
 
 def resamples(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -182,7 +199,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     if len(defined) < DEFINED * len(values):
         return np.nan, np.nan
     lower, upper = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(lower), float(upper)
+    return (float(lower), float(upper)) if upper - lower > 1e-9 else (np.nan, np.nan)
 
 
 def finite_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -209,9 +226,15 @@ def compare_errors(errors_a: np.ndarray, errors_b: np.ndarray) -> dict[str, floa
     and p (two-sided, for a difference of 0).
     """
     a, b = finite_pair(errors_a, errors_b)
-    difference = a - b
-    drawn = np.concatenate([draws @ difference / len(a) for _, draws in resamples(len(a))])
-    return _told(len(a), float(difference.mean()), drawn)
+    centre = (a - b).mean()
+    # Centred, so that the variance is exact as a difference of moments.
+    moments = np.column_stack([a - b - centre, (a - b - centre) ** 2]) / len(a)
+
+    def estimate(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, square = (draws @ moments).T
+        return centre + mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+    return _compared(len(a), estimate)
 
 
 def compare_kappa(
@@ -221,15 +244,26 @@ def compare_kappa(
 
     Stages 0..4, [n] each. Gives n, value, lower, upper and p.
     """
-    pairs = [stage_pair(true_stage, predicted) for predicted in (stage_a, stage_b)]
-    cells = [np.eye(STAGES**2)[truth * STAGES + stage] for truth, stage in pairs]
-    n = len(cells[0])
+    truth, a = stage_pair(true_stage, stage_a)
+    _, b = stage_pair(true_stage, stage_b)
+    cells = np.eye(STAGES**3)[(truth * STAGES + a) * STAGES + b] / len(truth)
 
-    def difference(draws: np.ndarray) -> np.ndarray:
-        return np.subtract(*(stage_scores(draws @ one)["qwk"] for one in cells))
+    def estimate(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        share = (draws @ cells).reshape(-1, STAGES, STAGES, STAGES)
+        (of_a, pull_a), (of_b, pull_b) = _kappa(share.sum(axis=3)), _kappa(share.sum(axis=2))
+        pull = pull_a[:, :, :, None] - pull_b[:, :, None, :]
+        return of_a - of_b, np.sqrt((share * pull**2).sum(axis=(1, 2, 3)))
 
-    drawn = np.concatenate([difference(draws) for _, draws in resamples(n)])
-    return _told(n, float(difference(np.ones((1, n)))[0]), drawn)
+    return _compared(len(truth), estimate)
+
+
+def compare(
+    task: str, truth: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray
+) -> dict[str, float | int]:
+    """`compare_errors` of months `[n]`, or `compare_kappa` of stages `[n]`."""
+    if task == "stage":
+        return compare_kappa(truth, predicted_a, predicted_b)
+    return compare_errors(abs(predicted_a - truth), abs(predicted_b - truth))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -245,10 +279,28 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _told(n: int, value: float, drawn: np.ndarray) -> dict[str, float | int]:
-    lower, upper = interval(drawn)
-    defined = drawn[~np.isnan(drawn)]
-    # One more on either side: no number of resamples makes a difference certain.
-    beyond = min((defined <= 0).sum(), (defined >= 0).sum()) + 1
-    p = min(1.0, 2 * beyond / (len(defined) + 1))
-    return {"n": n, "value": value, "lower": lower, "upper": upper, "p": float(p)}
+def _compared(n: int, estimate: Callable) -> dict[str, float | int]:
+    """A difference with its interval and p; NaN of a single case, or where it is not defined.
+
+    `estimate` gives the difference and its spread over the cases, out of how often each is drawn.
+    """
+    (value,), (spread,) = estimate(np.ones((1, n)))
+    drawn = [estimate(draws) for _, draws in resamples(n)]
+    values, spreads = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    lower = upper = p = np.nan
+    if n > 1 and not np.isnan(value):
+        ratio = _over(abs(values - value), spreads)
+        half = spread * np.quantile(ratio, LEVEL, method="higher") if spread > 0 else 0.0
+        lower, upper = (value - half, value + half) if half < np.inf else (np.nan, np.nan)
+        # One more on either side: no number of resamples makes a difference certain.
+        beyond = (ratio >= _over(abs(value), spread)).sum() + 1
+        p = beyond / (len(ratio) + 1)
+    told = {"value": value, "lower": lower, "upper": upper, "p": p}
+    return {"n": n} | {name: float(of) for name, of in told.items()}
+
+
+def _over(distance: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Distances in spreads; infinite where there is no spread, or where they are not defined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(distance < 1e-12, 0.0, distance / np.where(spread < 1e-12, 0, spread))
+    return np.where(np.isnan(ratio), np.inf, ratio)

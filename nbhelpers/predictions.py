@@ -4,8 +4,8 @@
 `predicted_months` (task "age"), or `p_stage_0` to `p_stage_4` (task "stage"). `fold` is filled only
 where a prediction is out of fold: made by a member that was not trained on that case.
 
-Two ways lead to the rows. `fitting_rows` is for what fits or chooses something: it gives
-calibration and out-of-fold rows and never reads a label of the test split. `all_rows` is for the
+Two ways lead to the rows. `fitting_rows` is for what fits or chooses something: it gives those of
+calibration and never reads a label of the test split. `all_rows` is for the
 evaluator, and a test sees to it that nothing else calls it.
 """
 
@@ -69,11 +69,11 @@ def _check_table(table: pd.DataFrame, task: str) -> None:
 
 
 def fitting_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
-    """Calibration rows and out-of-fold rows of train: the ones that something may be fitted on."""
-    wanted = [[("split", "==", "calibration")], [("split", "==", "train")]]
-    table = _read(run_folder, model, task, CASE_COLUMNS, wanted)
-    kept = (table["split"] == "calibration") | table["fold"].notna()
-    return table[kept].reset_index(drop=True)
+    """The rows of calibration: the ones that something may be fitted on.
+
+    Not those out of fold: one network makes them, the mean of all makes every other row.
+    """
+    return _read(run_folder, model, task, CASE_COLUMNS, [("split", "==", "calibration")])
 
 
 def said_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:

@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import parameters
+from nbhelpers import parameters, quick
 from nbhelpers.workspace import (
     InputError,
     find_run_file,
     find_run_files,
     hardware,
+    is_synthetic,
+    log,
     open_run_folder,
+    own_version,
     read_json,
     require_tensorflow,
     versions,
@@ -31,9 +34,24 @@ NOTEBOOK = "09_external"
 FOLDER = "external"
 
 
-def set_name(folder: Path) -> str:
-    """The name of a folder of radiographs: lower case, digits, _ and -."""
-    return re.sub(r"[^a-z0-9_-]+", "-", Path(folder).name.lower()).strip("-") or "set"
+def set_name(run_folder: Path, folder: Path) -> str:
+    """What a run calls a folder of radiographs: lower case, digits, _ and -.
+
+    It is the folder's name, with those of the folders that it lies in where another folder was
+    scored under that name.
+    """
+    parts = Path(folder).resolve().parts[1:]
+    for depth in range(1, len(parts) + 1):
+        name = re.sub(r"[^a-z0-9_-]+", "-", "-".join(parts[-depth:]).lower()).strip("-")
+        if name and set_source(run_folder, name) in ("", str(Path(folder).resolve())):
+            return name
+    return "set"
+
+
+def set_source(run_folder: Path, name: str) -> str:
+    """The folder whose radiographs were scored under a name; "" where none were."""
+    path = set_folder(run_folder, name) / "data.json"
+    return read_json(path)["fingerprint"]["data_folder"] if path.exists() else ""
 
 
 def set_folder(run_folder: Path, name: str) -> Path:
@@ -56,6 +74,10 @@ def scored_runs(run_folder: Path, known: list[str]) -> list[str]:
 
 SCORE_KEYS = ("model", "task", "split", "metric", "n", "value", "lower", "upper")
 GIVEN = ("run", "run_folder", "profile")  # parameters that say who runs, not what is done
+BANNER = (
+    "> **These radiographs are drawn, not taken of children.** What follows shows how the suite "
+    "works; its figures say nothing about real hands."
+)
 # What a results file may lack: one of an older version, or of a run that has none.
 EMPTY = {"scores": [], "figures": {}, "notes": [], "marks": [], "tables": {}}
 EMPTY |= {"parameters": {}, "versions": {}, "headline": ["", ""]}
@@ -83,14 +105,14 @@ class Record:
 
 
 def begin(values: dict[str, object], title: str) -> Record:
-    """Check a notebook's parameters, open its run folder and note when it started.
+    """Check a notebook's parameters, open its run folder, say what it uses, note when it started.
 
     Args:
         values: the notebook's variables, `globals()`.
         title: of the run, in a few words: what stands on its card.
 
-    Raises InputError for a parameter that cannot be used, for a folder that cannot be written, and
-    where Keras runs on another backend than TensorFlow.
+    Raises InputError for a parameter that cannot be used, for a folder that cannot be written, for
+    one without what the notebook reads, and where Keras runs on another backend than TensorFlow.
     """
     declared, run = parameters.check(values), values["run"]
     if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?", run):
@@ -99,12 +121,31 @@ def begin(values: dict[str, object], title: str) -> Record:
         )
     if "keras" in sys.modules:
         require_tensorflow()
-    folder = open_run_folder(values["run_folder"])
+    small = bool(values.get("quick"))
+    folder = open_run_folder(values["run_folder"], small)
+    quick.require(folder, run.partition(".")[0], small)
+    log(f"nbhelpers {own_version()}, outputs to {folder}")
+    for path in find_run_files(folder, "data.json"):
+        say_source(read_json(path)["fingerprint"]["data_folder"], path.parent)
     own = {name: values[name] for name in declared if name not in GIVEN}
     for name, value in own.items():  # results go to others, to whom folders here say nothing
         if isinstance(value, str) and "/" in value:
             own[name] = Path(value).name
     return Record(folder, run, values["profile"], title, own, time.monotonic())
+
+
+def say_source(data_folder: str, prepared: Path | None = None) -> None:
+    """Say which radiographs a notebook uses, under a banner where the suite has drawn them.
+
+    Args:
+        data_folder: that they were read from.
+        prepared: the run folder that notebook 01 prepared them into; None where it will.
+    """
+    log(f"radiographs of {data_folder}" + (f", prepared in {prepared}" if prepared else ""))
+    if is_synthetic(data_folder):
+        from IPython.display import Markdown, display
+
+        display(Markdown(BANNER))
 
 
 def save(

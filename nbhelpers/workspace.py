@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -34,11 +35,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 KAGGLE_INPUT = Path("/kaggle/input")
-# How deep below it things are looked for. A data set lies at `<name>` or, since 2026, at
-# `datasets/<owner>/<name>`, the output of a notebook at `notebooks/<owner>/<name>`: an archive in
-# one lies a folder deeper, a run folder in the other two, below `reports`.
-DEEPEST = 5
+KAGGLE_WORKING = Path("/kaggle/working")
+COLAB = Path("/content")
+# How deep below Kaggle's inputs things are looked for. A data set lies at `<name>` or, since 2026,
+# at `datasets/<owner>/<name>`, the output of a notebook at `notebooks/<owner>/<name>`: an archive
+# in one lies a folder deeper, a run folder in the other two, below `reports`. A model lies deepest,
+# at `models/<owner>/<name>/<framework>/<variation>/<version>`.
+DEEPEST = 6
 TRAINING_TABLE = "boneage-training-dataset.csv"  # of the RSNA set as Kaggle has it
+RSNA_ON_KAGGLE = "kmader/rsna-bone-age"
+DOWNLOAD = "download"  # what data_folder says to have it fetched
 SECONDS_BETWEEN_LOG_LINES = 20.0
 # Which notebook makes a file of the run folder: the first whose pattern is found in its name.
 MAKERS = {
@@ -91,15 +97,44 @@ def require_tensorflow() -> None:
 
 
 def find_data_folder(data_folder: str) -> Path | None:
-    """The folder of radiographs: as named, else the RSNA set attached on Kaggle, else None."""
+    """The folder of radiographs: as named, else an RSNA set that lies ready, else None.
+
+    On Kaggle it is looked for among the attached inputs, on Colab in /content and in a mounted
+    Drive. `download` fetches it with kagglehub. Raises InputError where the folder named is none,
+    or nothing can be fetched.
+    """
+    if data_folder == DOWNLOAD:
+        return _download_rsna()
     if data_folder:
         folder = Path(data_folder).expanduser().resolve()
         if not folder.is_dir():
             raise InputError(f"data_folder: {folder} is not a folder. Name the folder of the set.")
         return folder
+    tables: Iterable[Path] = ()
     if platform_name() == "kaggle":
-        return next((table.parent for table in find_attached(TRAINING_TABLE)), None)
-    return None
+        tables = find_attached(TRAINING_TABLE)
+    if platform_name() == "colab":
+        places = (COLAB, COLAB / "drive" / "MyDrive")
+        tables = (
+            table
+            for place in places
+            for depth in ("", "*/", "*/*/")
+            for table in sorted(place.glob(depth + TRAINING_TABLE))
+        )
+    return next((table.parent for table in tables), None)
+
+
+def _download_rsna() -> Path:
+    """Kaggle's copy of the RSNA set, fetched or already fetched by kagglehub."""
+    try:
+        import kagglehub
+
+        return Path(kagglehub.dataset_download(RSNA_ON_KAGGLE))
+    except Exception as error:  # of many kinds: no package, no network, no permission
+        raise InputError(
+            f"data_folder is {DOWNLOAD!r}, but {RSNA_ON_KAGGLE} cannot be fetched ({error}). Run "
+            "`pip install kagglehub`, see that there is a network, or name a folder."
+        ) from error
 
 
 def is_synthetic(data_folder: Path | str) -> bool:
@@ -113,20 +148,19 @@ def find_attached(name: str) -> Iterator[Path]:
         yield from sorted(KAGGLE_INPUT.glob("*/" * depth + name))
 
 
-def open_run_folder(run_folder: str) -> Path:
+def open_run_folder(run_folder: str, quick: bool = False) -> Path:
     """Make the run folder, check that it can be written, look for outputs of earlier notebooks.
 
-    An empty name means `reports/interactive`, under Kaggle's working folder where there is one.
-    Run folders attached on Kaggle serve as if their files lay in this one, unless they were made
-    from other radiographs; a line of the log names them.
+    An empty name means `reports/interactive`, of a quick look `reports/quick`, under Kaggle's
+    working folder where there is one. Run folders attached on Kaggle serve as if their files lay in
+    this one, unless they were made from other radiographs; a line of the log names them.
     """
     if run_folder:
         folder = Path(run_folder).expanduser().resolve()
-    elif platform_name() == "kaggle":
-        folder = Path("/kaggle/working/reports/interactive")
     else:
         root = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
-        folder = root / "reports" / "interactive"
+        root = KAGGLE_WORKING if platform_name() == "kaggle" else root
+        folder = root / "reports" / ("quick" if quick else "interactive")
     with explained_errors(folder):
         for name in ("results", "predictions", "models"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -225,13 +259,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically, with sorted keys and no NaN."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
     """Read a JSON file; raises InputError when it is not JSON."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}). Delete it and run again.") from error
 
@@ -278,7 +313,8 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LOG_LINES and done < total:
             last = now
-            log(f"{label}: {done:,} of {total:,}, {done / (now - started):.1f} a second")
+            left = (now - started) / done * (total - done)
+            log(f"{label}: {done:,} of {total:,}, about {left:,.0f} s left")
     log(f"{label}: {done:,} in {time.monotonic() - started:.1f} s")
 
 
@@ -296,7 +332,7 @@ def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
     path = run_folder / "state" / "lock"
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.open("a+")
+        held = path.open("a+", encoding="utf-8")
     try:
         take_lock(held, alone)
     except InputError:
@@ -410,7 +446,7 @@ def hardware() -> dict[str, object]:
 
 def _processor_name() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -425,9 +461,19 @@ def _gpu_name() -> str | None:
     return found.stdout.strip().splitlines()[0] if found.stdout.strip() else None
 
 
+def own_version() -> str:
+    """The version of nbhelpers: of the project around it, else as installed, else unknown."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.is_file():
+        return tomllib.loads(project.read_text())["project"]["version"]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("nbhelpers")
+    return "unknown"
+
+
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that can change a figure."""
-    found = {"python": platform.python_version()}
+    """Versions of this suite, of Python and of the packages that can change a figure."""
+    found = {"nbhelpers": own_version(), "python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -89,9 +89,9 @@ def test_scores_at_the_edge():
     value = by_metric(metrics.score_ages(np.array([100.0]), np.array([103.0])))
     assert value["mae"] == value["median_error"] == 3 and np.isnan(value["r2"])
     assert np.isnan(by_metric(metrics.score_stages(np.array([2]), np.array([2])))["qwk"])
-    # Always the same prediction: no agreement beyond chance.
+    # Always the same prediction: no agreement beyond chance, and no resample differs.
     scores = metrics.score_stages(np.arange(50) % 5, np.full(50, 2)).set_index("metric")
-    assert tuple(scores.loc["qwk", ["value", "lower", "upper"]]) == (0, 0, 0)
+    assert scores.loc["qwk", "value"] == 0 and scores.loc["qwk", ["lower", "upper"]].isna().all()
     # Too few resamples define the recall of a class of one case: no interval.
     truth = np.append(np.zeros(99, dtype=int), 4)
     scores = metrics.score_stages(truth, truth).set_index("metric")
@@ -128,27 +128,10 @@ def test_intervals_are_those_of_scipy():
     np.testing.assert_allclose(scores.loc["rmse"] ** 2, scores.loc["mse"], rtol=1e-3)
 
 
-@pytest.mark.full
-def test_intervals_cover_the_truth_as_often_as_they_say(monkeypatch):
-    monkeypatch.setattr(metrics, "RESAMPLES", 400)
-    random = np.random.default_rng(5)
-    covered = 0
-    for _ in range(200):
-        error = random.normal(0, 10, 100)
-        mae = metrics.score_ages(np.full(100, 100.0), 100 + error).iloc[0]
-        covered += mae["lower"] <= 10 * np.sqrt(2 / np.pi) <= mae["upper"]
-    assert 0.89 <= covered / 200 <= 0.99
-
-
-def test_a_share_has_an_interval_even_where_all_or_none_is_true():
-    n, share, lower, upper = metrics.score_share(np.zeros(25, bool))
-    assert (n, share, lower) == (25, 0, 0) and 0.1 < upper < 0.2
-    _, share, lower, upper = metrics.score_share(np.ones(25, bool))
-    assert (share, upper) == (1, 1) and 0.8 < lower < 0.9
-    _, share, lower, upper = metrics.score_share(np.arange(1000) < 900)
-    # Near the normal approximation where cases are many.
-    assert lower == pytest.approx(0.9 - 1.96 * np.sqrt(0.09 / 1000), abs=0.002)
-    assert share == 0.9 < upper < 0.92
+@pytest.mark.parametrize(("true", "ends"), [(0, (0, 0.13)), (25, (0.87, 1)), (10, (0.23, 0.59))])
+def test_a_share_has_an_interval_even_where_all_or_none_is_true(true: int, ends: tuple):
+    assert metrics.score_share(np.arange(25) < true)[:2] == (25, true / 25)
+    assert metrics.score_share(np.arange(25) < true)[2:] == pytest.approx(ends, abs=0.005)
 
 
 def test_a_mean_has_the_interval_of_its_standard_error():
@@ -176,13 +159,17 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
     assert mirrored["p"] == difference["p"]
 
 
-@pytest.mark.full
-def test_a_model_does_not_differ_from_itself():
-    errors = np.abs(np.subtract(*ages()))
-    told = {"n": 1700, "value": 0, "lower": 0, "upper": 0, "p": 1}
-    assert metrics.compare_errors(errors, errors) == told
-    stage = np.arange(1700) % 5
-    assert metrics.compare_kappa(stage, stage[::-1], stage[::-1]) == told
+def test_one_case_has_no_interval_and_no_verdict():
+    """Nor has a score that is the same in every resample: four of four right may be luck."""
+    ends = ["lower", "upper"]
+    told = pd.Series(metrics.compare_errors([9.0], [1.0]))
+    assert told["value"] == 8 and told[[*ends, "p"]].isna().all()
+    assert metrics.score_ages([100.0], [132.2])[ends].isna().all(axis=None)
+    assert np.isnan(metrics.score_mean([32.2])[2:]).all()
+    scores = metrics.score_stages([0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 1, 2])
+    assert (scores["value"] == 1).any() and scores[ends].isna().all(axis=None)
+    for alike in (([90.0] * 4, [90.0, 91, 92, 93]), ([90.0, 91, 92, 93], [90.0] * 4)):
+        assert np.isnan(metrics.score_slope(*map(np.array, alike))[1:]).all()
 
 
 @pytest.mark.full
@@ -199,18 +186,31 @@ def test_p_is_below_five_per_cent_as_often_as_it_says_where_nothing_differs(monk
 
 
 @pytest.mark.full
-def test_kappa_is_compared_on_the_same_cases():
+def test_kappa_is_compared_on_the_same_cases_and_a_model_does_not_differ_from_itself():
     random = np.random.default_rng(2)
-    truth = random.integers(0, 5, 600)
-    good, bad = (
-        np.where(random.uniform(size=600) < share, truth, random.integers(0, 5, 600))
-        for share in (0.8, 0.6)
-    )
+    truth, noise = random.integers(0, 5, (2, 600))
+    good, bad = (np.where(random.uniform(size=600) < share, truth, noise) for share in (0.8, 0.6))
     difference = metrics.compare_kappa(truth, good, bad)
-    scores = [sk.cohen_kappa_score(truth, said, weights="quadratic") for said in (good, bad)]
+    scores = [sk.cohen_kappa_score(truth, one, weights="quadratic") for one in (good, bad)]
     assert difference["value"] == pytest.approx(scores[0] - scores[1])
     assert 0 < difference["lower"] < difference["value"] < difference["upper"]
     assert difference["p"] < 0.01
+    nothing = {"n": 600, "value": 0, "lower": 0, "upper": 0, "p": 1}
+    assert metrics.compare_kappa(truth, good, good) == nothing
+    assert metrics.compare_errors(truth, truth) == nothing
+
+
+@pytest.mark.full
+def test_a_difference_in_kappa_of_0_63_and_0_85_is_found_among_many():
+    random = np.random.default_rng(3)
+    truth = random.integers(0, 5, 1701)
+    fair, good = (
+        np.clip(np.rint(truth + random.normal(0, spread, 1701)), 0, 4) for spread in (1.7, 0.85)
+    )
+    told = metrics.compare_kappa(truth, fair, good)
+    kappas = [sk.cohen_kappa_score(truth, said, weights="quadratic") for said in (fair, good)]
+    assert kappas == pytest.approx([0.63, 0.85], abs=0.02)
+    assert metrics.holm([told["p"]] + [0.5] * 77)[0] < 0.05
 
 
 def test_holm_by_hand():

@@ -66,7 +66,7 @@ def test_what_cannot_be_saved_is_refused(run_folder, tmp_path):
         save(tmp_path)
 
 
-CELL = """run = "04_hog_xgboost"  # name of this run
+CELL = """run = "own_notebook"  # name of this run
 run_folder = ""  # folder of notebook 01's outputs
 profile = "interactive"  # profile that this run belongs to
 weights = "none"  # none, or the path of a file
@@ -74,14 +74,14 @@ rounds = 30  # 1 to 100"""
 
 
 def begin(**changed) -> results.Record:
-    given = {"run": "04_hog_xgboost", "profile": "p", "weights": "/data/of/me/w.h5", "rounds": 30}
+    given = {"run": "own_notebook", "profile": "p", "weights": "/data/of/me/w.h5", "rounds": 30}
     return results.begin({"In": [CELL], **given, **changed}, "HOG")
 
 
 def test_a_run_begins_with_checked_parameters_and_a_folder_of_its_own(tmp_path):
     record = begin(run_folder=str(tmp_path / "run"))
     assert record.folder == tmp_path / "run" and (tmp_path / "run" / "models").is_dir()
-    assert (record.run, record.profile, record.title) == ("04_hog_xgboost", "p", "HOG")
+    assert (record.run, record.profile, record.title) == ("own_notebook", "p", "HOG")
     # Folders of this machine go to no reader.
     assert record.parameters == {"weights": "w.h5", "rounds": 30}
     for wrong in ({"rounds": 0}, {"rounds": "many"}, {"run": "../x"}):

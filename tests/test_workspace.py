@@ -3,11 +3,11 @@
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -57,6 +57,26 @@ def test_the_rsna_set_is_found_wherever_kaggle_mounts_it(kaggle: Path, place: st
     assert workspace.find_data_folder("") is None
     found = write_radiographs(kaggle / place, cases=3)
     assert workspace.find_data_folder("") == found
+
+
+@pytest.mark.parametrize("place", ["rsna", "drive/MyDrive/studies/rsna"])
+def test_on_colab_the_rsna_set_is_found_in_content_and_on_drive(
+    tmp_path: Path, monkeypatch, place: str
+):
+    monkeypatch.setattr(workspace, "COLAB", tmp_path)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    assert workspace.find_data_folder("") is None
+    found = write_radiographs(tmp_path / place, cases=3)
+    assert workspace.find_data_folder("") == found
+
+
+def test_download_asks_kagglehub_and_says_what_to_do_where_it_cannot(tmp_path: Path, monkeypatch):
+    fetched = SimpleNamespace(dataset_download=lambda name: tmp_path / name)
+    monkeypatch.setitem(sys.modules, "kagglehub", fetched)
+    assert workspace.find_data_folder("download") == tmp_path / "kmader" / "rsna-bone-age"
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(workspace.InputError, match="pip install kagglehub"):
+        workspace.find_data_folder("download")
 
 
 @pytest.mark.parametrize("place", ["outputs", "notebooks/someone/outputs/reports/interactive"])
@@ -126,7 +146,15 @@ def test_a_notebook_shows_the_message_of_an_input_error_alone(capsys):
 
 
 @pytest.mark.parametrize(
-    "place", ["kaggle/input/datasets/someone/archive/suite-main", "content/suite", "work", "", None]
+    "place",
+    [
+        "kaggle/input/datasets/someone/archive/suite-main",
+        "kaggle/usr/lib/notebooks/someone/suite",
+        "content/suite",
+        "work",
+        "",
+        None,
+    ],
 )
 def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
     """Started in an empty folder `work`, without the project on the path."""
@@ -143,22 +171,28 @@ def test_the_set_up_cell_finds_the_module(tmp_path: Path, place: str | None):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "work")
     if place is None:
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-        assert done.stderr.startswith("The module nbhelpers was not found: on Kaggle attach")
+        assert done.stderr.startswith("nbhelpers was not found: on Kaggle attach")
     else:
         assert done.stdout.strip() == str(module)
 
 
-def test_another_backend_than_tensorflow_is_refused(tmp_path):
+def test_windows_is_refused_in_one_line_that_names_wsl2():
+    source = f"import os; os.name = 'nt'\n{SETUP}"
+    commands = [[sys.executable, "-I", "-c", source], ["make", "-C", ROOT, "OS=Windows_NT", "help"]]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode and "install WSL2" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_another_backend_than_tensorflow_is_refused(monkeypatch):
     workspace.require_tensorflow()  # what the tests run on
-    (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
-    environment = {name: os.environ[name] for name in os.environ if name != "KERAS_BACKEND"}
-    environment["KERAS_HOME"] = str(tmp_path)
-    code = "from nbhelpers import workspace; workspace.require_tensorflow()"
-    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment}
-    said = subprocess.run([sys.executable, "-c", code], **options).stderr.splitlines()[-1]
-    # Without JAX, which Keras's own numpy backend imports, Keras cannot even be loaded.
-    assert re.search("Keras runs on (numpy|a backend that cannot be loaded)", said)
-    assert "KERAS_BACKEND=tensorflow" in said
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(workspace.InputError, match=r"runs on jax .* KERAS_BACKEND=tensorflow"):
+        workspace.require_tensorflow()
+    monkeypatch.setitem(sys.modules, "keras.backend", None)  # as where its packages are missing
+    with pytest.raises(workspace.InputError, match="a backend that cannot be loaded"):
+        workspace.require_tensorflow()
 
 
 @pytest.mark.parametrize(
@@ -203,10 +237,8 @@ def looked_at(number: int, words: str) -> str:
 
 def test_work_on_all_cores_comes_back_in_order_and_says_what_went_wrong(monkeypatch):
     monkeypatch.setenv("NBHELPERS_CORES", "2")
+    for words, said in (("refuse", r"3\.png is empty"), ("end", "most likely for lack of memory")):
+        with pytest.raises(workspace.InputError, match=said):
+            list(workspace.parallel(looked_at, range(9), words))
     expected = [f"{number} in turn" for number in range(9)]
-    assert list(workspace.parallel(looked_at, range(9), "in turn")) == expected
-    with pytest.raises(workspace.InputError, match=r"3\.png is empty"):
-        list(workspace.parallel(looked_at, range(9), "refuse"))
-    with pytest.raises(workspace.InputError, match="most likely for lack of memory"):
-        list(workspace.parallel(looked_at, range(9), "end"))
     assert list(workspace.parallel(looked_at, range(9), "in turn")) == expected

@@ -8,6 +8,8 @@ Exit status: 0 all complete, 1 a notebook failed, 2 the input cannot be used.
 """
 
 import argparse
+import graphlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -67,6 +69,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument("--run", default="", help="name of the run folder below reports/")
         command.add_argument("--folder", default="", help="the run folder itself, instead of --run")
         command.add_argument("--data", default="", help="folder of radiographs")
+        command.add_argument("--unreadable", default="", choices=["", "exclude"])
         command.add_argument("--cores", type=int, default=0, help="cores to use (default: all)")
         command.add_argument("--project", default="", help="folder with notebooks/ and params/")
     return parser.parse_args(arguments)
@@ -89,7 +92,8 @@ def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
         status.forget_incomplete(folder, {run.name: run.weights for run in profile.runs})
         before = {name: status.read_state(folder, name) for name in names}
         workspace.take_lock(held, alone=False)
-        failed = run_snakemake(profile, asked)
+        run_all = run_snakemake if importlib.util.find_spec("snakemake") else run_in_turn
+        failed = run_all(profile, asked)
         # A run that outlives a Snakemake that was killed still holds the folder, and is named.
         workspace.take_lock(held, alone=True)
         status.settle(folder, names)
@@ -98,7 +102,11 @@ def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
     ran = [name for name in names if status.read_state(folder, name) != before[name]]
     unfinished = [name for name in names if not status.done_path(folder, name).exists()]
     if failed and not ran:
-        said = (folder / status.FOLDER / LOG).read_text(errors="replace").splitlines()
+        said = (
+            (folder / status.FOLDER / LOG)
+            .read_text(encoding="utf-8", errors="replace")
+            .splitlines()
+        )
         print("Snakemake stopped:", *said[-LINES_SHOWN:], sep="\n", file=sys.stderr)
     took = pages.duration(time.monotonic() - started)
     if unfinished:
@@ -120,12 +128,17 @@ def run_snakemake(profile: Profile, asked: argparse.Namespace) -> int:
     command = f"-m snakemake --cores {use} --resources gpu={gpus} --keep-going --rerun-incomplete"
     # Our own lock has the folder; Snakemake's would stay after a kill.
     command += " --nolock --scheduler greedy --latency-wait 0 --quiet rules"
+    # What SNAKEMAKE_PROFILE asks for is meant for other workflows.
+    command += " --profile none --workflow-profile none"
     # Not `code` and `params`: the number of cores or the place of the data changes no figure.
     command += " --rerun-triggers mtime input"
     words = [sys.executable, *command.split(), "--snakefile", str(asked.project / "Snakefile")]
     words += ["--config", f"profile={profile.name}", f"folder={folder}", f"data={asked.data}"]
-    words += [f"weights={asked.weights}"]
-    with explained_errors(folder), (folder / status.FOLDER / LOG).open("w") as errors:
+    words += [f"weights={asked.weights}", f"unreadable={asked.unreadable}"]
+    with (
+        explained_errors(folder),
+        (folder / status.FOLDER / LOG).open("w", encoding="utf-8") as errors,
+    ):
         process = subprocess.Popen(
             words, stderr=errors, stdin=subprocess.DEVNULL, cwd=asked.project
         )
@@ -135,6 +148,22 @@ def run_snakemake(profile: Profile, asked: argparse.Namespace) -> int:
             log("stopping: the runs at work are ended, what is finished is kept")
             process.terminate()
             return process.wait() or FAILED
+
+
+def run_in_turn(profile: Profile, asked: argparse.Namespace) -> int:
+    """Run in turn what has not finished yet: where there is no Snakemake, as on Kaggle.
+
+    What changed since is not looked at.
+    """
+    runs = {run.name: run for run in profile.runs}
+    waits = {
+        name: {one.name for one in profiles.upstream(profile.runs, runs[name])} for name in runs
+    }
+    unmade = {name for name in runs if not status.done_path(asked.folder, name).exists()}
+    for name in graphlib.TopologicalSorter(waits).static_order():
+        if name in unmade and not unmade & waits[name]:
+            unmade -= {name} if execute_run(profile, runs[name], asked) == COMPLETE else set()
+    return FAILED if unmade else COMPLETE
 
 
 def run_alone(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
@@ -148,18 +177,23 @@ def run_alone(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
 
 
 def execute_run(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
-    """Run one notebook, render its page and record how it went; the stamp comes last."""
+    """Run one notebook, render its page and record how it went; the stamp comes last.
+
+    What scores a folder again leaves the page of the last time until there is a new one.
+    """
     folder = asked.folder
     started = time.time()
-    status.done_path(folder, run.name).unlink(missing_ok=True)
-    status.write_state(folder, run.name, status.RUNNING)
+    again = asked.command == "score" and status.done_path(folder, run.name).exists()
+    name = f"{run.name}-again" if again else run.name
+    status.done_path(folder, name).unlink(missing_ok=True)
+    status.write_state(folder, name, status.RUNNING)
     log(f"started  {run.name}")
     try:
-        problem = run_notebook(profile, run, asked)
+        problem = run_notebook(profile, run, asked, status.executed_path(folder, name))
     except InputError as error:
         problem = {"error": InputError.__name__, "message": str(error)}
     except KeyboardInterrupt:
-        status.settle(folder, [run.name])
+        status.settle(folder, [name])
         raise
     results = status.results_path(folder, run.name)
     if not problem and not (results.exists() and results.stat().st_mtime > started):
@@ -170,8 +204,12 @@ def execute_run(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
         }
     seconds = round(time.time() - started, 1)
     result = status.FAILED if problem else status.DONE
-    state = status.write_state(folder, run.name, result, seconds=seconds, **problem)
-    page = pages.write_page(folder, run.name, profile.name, state)
+    if again and not problem:
+        status.executed_path(folder, name).replace(status.executed_path(folder, run.name))
+        status.page_path(folder, name).unlink(missing_ok=True)
+        name = run.name
+    state = status.write_state(folder, name, result, seconds=seconds, **problem)
+    page = pages.write_page(folder, name, profile.name, state)
     shown = page.relative_to(asked.project) if page.is_relative_to(asked.project) else page
     if not problem:
         status.mark_done(folder, run.name, run.weights)
@@ -182,8 +220,10 @@ def execute_run(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
     return UNUSABLE if problem["error"] == InputError.__name__ else FAILED
 
 
-def run_notebook(profile: Profile, run: Run, asked: argparse.Namespace) -> dict[str, object]:
-    """Run papermill into `executed/<run>.ipynb`; returns {} or what went wrong.
+def run_notebook(
+    profile: Profile, run: Run, asked: argparse.Namespace, executed: Path
+) -> dict[str, object]:
+    """Run papermill into the notebook `executed`; returns {} or what went wrong.
 
     The finished notebook replaces the one before it in one step.
     """
@@ -196,13 +236,15 @@ def run_notebook(profile: Profile, run: Run, asked: argparse.Namespace) -> dict[
     given = {"run": run.name, "run_folder": str(asked.folder), "profile": profile.name}
     if asked.data and profiles.DATA in run.declared:
         given[profiles.DATA] = asked.data
+    if asked.unreadable and profiles.UNREADABLE in run.declared:
+        given[profiles.UNREADABLE] = True
     use = asked.cores or cores()
     if use < cores():  # others work beside this run
         for name in THREAD_SETTINGS:
             os.environ.setdefault(name, str(use))
     os.environ.update(NBHELPERS_HEADLESS="1", NBHELPERS_CORES=str(use))
     with (
-        atomic_path(status.executed_path(asked.folder, run.name)) as output,
+        atomic_path(executed) as output,
         # TCP ports are drawn before a kernel binds them, so kernels that start side by side clash;
         # a socket's path has at most about 100 characters, and TMPDIR may be long.
         tempfile.TemporaryDirectory(prefix="nbhelpers-", dir="/tmp") as sockets,

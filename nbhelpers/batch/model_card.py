@@ -29,12 +29,10 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
         return ""
     results = folder["results"].values()
     prepared = [content for content in results if content["run"].startswith(PREPARING)]
-    described = [folder["described"], *(note for content in prepared for note in content["notes"])]
     facts = {
         **folder,
         "models": models,
         "prepared": [link(folder, content) for content in prepared],
-        "synthetic": any("synthetic" in text for text in described),
         "made_with": made_with(results, models),
         "stages": stage_rows(folder["data"]),
         "excluded": len(folder["data"].get("excluded", [])),
@@ -112,9 +110,6 @@ def stage_rows(data: dict) -> list[tuple[str, float, float]]:
 
 def looks(run_folder: Path) -> dict[str, int]:
     """Model and task, and how many of its prediction tables had their test rows scored."""
-    try:
-        tables = tables_scored_on_test(run_folder)
-    except ValueError:  # a line that a kill cut off
-        return {}
+    tables = tables_scored_on_test(run_folder)
     names = tables["model"].map(model_name) + " (" + tables["task"] + ")"
     return names.value_counts(sort=False).to_dict()

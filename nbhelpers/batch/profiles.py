@@ -20,6 +20,7 @@ from nbhelpers.workspace import InputError, is_synthetic, read_json
 SHARED = "_profile.yaml"
 KERNEL = "kernel_name"  # the key of _profile.yaml that no notebook gets
 DATA = "data_folder"  # the parameter that DATA=... replaces, in notebooks that declare it
+UNREADABLE = "exclude_unreadable"  # the parameter that UNREADABLE=exclude makes true
 WEIGHTS = "weights"  # the parameter that WEIGHTS=none replaces where it asks for ImageNet's
 IMAGENET = ("imagenet", "imagenet if found")
 RANDOM_WEIGHTS = "none"
@@ -211,7 +212,7 @@ def scoring_run(project: Path, run_folder: Path, data: str) -> tuple[Profile, Ru
             f"{run_folder} holds no finished run. Name one by RUN=, or make it: make report."
         )
     profile = read_profile(project, str(read_json(first[0])["profile"]))
-    name = results.set_name(Path(data))
+    name = results.set_name(run_folder, Path(data))
     notebook = project / "notebooks" / f"{results.NOTEBOOK}.ipynb"
     given = {"score_folder": data, "name": name}
     declared = declared_parameters(notebook)

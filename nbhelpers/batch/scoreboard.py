@@ -20,11 +20,18 @@ from nbhelpers.evaluation.scores import (
     in_order_of_rank,
 )
 from nbhelpers.metrics import LOWER_IS_BETTER
-from nbhelpers.plots.tables import KINDS, METRICS, SHOWN, TASKS, model_name, value_and_interval
+from nbhelpers.plots.tables import (
+    KINDS,
+    METRICS,
+    SHOWN,
+    TASKS,
+    kind_words,
+    model_name,
+    value_and_interval,
+)
 from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs
 from nbhelpers.workspace import is_synthetic
 
-SHOWN_SPLIT = "test"
 EXTERNAL = "external"  # the first word of the splits of other folders
 OUTDATED = "of earlier models: score it again"
 COMBINING = "05_"  # how the names of the runs begin that write coverage and groups
@@ -52,10 +59,10 @@ def read_folder(run_folder: Path, profile: str, runs: list[str]) -> dict[str, ob
             content["marks"] = [*content["marks"], OUTDATED]
     data = pages.read_optional(run_folder / "data.json")
     fingerprint, described = data.get("fingerprint", {}), ""
+    source = Path(fingerprint.get("data_folder", ""))
     if fingerprint:
-        source, count = Path(fingerprint["data_folder"]), f"{fingerprint.get('images', 0):,}"
-        of_folder = f"{count} radiographs of {source.name}"
-        described = f"{count} synthetic radiographs" if is_synthetic(source) else of_folder
+        kind = "synthetic radiographs" if is_synthetic(source) else f"radiographs of {source.name}"
+        described = f"{fingerprint.get('images', 0):,} {kind}"
     newest = max(results.values(), key=lambda content: content.get("finished", ""), default={})
     counts = data.get("manifest", {}).get("counts", {}) or newest.get("splits", {})
     facts = {
@@ -67,6 +74,7 @@ def read_folder(run_folder: Path, profile: str, runs: list[str]) -> dict[str, ob
         "pages": {run: f"{run}.html" for run in runs if status.page_path(run_folder, run).exists()},
         "data": data,
         "described": described,
+        "synthetic": is_synthetic(source),
         "fingerprint": fingerprint.get("hash", ""),
         "counts": {split: counts[split] for split in (*SPLITS, *counts) if counts.get(split)},
         "newest": newest,
@@ -86,17 +94,13 @@ def boards(results: list[dict]) -> list[dict]:
     for task, heading in TASKS.items():
         if scores := collect(results, task):
             splits = in_order({split for _, split in scores})
-            rows = [
-                row for row in split_table(scores, task, SHOWN_SPLIT)["rows"] if row["cells"][0]
-            ]
+            rows = [row for row in split_table(scores, task, "test")["rows"] if row["cells"][0]]
             board = {
-                "task": task,
                 "heading": heading,
                 "columns": headings(SHOWN[task]),
                 "splits": [split_table(scores, task, split) for split in splits],
                 "chosen": next((row for row in rows if row["best"]), None),
                 "trivial": next((row for row in rows if row["trivial"]), None),
-                "caption": METRICS[SHOWN[task][0]].heading,
             }
             found.append(board)
     return found
@@ -109,7 +113,7 @@ def headings(metrics: list[str]) -> list[str]:
 
 def in_order(splits: set[str]) -> list[str]:
     """The test split first, then what was not used in training, then the rest."""
-    order = [SHOWN_SPLIT, EXTERNAL, CHOOSING_SPLIT, "tuning", "train"]
+    order = ["test", EXTERNAL, CHOOSING_SPLIT, "tuning", "train"]
     first = {split: split.split()[0] for split in splits}
     return sorted(splits, key=lambda split: ([*order, first[split]].index(first[split]), split))
 
@@ -121,8 +125,7 @@ def split_table(scores: dict, task: str, split: str, only: str = "") -> dict:
     best, scale = best_model(scores, ranking), 1.0
     if ranking in LOWER_IS_BETTER:  # else a share or kappa
         ranked = [by_metric[ranking] for by_metric in here.values() if ranking in by_metric]
-        ends = [score["upper"] or score["value"] or 0.0 for score in ranked]
-        scale = 1.02 * max(ends, default=0.0)
+        scale = 1.02 * max((score["upper"] or score["value"] or 0.0 for score in ranked), default=0)
     rows = [
         {
             "name": model_name(model.removeprefix(TRIVIAL)),
@@ -149,11 +152,10 @@ def cell(score: dict | None, metric: str, scale: float = 0.0, more: str = "") ->
     text, interval = value_and_interval(score, metric)
     bar = None
     if scale:
-        ends = [score["value"] if score[key] is None else score[key] for key in ("lower", "upper")]
-        left, point, right = (
-            100 * min(max(at / scale, 0.0), 1.0) for at in (ends[0], score["value"], ends[1])
-        )
-        bar = {"left": round(left, 2), "width": round(right - left, 2), "point": round(point, 2)}
+        value = score["value"]
+        left, right = (value if score[key] is None else score[key] for key in ("lower", "upper"))
+        shares = {"left": left, "width": right - left, "point": value}
+        bar = {key: 100 * max(share, 0) / scale for key, share in shares.items()}
         if METRICS[metric].unit == "months":
             more = f"{score['value'] / 12:.2f} years"
     return {"text": text, "interval": interval, "n": score["n"], "bar": bar, "more": more}
@@ -163,7 +165,7 @@ def marks_of(scores: dict, model: str, split: str) -> list[str]:
     """The marks of the runs that made a model and that scored it here; trivial ones have none."""
     if model.startswith(TRIVIAL):
         return []
-    places = [(model, SHOWN_SPLIT), (model, CHOOSING_SPLIT), (model, split)]
+    places = [(model, "test"), (model, CHOOSING_SPLIT), (model, split)]
     by_metric = [scores[place] for place in places if place in scores]
     marks = [mark for of in by_metric for mark in next(iter(of.values()))["marks"]]
     return list(dict.fromkeys(marks))
@@ -183,7 +185,7 @@ def coverage(results: list[dict], task: str) -> list[dict]:
     Older results files name no split.
     """
     tables = [content["tables"].get(INTERVALS[task][0], []) for content in results]
-    records = [{"split": SHOWN_SPLIT, **record} for table in tables for record in table]
+    records = [{"split": "test", **record} for table in tables for record in table]
     return [record for record in records if record["group"] == ALL]
 
 
@@ -197,7 +199,7 @@ def interval_boards(results: list[dict]) -> list[dict]:
         rows = [
             {
                 "name": model_name(model),
-                "marks": marks_of(scores, model, SHOWN_SPLIT),
+                "marks": marks_of(scores, model, "test"),
                 "cells": [coverage_cell(held[model].get(split)) for split in splits],
             }
             for model in in_order_of_rank(scores, SHOWN[task][0])
@@ -235,12 +237,12 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
     of_model = [
         record
         for record in coverage(results, task)
-        if (record["model"], record["split"]) == (model, SHOWN_SPLIT)
+        if (record["model"], record["split"]) == (model, "test")
     ]
     levels = sorted({record["level"] for record in of_model})
     rows = [
         {
-            "name": KINDS.get(kind, kind),
+            "name": kind_words(kind, next(iter(held.values())).get("quantiles")),
             "n": max(record["n"] for record in held.values()),
             "cells": [coverage_cell(held.get(level)) for level in levels],
         }

@@ -11,19 +11,22 @@ import re
 import time
 from pathlib import Path
 
-from nbhelpers.workspace import InputError, log, write_json
+from nbhelpers.workspace import KAGGLE_WORKING, InputError, log, platform_name, write_json
 
 FOLDER = "state"
 RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
 
 
 def find_run_folder(project: Path, named: str, name: str) -> Path:
-    """The run folder: the one that is `named`, else that called `name` below `reports`."""
+    """The run folder: the one that is `named`, else that called `name` below `reports`.
+
+    On Kaggle, where the project is attached and read-only, `reports` lies in the working folder.
+    """
     if named:
         return Path(named).expanduser().resolve()
     if not re.fullmatch(r"[\w-][\w.-]*", name):
         raise InputError(f"RUN={name!r} must be a plain name: letters, digits, points and dashes.")
-    return project / "reports" / name
+    return (KAGGLE_WORKING if platform_name() == "kaggle" else project) / "reports" / name
 
 
 def done_path(run_folder: Path, run: str) -> Path:
@@ -53,7 +56,7 @@ def write_state(run_folder: Path, run: str, status: str, **facts: object) -> dic
 def read_state(run_folder: Path, run: str) -> dict[str, object]:
     """How the last attempt went; `{}` when there was none."""
     path = run_folder / FOLDER / f"{run}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def mark_done(run_folder: Path, run: str, weights: str = "") -> None:
@@ -73,7 +76,7 @@ def forget_incomplete(run_folder: Path, weights: dict[str, str]) -> None:
             continue
         if not results_path(run_folder, run).exists():
             stamp.unlink()
-        elif json.loads(stamp.read_text())["weights"] != wanted:
+        elif json.loads(stamp.read_text(encoding="utf-8"))["weights"] != wanted:
             log(f"{run} started from other weights; now weights={wanted}: it runs again")
             stamp.unlink()
 

@@ -5,14 +5,13 @@ run's own folder, `read_other_cases` one that is scored or predicted; the latter
 without ages, or images alone.
 
 The fingerprint of a data set tells which tables and images a run folder was made from: the bytes of
-the tables and the name, size and modification time of every image in use, so it takes a second
-where hashing the pixels would take minutes. A copy that keeps times (`cp -a`, `rsync -a`) has the
-same fingerprint, wherever it lies.
+the tables and the name and size of every image in use, so it takes a second where hashing the
+pixels would take minutes. A copy has the same fingerprint, wherever it lies and whatever its files'
+times.
 """
 
 import functools
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,13 +20,12 @@ from nbhelpers import workspace
 from nbhelpers.data.splits import SHARES, assign_folds, assign_splits, split_manifest
 from nbhelpers.data.stages import parse_cuts, stage_names, stage_of
 from nbhelpers.data.tables import (
-    FIELDS,
-    Images,
     Table,
-    find_images,
+    describe,
+    find_files,
     find_tables,
-    missing_columns,
     read_labels,
+    some,
 )
 from nbhelpers.workspace import InputError, find_run_file, read_json, require_same_fingerprint
 
@@ -45,10 +43,9 @@ def fingerprint(
         folders["external"] = Path(external_folder).resolve()
     tables = {}
     for label, folder in folders.items():
-        for table in find_tables(folder):
-            if table is not None:
-                name = f"{label}/{table.path.relative_to(folder).as_posix()}"
-                tables[name] = hashlib.sha256(table.path.read_bytes()).hexdigest()
+        for path in {table.path for table in find_tables(folder)[0]}:
+            name = f"{label}/{path.relative_to(folder).as_posix()}"
+            tables[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     # The deepest folder counts: an external folder may lie inside the data folder.
     deepest_first = sorted(folders.items(), key=lambda item: -len(item[1].parts))
     images = sorted(_image_facts(Path(path), deepest_first) for path in cases["image_path"])
@@ -95,15 +92,13 @@ def refuse_other_data(run_folder: Path, data: str) -> None:
     open_cases(run_folder, place, recorded.get("external_folder") or "", facts["stage_cuts"])
 
 
-def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int, int]:
+def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int]:
     label, folder = next(item for item in folders if path.is_relative_to(item[1]))
-    facts = path.stat()
-    return f"{label}/{path.relative_to(folder).as_posix()}", facts.st_size, facts.st_mtime_ns
+    return f"{label}/{path.relative_to(folder).as_posix()}", path.stat().st_size
 
 
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
 TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256"]
-OLDEST_IN_YEARS = 20
 SCORED = "external"  # the split of another folder's cases
 
 
@@ -126,12 +121,14 @@ def read_cases(
             f"external_folder and data_folder are both {data_folder}: cases that were trained on "
             "would be scored as external. Name another folder, or none."
         )
-    labelled, to_predict = _read_folder(data_folder, labelled=True, skip=external)
-    added = [] if to_predict is None else [_beside(to_predict, "unlabelled")]
+    own = _read_folder(data_folder, labelled=True, skip=external)
+    has_age = own["age_months"].notna()
+    added = own[~has_age]
     if external is not None:
-        added.append(_beside(next(_read_folder(external, labelled=True, skip=data_folder)), SCORED))
-    added = [each.assign(case_id=each["split"] + "-" + each["case_id"]) for each in added]
-    return _put_together([_with_splits(labelled), *added], stage_cuts)
+        more = _read_folder(external, labelled=True, skip=data_folder)
+        added = pd.concat([added, more])
+    added = added.assign(case_id=added["split"] + "-" + added["case_id"])
+    return _checked(pd.concat([_with_splits(own[has_age]), added]), stage_cuts)
 
 
 def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
@@ -142,63 +139,41 @@ def read_other_cases(folder: Path, stage_cuts: str) -> pd.DataFrame:
     InputError as `read_cases` does.
     """
     parse_cuts(stage_cuts)
-    folder = Path(folder).resolve()
-    found = zip((SCORED, "unlabelled"), _read_folder(folder), strict=True)
-    parts = [_beside(cases, split) for split, cases in found if cases is not None]
-    return _put_together(parts or [_beside(_images_alone(folder), "unlabelled")], stage_cuts)
+    return _checked(_read_folder(Path(folder).resolve()), stage_cuts)
 
 
-def _put_together(parts: list[pd.DataFrame], stage_cuts: str) -> pd.DataFrame:
-    cases = pd.concat(parts, ignore_index=True)
+def _checked(cases: pd.DataFrame, stage_cuts: str) -> pd.DataFrame:
     twice = cases["case_id"][cases["case_id"].duplicated()]
     if len(twice):
         raise InputError(
             f"The id {twice.iloc[0]} is also the name given to a case of another table. "
             "Rename that id and its image."
         )
+    cases = cases.reset_index(drop=True)
     cases["stage"] = stage_of(cases["age_months"], cases["sex"], stage_cuts)
     return plain_text(cases[COLUMNS])
 
 
-def _images_alone(folder: Path) -> pd.DataFrame:
-    """A case for every image, its id the file's name."""
-    images = find_images(folder, None)
-    if not images:
-        raise InputError(
-            f"{folder} holds neither a table nor an image (.png, .jpg, .jpeg). Name the folder of "
-            "the radiographs."
-        )
-    rows = [(0, [name]) for name in sorted(images)]
-    return read_labels(Table(folder, ("id",), {"id": 0}, rows), images)
+def _read_folder(folder: Path, labelled: bool = False, skip: Path | None = None) -> pd.DataFrame:
+    """The cases of a folder, scored where they have an age; prints what is used of it and what not.
 
-
-def _read_folder(
-    folder: Path, labelled: bool = False, skip: Path | None = None
-) -> Iterator[pd.DataFrame | None]:
-    """The cases with ages of a folder, then those without; None where there is no such table.
-
-    See `tables.find_tables` for `labelled`, `tables.find_images` for `skip`.
+    Without a table every image is a case, its id the file's name. See `tables.find_tables` for
+    `labelled`, `tables.find_files` for `skip`.
     """
-    tables = find_tables(folder, labelled)
-    for table, other in (tables, tables[::-1]):
-        yield table and _read_table(table, find_images(folder, table, other, skip))
-
-
-def _read_table(table: Table, images: Images) -> pd.DataFrame:
-    """The rows of a table (see `tables.read_labels`); ages must be months."""
-    lacking = "age" in table.columns and missing_columns(table, FIELDS)
-    if lacking:
-        raise InputError(lacking)
-    cases = read_labels(table, images)
-    if cases["age_months"].max() <= OLDEST_IN_YEARS:
-        name = table.column_name("age")
-        if "month" not in name.lower():
-            raise InputError(
-                f"{table.path}, column {name!r}: no age is over {OLDEST_IN_YEARS}, so these look "
-                "like years. Multiply them by 12, or name the column boneage_months if they are "
-                "months."
-            )
-    return cases
+    tables, unused = find_tables(folder, labelled)
+    images, others = find_files(folder, skip)
+    if not tables and not images:
+        raise InputError(
+            f"{folder} holds neither a table nor an image. Name the folder of the radiographs."
+        )
+    rows = [(0, {"id": name}) for name in sorted(images)]
+    alone = Table(str(folder), folder / "*", ["id"], {"id": "id"}, rows)
+    cases = read_labels(tables or [alone], images)
+    if not workspace.is_synthetic(folder):
+        for line in describe(tables, unused, images, {*cases["image_path"]}, others):
+            print(line)
+    split = cases["age_months"].notna().map({True: SCORED, False: "unlabelled"})
+    return cases.assign(split=split, fold=pd.array([None] * len(cases), dtype="Int8"))
 
 
 def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
@@ -206,11 +181,6 @@ def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
     train = cases[split == "train"]
     fold = assign_folds(train["case_id"], train["sex"], train["age_months"])
     return cases.assign(split=split, fold=fold.reindex(cases.index))
-
-
-def _beside(cases: pd.DataFrame, split: str) -> pd.DataFrame:
-    """The cases in a split that is not trained on, without a fold."""
-    return cases.assign(split=split, fold=pd.array([None] * len(cases), dtype="Int8"))
 
 
 def keep_readable(
@@ -226,6 +196,11 @@ def keep_readable(
     readable = geometry["unreadable"].isna().to_numpy()
     left_out = cases.loc[~readable, ["case_id", "image_path"]]
     left_out = left_out.assign(reason=geometry.loc[~readable, "unreadable"].to_numpy())
+    if len(left_out):
+        print(
+            f"{len(left_out):,} of {len(cases):,} radiographs cannot be read and are left out: "
+            f"{some(left_out['case_id'])}"
+        )
     kept = cases.assign(image_sha256=geometry["image_sha256"].to_numpy())[readable]
     kept = kept.reset_index(drop=True)
     own = kept["split"].isin(SHARES)
@@ -253,12 +228,11 @@ def save_cases(
     stage_cuts: str = "gilsanz_ratib",
     excluded: list[dict[str, str]] | None = None,
 ) -> None:
-    """Write `cases.parquet`, then `data.json`; refuses a run folder made from other data.
+    """Write `cases.parquet`, then `data.json`.
 
     `excluded` lists cases left out (`case_id`, `image_path`, `reason`); `cases` no longer has them,
     but the fingerprint covers them: it is taken of the table as `read_cases` gave it.
     """
-    require_same_fingerprint(run_folder, fingerprint)
     with workspace.atomic_path(run_folder / "cases.parquet") as temporary:
         cases.to_parquet(temporary, index=False)
     facts = {

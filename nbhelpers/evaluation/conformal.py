@@ -31,7 +31,7 @@ import pandas as pd
 
 from nbhelpers import metrics, predictions
 from nbhelpers.data.cases import load_data_facts
-from nbhelpers.data.stages import SEXES, STAGES, stage_of
+from nbhelpers.data.stages import SEXES, STAGES, stage_names, stage_of
 from nbhelpers.evaluation.scores import case_errors, groups, stage_groups
 from nbhelpers.workspace import InputError, find_run_file, find_run_files, read_json, write_json
 
@@ -40,7 +40,7 @@ KINDS = ("plain", "scaled", "mondrian")
 SET_KINDS = ("plain", "by stage")
 TOLD_KIND, TOLD_LEVEL = "mondrian", 0.9  # where one interval stands for all
 NAMES = {"age": "models/{}.age.intervals.json", "stage": "models/{}.stage.sets.json"}
-COLUMNS = ["kind", "level", "group", "n", "coverage", "lower", "upper"]
+COLUMNS = ["kind", "quantiles", "level", "group", "n", "coverage", "lower", "upper"]
 SMALLEST_GROUP = 40
 OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to here at most
 KNOTS = 8  # of the usual error as a function of predicted age
@@ -98,6 +98,38 @@ def runs_of_stages(stage: np.ndarray) -> list[list[int]]:
     return parts
 
 
+def joined(stage: np.ndarray, stage_cuts: str) -> list[str]:
+    """The name of the group that each of the five stages is in: see `runs_of_stages`."""
+    names = stage_names(stage_cuts)
+    found = []
+    parts = runs_of_stages(stage)
+    if len(parts) == 1:
+        return ["any stage"] * STAGES
+    for first, *others in parts:
+        last = f" to {names[others[-1]]}" if others else ""
+        found += [names[first] + last] * (1 + len(others))
+    return found
+
+
+def case_groups(run_folder: Path, task: str, of: np.ndarray, sex: pd.Series) -> np.ndarray:
+    """Whose quantile each calibration case is counted in, `[n]`, by name.
+
+    Of ages it is that of its sex and predicted stage, of stages that of the true stage.
+
+    Args:
+        of: predicted months or true stages `[n]`.
+        sex: `[n]`, `female`, `male` or null.
+    """
+    cuts, sex = load_data_facts(run_folder)["stage_cuts"], np.asarray(sex, object)
+    if task == "stage":
+        return np.array(joined(of, cuts))[of]
+    found = np.full(len(of), "sex unknown", object)
+    for name in SEXES:
+        stage = _stages(of[sex == name], name, cuts)
+        found[sex == name] = [f"{name}, predicted {joined(stage, cuts)[one]}" for one in stage]
+    return found
+
+
 def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) -> Intervals:
     """Intervals around a model's months.
 
@@ -111,13 +143,13 @@ def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) 
     error = np.abs(months - np.asarray(truth, float))
     scaled = error / _usual_out_of_fold(months, error)
     half_widths = {"plain": {"": quantiles(error)}, "scaled": {"": quantiles(scaled)}}
-    half_widths["mondrian"], groups = {}, {name: [] for name in SEXES}
+    half_widths["mondrian"], groups = {}, {}
     for name in SEXES:
         stage, of_sex = _stages(months[sex == name], name, stage_cuts), error[sex == name]
-        for part in runs_of_stages(stage):
-            group = f"{name} {part[0]}" + (f" to {part[-1]}" if len(part) > 1 else "")
-            groups[name] += [group] * len(part)
-            half_widths["mondrian"][group] = quantiles(of_sex[np.isin(stage, part)])
+        groups[name] = [f"{name}, predicted {group}" for group in joined(stage, stage_cuts)]
+        of_case = np.array(groups[name])[stage]
+        for group in dict.fromkeys(groups[name]):
+            half_widths["mondrian"][group] = quantiles(of_sex[of_case == group])
     return Intervals(stage_cuts, *_usual_error(months, error), groups, half_widths)
 
 
@@ -190,15 +222,11 @@ def fit_model(run_folder: Path, model: str, task: str) -> None:
     write_json(path, content | {"model": model, "calibration_cases": len(rows)})
 
 
-def same_for_all(run_folder: Path, model: str, task: str, level: float) -> float | None:
-    """What the intervals or sets of kind `plain` were made with: half a width, months, or a limit.
-
-    None where an interval is all ages.
-    """
-    fitted = load(run_folder, model, task)
-    if task == "age":
-        return fitted.half_widths["plain"][""][str(level)]
-    return fitted["plain"][str(level)][0]
+def count_quantiles(fitted: Intervals | Limits, kind: str) -> int:
+    """How many quantiles the intervals or sets of a kind have."""
+    if isinstance(fitted, Intervals):
+        return len(fitted.half_widths[kind])
+    return len(set(zip(*fitted[kind].values(), strict=True)))
 
 
 def has_intervals(run_folder: Path, model: str, task: str) -> bool:
@@ -230,12 +258,13 @@ def told_ends(
 def coverage(
     run_folder: Path, model: str, task: str, split: str, fitted_in: Path | None = None
 ) -> pd.DataFrame:
-    """COLUMNS and a size, a row a kind, level and group: all, each sex, each band of age.
+    """COLUMNS and a size, a row a kind, level and group: all, each sex, band of age and true stage.
 
-    `coverage` is a share with its 95 % interval. The size is `width_months`, the mean width of the
-    intervals, or `mean_stages`, how many of the five stages a set holds on average; sets have the
-    true stages among their groups. `fitted_in` is the run folder that holds the intervals, if it is
-    another.
+    Intervals have each sex by predicted stage, too: the groups of kind `mondrian`. `quantiles` is
+    how many a kind has: fewer than groups where calibration has too few cases for some. `coverage`
+    is a share with Wilson's 95 % interval. The size is `width_months`, the mean width of the
+    intervals, or `mean_stages`, how many of the five stages a set holds on average. `fitted_in` is
+    the run folder that holds the intervals, if it is another.
     """
     rows = case_errors(run_folder, model, task, split)
     fitted = load(fitted_in or run_folder, model, task)
@@ -244,9 +273,12 @@ def coverage(
         kinds, size = SET_KINDS, "mean_stages"
         rows = rows[rows["stage"].notna()].reset_index(drop=True)
         probabilities = rows[predictions.STAGE_COLUMNS].to_numpy(float)
-    of_group = groups(rows)
-    if task == "stage":
-        of_group |= stage_groups(rows["stage"], load_data_facts(run_folder)["stage_names"])
+    names = load_data_facts(run_folder)["stage_names"]
+    of_group = groups(rows) | stage_groups(rows["stage"], names)
+    if task == "age":
+        predicted = stage_groups(rows["predicted_stage"], names).items()
+        for sex, (name, chosen) in itertools.product(SEXES, predicted):
+            of_group[f"{sex}, predicted {name}"] = chosen & (rows["sex"] == sex).to_numpy()
     told = []
     for kind, level in itertools.product(kinds, LEVELS):
         if task == "age":
@@ -257,8 +289,10 @@ def coverage(
             held = stages[np.arange(len(rows)), rows["stage"].to_numpy(int)]
             sizes = stages.sum(axis=1)
         for group, chosen in of_group.items():
-            score = metrics.score_share(held[chosen])
-            told.append((kind, level, group, *score, float(sizes[chosen].mean())))
+            if chosen.any():
+                score = metrics.score_share(held[chosen])
+                of_kind = kind, count_quantiles(fitted, kind), level
+                told.append((*of_kind, group, *score, float(sizes[chosen].mean())))
     return pd.DataFrame(told, columns=[*COLUMNS, size])
 
 

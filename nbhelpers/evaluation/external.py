@@ -21,7 +21,7 @@ from nbhelpers.evaluation import conformal, scores
 from nbhelpers.images.preparation import load_images, prepare_cases
 from nbhelpers.models import saved
 from nbhelpers.phantom import dataset
-from nbhelpers.results import set_folder, set_name, split_name
+from nbhelpers.results import set_folder, set_name, set_source, split_name
 from nbhelpers.workspace import InputError, atomic_path
 
 STATISTICS = {
@@ -86,22 +86,23 @@ def saved_models(run_folder: Path) -> list[tuple[str, str]]:
 
 
 def open_set(
-    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int
+    run_folder: Path, named: str, name: str, n_synthetic: int, seed: int, quick: bool = False
 ) -> tuple[str, pd.DataFrame, dict]:
     """The set to score: its name, its cases (see `cases.read_other_cases`) and their fingerprint.
 
     Args:
         named: its folder; empty: the run's own external one, else synthetic radiographs.
         name: empty: that of the folder.
+        quick: synthetic radiographs will do for a run of real ones too, for a first look.
 
     Raises InputError where no folder is named and the run is of real radiographs, since scores on
-    synthetic ones would say nothing about it, and where the set of that name is of other data.
+    synthetic ones would say nothing about it, and where the set of that name is of another folder.
     """
     facts = data_cases.load_data_facts(run_folder)
     before = facts["fingerprint"]
     if named or before.get("external_folder"):
         source = workspace.find_data_folder(named or before["external_folder"])
-    elif workspace.is_synthetic(before["data_folder"]):
+    elif quick or workspace.is_synthetic(before["data_folder"]):
         source = dataset.folder_in(run_folder, n_synthetic, seed)
         dataset.write_radiographs(source, n_synthetic, seed=seed)
     else:
@@ -109,10 +110,11 @@ def open_set(
             "score_folder is empty, and this run was made from real radiographs. Name the folder "
             "to score: make score RUN=name DATA=folder."
         )
-    name = name or set_name(source)
+    name = name or set_name(run_folder, source)
     found = data_cases.read_other_cases(source, facts["stage_cuts"])
     fingerprint = data_cases.fingerprint(source, found)
-    workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
+    if set_source(run_folder, name) != str(source):  # its own labels may have been corrected
+        workspace.require_same_fingerprint(set_folder(run_folder, name), fingerprint)
     return name, found, fingerprint
 
 
@@ -171,7 +173,12 @@ def score_set(run_folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, pd.D
     """
     folder = set_folder(run_folder, name)
     found, held = [], {"intervals": [], "sets": []}
+    of_stage = data_cases.load_cases(folder)["stage"].notna().any()
+    if not of_stage:
+        print("no stage is scored: it takes the age and the sex, and no case has both")
     for model, task in saved_models(run_folder):
+        if task == "stage" and not of_stage:
+            continue
         found.append(scores.evaluate(folder, model, task, learnt_in=run_folder))
         if conformal.has_intervals(run_folder, model, task):
             shares = conformal.coverage(folder, model, task, "external", run_folder)

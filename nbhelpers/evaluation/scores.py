@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import metrics, predictions, results
+from nbhelpers import metrics, predictions
 from nbhelpers.data.cases import load_cases, load_data_facts
 from nbhelpers.data.stages import SEXES, stage_of
 from nbhelpers.workspace import InputError, explained_errors, hash_of
@@ -27,8 +27,10 @@ SCORED_SPLITS = ("tuning", "calibration", "test", "external")
 DERIVED = " (derived)"
 TRIVIAL = "trivial: "
 COLUMNS = ["model", "task", "split", "metric", "n", "value", "lower", "upper"]
-PAIR_COLUMNS = ["a", "b", "n", "value", "lower", "upper", "p", "p_holm"]
+PAIR_COLUMNS = ["model", "best", "n", "value", "lower", "upper", "p", "p_holm"]
 TEST_LIST = "test_scored.jsonl"
+# The best model of a task is the one that this score names on this split: everywhere.
+RANKED_BY = {"age": "mae", "stage": "qwk"}
 CHOOSING_SPLIT = "calibration"
 ALL = "all"
 BANDS_YEARS = (0, 5, 10, 15, 20)
@@ -64,8 +66,8 @@ def _months(part: pd.DataFrame, model: str, train: pd.DataFrame) -> dict[str, np
     """By name, what the model and those that know nothing but train predict."""
     return {
         model: part["predicted_months"],
-        f"{TRIVIAL}mean age": np.full(len(part), train["age_months"].mean()),
-        f"{TRIVIAL}mean age by sex": mean_age_by_sex(train, part["sex"]),
+        f"{TRIVIAL}mean age by sex": age_by_sex(train, part["sex"], "mean"),
+        f"{TRIVIAL}median age by sex": age_by_sex(train, part["sex"], "median"),
     }
 
 
@@ -75,17 +77,20 @@ def _stages(
     """As `_months`, of stages, those that months fall into among them."""
     found = {model + (DERIVED if task == "age" else ""): known["predicted_stage"]}
     if task == "age":
-        by_sex = mean_age_by_sex(train, known["sex"])
-        found[f"{TRIVIAL}mean age by sex{DERIVED}"] = stage_of(by_sex, known["sex"], cuts)
+        by_sex = age_by_sex(train, known["sex"], "median")
+        found[f"{TRIVIAL}median age by sex{DERIVED}"] = stage_of(by_sex, known["sex"], cuts)
     for majority in train["stage"].dropna().mode()[:1]:
         found[f"{TRIVIAL}majority stage"] = np.full(len(known), majority)
     return found
 
 
-def mean_age_by_sex(train: pd.DataFrame, sex: pd.Series) -> np.ndarray:
-    """The mean age in train of each case's sex, months; of all of train where sex is unknown."""
-    means = train.groupby("sex")["age_months"].mean()
-    return sex.map(means).astype(float).fillna(train["age_months"].mean()).to_numpy()
+def age_by_sex(train: pd.DataFrame, sex: pd.Series, middle: str) -> np.ndarray:
+    """The `mean` or `median` age in train of each case's sex, months; of all where it is unknown.
+
+    Of what looks at no picture the median has the least absolute error, the mean the least squared.
+    """
+    of_sex = train.groupby("sex")["age_months"].agg(middle)
+    return sex.map(of_sex).astype(float).fillna(train["age_months"].agg(middle)).to_numpy()
 
 
 def case_errors(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
@@ -133,26 +138,61 @@ def score_under_cuts(run_folder: Path, model: str, split: str, stage_cuts: str) 
 def compare_models(
     run_folder: Path, model_a: str, model_b: str, task: str, split: str
 ) -> dict[str, float | int]:
-    """Paired difference, a minus b, of mean absolute months or of the share of wrong stages.
+    """Paired difference, a minus b, of `RANKED_BY`: n, value, lower, upper and p.
 
-    Gives n, value, lower, upper: below 0, a is better. Cases are those that both predicted.
+    Of ages below 0, of stages above 0, a is better. Cases are those that both predicted.
     """
-    parts = [case_errors(run_folder, model, task, split) for model in (model_a, model_b)]
-    both = pd.concat([_errors(part, task) for part in parts], axis=1, join="inner", keys=["a", "b"])
-    return metrics.compare_errors(both["a"], both["b"])
+    a, b = (_predicted(run_folder, model, task, split) for model in (model_a, model_b))
+    both = a.merge(b[["case_id", "predicted"]], on="case_id", suffixes=("_a", "_b"))
+    return metrics.compare(task, both["truth"], both["predicted_a"], both["predicted_b"])
 
 
-def _errors(part: pd.DataFrame, task: str) -> pd.Series:
-    part = part.set_index("case_id")
-    if task == "age":
-        return part["error_months"].abs()
-    return 1.0 - part["correct"].dropna().astype(float)
+def _predicted(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
+    """`case_id`, `truth` and `predicted`, months or stages; those derived from months too."""
+    made_for = "age" if DERIVED in model else task
+    rows = case_errors(run_folder, model.removesuffix(DERIVED), made_for, split)
+    columns = ["age_months", "predicted_months"] if task == "age" else ["stage", "predicted_stage"]
+    rows = rows[["case_id", *columns]].dropna()
+    return rows.set_axis(["case_id", "truth", "predicted"], axis=1)
+
+
+def ranked(run_folder: Path, task: str) -> pd.Series:
+    """The score `RANKED_BY` of every saved model on calibration, the best first.
+
+    Stages derived from months are among those of stages. Raises InputError where no model is saved.
+    """
+    models = predictions.saved_models(run_folder, task)
+    if task == "stage":
+        models += [name + DERIVED for name in predictions.saved_models(run_folder, "age")]
+    if not models:
+        raise InputError(f"{run_folder} has no model of {task}. Run notebooks 01 to 04 first.")
+    found = {}
+    for model in sorted(models):
+        rows = _predicted(run_folder, model, task, CHOOSING_SPLIT)
+        if task == "age":
+            found[model] = (rows["predicted"] - rows["truth"]).abs().mean()
+        else:
+            counts = metrics.confusion(rows["truth"], rows["predicted"])
+            found[model] = metrics.stage_scores(counts[None])["qwk"].item()
+    lower_is_better = RANKED_BY[task] in metrics.LOWER_IS_BETTER
+    return pd.Series(found).sort_values(ascending=lower_is_better, kind="stable")
+
+
+def against_best(run_folder: Path, task: str, split: str) -> pd.DataFrame:
+    """PAIR_COLUMNS, a row a model: `compare_models` with the best on calibration.
+
+    `p_holm` is corrected for the number of models (`metrics.holm`), the intervals are not.
+    """
+    best, *others = ranked(run_folder, task).index
+    found = [compare_models(run_folder, model, best, task, split) for model in others]
+    table = pd.DataFrame(found, columns=PAIR_COLUMNS[2:-1]).assign(model=others, best=best)
+    return table.assign(p_holm=metrics.holm(table["p"]))[PAIR_COLUMNS]
 
 
 def tables_scored_on_test(run_folder: Path) -> pd.DataFrame:
     """The distinct prediction tables whose test rows were opened: model, task, hash, time (UTC)."""
     path = run_folder / TEST_LIST
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     table = pd.DataFrame(
         [json.loads(line) for line in lines], columns=["model", "task", "hash", "time"]
     )
@@ -202,37 +242,8 @@ def _note_test(run_folder: Path, model: str, task: str, test: pd.DataFrame, valu
         return
     path = run_folder / TEST_LIST
     line = json.dumps(facts | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-    with explained_errors(path), path.open("a") as file:
+    with explained_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
-
-
-def all_pairs(run_folder: Path, task: str, split: str) -> pd.DataFrame:
-    """PAIR_COLUMNS, a row a pair of models, `value` a minus b.
-
-    Age: the difference in mean absolute months; below 0, a is better. Stage: in quadratic weighted
-    kappa, the stages derived from months among the models; above 0, a is better. Intervals are
-    paired bootstrap intervals, `p_holm` is corrected for the number of pairs.
-    """
-    models = {}
-    for of_task in ("age",) if task == "age" else ("age", "stage"):
-        for model in predictions.saved_models(run_folder, of_task):
-            rows = case_errors(run_folder, model, of_task, split)
-            if task == "age":
-                models[model] = _errors(rows, task).to_frame("error")
-            else:
-                known = rows.set_index("case_id")[["stage", "predicted_stage"]].dropna().astype(int)
-                models[model + (DERIVED if of_task == "age" else "")] = known
-    found = []
-    for a, b in itertools.combinations(models, 2):
-        both = models[a].merge(models[b], on="case_id", suffixes=("_a", "_b"))
-        if task == "age":
-            difference = metrics.compare_errors(both["error_a"], both["error_b"])
-        else:
-            stages = (both[name] for name in ("stage_a", "predicted_stage_a", "predicted_stage_b"))
-            difference = metrics.compare_kappa(*stages)
-        found.append({"a": a, "b": b, **difference})
-    table = pd.DataFrame(found, columns=PAIR_COLUMNS[:-1])
-    return table.assign(p_holm=metrics.holm(table["p"]))
 
 
 def groups(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -306,15 +317,8 @@ def best_model(scores: dict, metric: str) -> str | None:
 
 
 def best_of_run(run_folder: Path, task: str) -> str:
-    """The model that the finished runs of a folder name as best on calibration.
-
-    Raises InputError where none was scored there.
-    """
-    board = collect(results.read_all_results(run_folder), task)
-    best = best_model(board, "mae" if task == "age" else "qwk")
-    if best is None:
-        raise InputError(f"{run_folder} has no model of {task}. Run notebooks 01 to 04 first.")
-    return best
+    """The model that is best on calibration: see `ranked`."""
+    return ranked(run_folder, task).index[0]
 
 
 def _chosen_by(scores: dict, model: str, metric: str) -> float | None:

@@ -32,7 +32,7 @@ from nbhelpers.images.hand import Hand, find_hand, hand_frame, hand_levels
 from nbhelpers.images.radiograph import decode, read_bytes, read_header
 from nbhelpers.workspace import InputError, find_run_file, hash_of, read_json
 
-VERSION = 1  # raise it by hand when the same settings give another picture of a radiograph
+VERSION = 2  # raise it by hand when the same settings give another picture of a radiograph
 STEPS = {
     "hand": "find_hand",
     "upright": "turn_upright",
@@ -222,10 +222,8 @@ def _finished(
     if not all(file.exists() for file in [description, *files]):
         return None
     described = read_json(description)
-    # Before versions were numbered a hash of source code stood there: that was version 1.
-    by = "version" if "version" in described else "code_version"
-    told = {"settings": asdict(preparation), by: described[by], "sources": sources}
-    if described.get("version", 1) != VERSION or described["key"] != hash_of(told):
+    told = {"settings": asdict(preparation), "version": VERSION, "sources": sources}
+    if described["key"] != hash_of(told):
         return None
     records = load_geometry(run_folder, view).drop(columns="unreadable").to_dict("records")
     for row, why in sorted(described["excluded"].items(), key=lambda item: int(item[0])):
@@ -284,7 +282,7 @@ def _refuse_unreadable(records: list[dict], accepted: bool) -> None:
     if problems and not accepted:
         raise InputError(
             f"{problems[0]} {len(problems)} of {len(records)} radiographs cannot be read; "
-            "exclude_unreadable = True goes on without them."
+            "exclude_unreadable = True (make: UNREADABLE=exclude) goes on without them."
         )
 
 

@@ -158,7 +158,15 @@ def find_weights(backbone: str, weights: str) -> Path | None:
             )
         return path.resolve()
     found = next(_copies(row.weight_file), None)
-    return _download(row) if found is None and weights == IMAGENET else found
+    if found is None and weights == IMAGENET:
+        return _download(row)
+    if found is None:
+        workspace.log(
+            f"note: no {row.weight_file} is here, so {backbone} starts from random weights. For "
+            f"ImageNet's, set weights to {IMAGENET!r} where there is a network (on Kaggle switch "
+            "Internet on in the settings), or attach a data set or model that holds the file."
+        )
+    return found
 
 
 def weights_label(weights_path: Path | None, weights: str, frozen: bool) -> str:
@@ -203,9 +211,10 @@ def _download(row: Backbone) -> Path:
         reason = str(error) or type(error).__name__
         raise InputError(
             f"weights is {IMAGENET!r}, but {row.weight_file} for {row.name} is not here and cannot "
-            f"be downloaded ({reason}). Attach a Kaggle data set that holds {row.weight_file}, or "
-            f"put the file at {_cache_folders()[0] / row.weight_file}, or give its path as "
-            "weights, or run `make report ... WEIGHTS=none` for random weights."
+            f"be downloaded ({reason}). On Kaggle switch Internet on in the settings, or attach a "
+            f"data set or model that holds {row.weight_file}; elsewhere put the file at "
+            f"{_cache_folders()[0] / row.weight_file}, give its path as weights, or run "
+            "`make report ... WEIGHTS=none` for random weights."
         ) from error
     finally:
         socket.setdefaulttimeout(limit)

@@ -1,4 +1,4 @@
-"""Ensembles of saved models, fitted where no member was trained: calibration, and out of fold.
+"""Ensembles of saved models, fitted where no member was trained: on calibration.
 
 How one is fitted stands in notebook 05: a `Fit` gives weights out of predictions and truth. Every
 figure that an ensemble is judged by on these rows is cross-fitted: a case is predicted by an
@@ -36,7 +36,7 @@ class Known:
     Attributes:
         task: `age` or `stage`.
         members: names of the models.
-        cases: one row a case: `case_id`, `split` and `sex`, of calibration and of train.
+        cases: one row a case of calibration: `case_id` and `sex`.
         predicted: months `[n, members]` or probabilities `[n, members, 5]`.
         truth: months or stage numbers `[n]`.
         male_share: of the training cases, stands for an unknown sex.
@@ -54,14 +54,9 @@ class Known:
         """`[n]`, 0 female, 1 male, NaN unknown."""
         return splits.sex_codes(self.cases["sex"])
 
-    @property
-    def calibration(self) -> np.ndarray:
-        """`[n]`, true for the cases of the calibration split."""
-        return (self.cases["split"] == "calibration").to_numpy()
-
 
 def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
-    """What all members predict for calibration, and for train where all have folds.
+    """What all members predict for the labelled cases of calibration.
 
     Raises InputError for less than two members, one that lacks cases which another has, or one
     whose cases are of other splits than the run folder's: it was made from other data.
@@ -74,18 +69,16 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
     label = "age_months" if task == "age" else "stage"
     tables = {m: table[table[label].notna()] for m, table in tables.items()}
     _require_same_calibration(tables, task)
-    shared = set.intersection(*(set(table["case_id"]) for table in tables.values()))
-    first = tables[members[0]]
-    if len(shared) < SMALLEST:
+    cases = tables[members[0]].set_index("case_id")
+    if len(cases) < SMALLEST:
         raise InputError(
-            f"Only {len(shared)} labelled cases of calibration: an ensemble needs {SMALLEST}. "
+            f"Only {len(cases)} labelled cases of calibration: an ensemble needs {SMALLEST}. "
             "Prepare more radiographs."
         )
-    cases = first[first["case_id"].isin(shared)].set_index("case_id")
     return Known(
         task,
         tuple(members),
-        cases.reset_index()[["case_id", "split", "sex"]],
+        cases.reset_index()[["case_id", "sex"]],
         _stacked(tables.values(), cases.index, task),
         cases[label].to_numpy(float if task == "age" else int),
         splits.male_share(every),
@@ -123,7 +116,7 @@ def _require_own_splits(cases: pd.DataFrame, tables: dict[str, pd.DataFrame], ta
 
 
 def _require_same_calibration(tables: dict[str, pd.DataFrame], task: str) -> None:
-    of = {m: set(t.loc[t["split"] == "calibration", "case_id"]) for m, t in tables.items()}
+    of = {m: set(table["case_id"]) for m, table in tables.items()}
     every = set.union(*of.values())
     for member, cases in of.items():
         lacking = sorted(every - cases)
@@ -224,56 +217,49 @@ def cross_fitted(fit: Fit, known: Known) -> np.ndarray:
     return predicted
 
 
-def losses(task: str, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """`[n]`: absolute months, or 0 and 1 for the right and the wrong stage."""
-    if task == "age":
-        return np.abs(predicted - truth)
-    return (predicted.argmax(axis=1) != truth).astype(float)
-
-
 def save_predictions(
     run_folder: Path, name: str, combination: Combination, known: Known, held_out: np.ndarray
 ) -> None:
-    """Write what an ensemble predicts for every case that all its members predict.
+    """Write what an ensemble predicts for every case that all its members predict, but train.
 
     Args:
         held_out: what `cross_fitted` gives: stands for the cases that the ensemble was fitted on.
     """
     task = combination.task
     tables = [predictions.said_rows(run_folder, member, task) for member in known.members]
-    # Older tables have rows of train that a member was trained on.
-    tables = [table[(table["split"] != "train") | table["fold"].notna()] for table in tables]
     shared = set.intersection(*(set(table["case_id"]) for table in tables))
-    cases = tables[0][tables[0]["case_id"].isin(shared)].set_index("case_id")
+    first = tables[0][tables[0]["case_id"].isin(shared) & (tables[0]["split"] != "train")]
+    cases = first.set_index("case_id")
     said = _stacked(tables, cases.index, task)
     predicted = combine(combination, said, splits.sex_codes(cases["sex"]))
     predicted[cases.index.get_indexer(known.cases["case_id"])] = held_out
     table = load_cases(run_folder).set_index("case_id").loc[cases.index].reset_index()
-    folds = cases["fold"].notna().any()
-    predictions.save_predictions(run_folder, name, task, table, predicted, out_of_fold=folds)
+    predictions.save_predictions(run_folder, name, task, table, predicted)
 
 
 def leave_one_out(fit: Fit, known: Known) -> pd.DataFrame:
     """What each member adds on calibration: a row a member, `value`, `lower`, `upper`, `n`.
 
-    The value is the loss of the ensemble without the member minus the loss with it, cross-fitted,
-    with a paired bootstrap interval: above 0, the member helps.
+    The value is how much worse the ensemble is without the member, in months or kappa,
+    cross-fitted, with a paired bootstrap interval: above 0, the member helps.
     """
 
-    def loss(part: Known) -> np.ndarray:
-        return losses(part.task, cross_fitted(fit, part), part.truth)[part.calibration]
+    def predicted(part: Known) -> np.ndarray:
+        made = cross_fitted(fit, part)
+        return made if part.task == "age" else made.argmax(axis=1)
 
-    whole, rows = loss(known), {}
+    whole, rows = predicted(known), {}
     for place, member in enumerate(known.members):
         others = np.arange(len(known.members)) != place
         names = tuple(name for name in known.members if name != member)
-        less = replace(known, members=names, predicted=known.predicted[:, others])
-        rows[member] = metrics.compare_errors(loss(less), whole)
+        less = predicted(replace(known, members=names, predicted=known.predicted[:, others]))
+        pair = (less, whole) if known.task == "age" else (whole, less)
+        rows[member] = metrics.compare(known.task, known.truth, *pair)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("member")
 
 
 def error_correlation(known: Known) -> pd.DataFrame:
     """Pearson correlation of the members' errors on calibration; of mean stages for stages."""
     said = known.predicted if known.task == "age" else known.predicted @ np.arange(5)
-    errors = (said - known.truth[:, None])[known.calibration]
+    errors = said - known.truth[:, None]
     return pd.DataFrame(np.corrcoef(errors.T), index=known.members, columns=known.members)

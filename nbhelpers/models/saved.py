@@ -2,6 +2,9 @@
 
 A model's file tells which prepared pictures it takes, so that ones that this version of the suite
 would prepare otherwise are refused.
+
+Elsewhere, `keras.models.load_model(path)` reads a `.keras` file after
+`import nbhelpers.models.networks`, which knows its layers.
 """
 
 import contextlib

@@ -6,6 +6,7 @@ draws a folder of them, laid out as Kaggle's RSNA set.
 """
 
 import math
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +101,14 @@ TRUTH = "truth.csv"
 
 
 def folder_in(run_folder: Path, n: int, seed: int) -> Path:
-    """Where a run that has no radiographs draws its own; `workspace.is_synthetic` knows it."""
-    return run_folder / f"synthetic-{n}-{seed}-v{VERSION}"
+    """Where a run that has no radiographs draws its own; `workspace.is_synthetic` knows it.
+
+    On Kaggle a temporary folder: what lies below the working folder becomes the notebook's output.
+    """
+    on_kaggle = workspace.platform_name() == "kaggle"
+    return (
+        Path(tempfile.gettempdir()) if on_kaggle else run_folder
+    ) / f"synthetic-{n}-{seed}-v{VERSION}"
 
 
 def find_or_draw(run_folder: Path, named: str, n: int, seed: int) -> tuple[Path, str]:
@@ -150,7 +157,7 @@ def _write_one(case: dict, folder: Path, size: int) -> None:
     xml = voc_xml(path.name, drawn.pixels.shape, drawn.boxes)
     encoded = cv2.imencode(".png", drawn.pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
     with workspace.explained_errors(path):
-        (folder / REGIONS / f"{case['id']}.xml").write_text(xml)
+        (folder / REGIONS / f"{case['id']}.xml").write_text(xml, encoding="utf-8")
         path.write_bytes(encoded.tobytes())
 
 

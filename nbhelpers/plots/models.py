@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from scipy import stats
@@ -17,18 +17,10 @@ from nbhelpers.plots.style import COLOURS, INK, LINE, SOFT
 from nbhelpers.plots.tables import hyperparameter_name
 
 # What notebook 02 searches, in the order in which it is shown.
-CHOICES = ("first_width", "dense_units", "sex_units")
-WHOLE = ("blocks", "convolutions")
-LOGARITHMIC = ("learning_rate", "weight_decay")
-SEARCHED = (
-    "blocks",
-    "first_width",
-    "convolutions",
-    "dropout",
-    "dense_units",
-    "sex_units",
-    *LOGARITHMIC,
-)
+SEARCHED = ("blocks", "first_width", "convolutions", "dropout", "dense_units", "sex_units")
+SEARCHED += ("learning_rate", "weight_decay")
+LOGARITHMIC = ["first_width", "dense_units", "sex_units", "learning_rate", "weight_decay"]
+MOST_MARKS = 6  # values on an axis; of more the lowest and the highest stand there
 FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
 PERMUTATIONS = 5000
 LOSS_COLOURS = LinearSegmentedColormap.from_list("loss", [COLOURS[0], "#8fb3c4", "#dedbd5"])
@@ -62,88 +54,61 @@ def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
 def parallel_coordinates(trials: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     """A line a trial through its values and its tuning loss; the best one is emphasised.
 
-    The rates stand on logarithmic axes; values to choose from stand evenly. Lines that share a
-    value are drawn slightly apart.
+    Axes run from the lowest to the highest value tried. Lines that share a value are drawn slightly
+    apart.
     """
-    shown = completed(trials).iloc[::-1]  # the best is drawn last
-    columns = [*SEARCHED, "tuning_loss"]
-    placed, ticks = zip(*(_axis(name, shown[name]) for name in columns), strict=True)
-    heights = np.column_stack(placed)
-    apart = np.linspace(-0.018, 0.018, len(shown)) if len(shown) > 1 else np.zeros(1)
-    discrete = [name in (*CHOICES, *WHOLE) for name in columns]
-    heights = heights + apart[np.random.default_rng(0).permutation(len(shown)), None] * discrete
-    loss = shown["tuning_loss"].to_numpy()
-    norm = Normalize(loss.min(), max(np.quantile(loss, 0.9), loss.min() + 1e-9))
+    shown = completed(trials)[["trial", *SEARCHED, "tuning_loss"]].set_index("trial")
+    scaled = shown.astype(float)
+    scaled[LOGARITHMIC] = np.log(scaled[LOGARITHMIC])
+    low, span = scaled.min(), scaled.max() - scaled.min()
+    heights = ((scaled - low) / span).fillna(0.5)
+    apart = pd.Series(np.linspace(-0.018, 0.018, len(shown)), shown.index)
+    ranks = heights["tuning_loss"].rank(pct=True)
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
-    for line, value in zip(heights[:-1], loss[:-1], strict=True):
-        axes.plot(line, color=LOSS_COLOURS(norm(value)), linewidth=1.3, alpha=0.9)
+    for trial in shown.index[:0:-1]:
+        line = heights.loc[trial].to_numpy() + apart[trial]
+        axes.plot(line, color=LOSS_COLOURS(ranks[trial]), linewidth=1.3, alpha=0.9)
     best = {"color": COLOURS[1], "linewidth": 2.6, "marker": "o", "markersize": 5, "zorder": 4}
-    axes.plot(heights[-1], label=f"best: trial {shown['trial'].iloc[-1]}", **best)
-    halo = [withStroke(linewidth=2.5, foreground="white")]
-    for place, marks in enumerate(ticks):
+    axes.plot(heights.iloc[0].to_numpy(), label=f"best: trial {shown.index[0]}", **best)
+    look = {"fontsize": 8, "va": "center", "zorder": 5}
+    look |= {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+    for place, name in enumerate(shown):
         axes.axvline(place, color=SOFT, linewidth=0.8, zorder=2)
-        for height, text in marks:
-            axes.text(
-                place + 0.06, height, text, fontsize=8, va="center", path_effects=halo, zorder=5
-            )
+        marks = dict(zip(shown[name], heights[name], strict=True))
+        values = [*marks] if len(marks) <= MOST_MARKS else [min(marks), max(marks)]
+        for value in values:
+            axes.text(place + 0.06, marks[value], f"{value:.3g}", **look)
     names = [*map(hyperparameter_name, SEARCHED), f"tuning loss, {unit}"]
     two_lines = [f"{name} ".replace(" ", "\n", 1) for name in names]
-    axes.set_xticks(range(len(columns)), two_lines, fontsize=9)
-    axes.set(xlim=(-0.15, len(columns) - 0.45), ylim=(-0.06, 1.06), yticks=[])
+    axes.set_xticks(range(len(names)), two_lines, fontsize=9)
+    axes.set(xlim=(-0.15, len(names) - 0.45), ylim=(-0.06, 1.06), yticks=[])
     axes.tick_params(axis="x", length=0, labelcolor=INK)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99))
     axes.text(0, 1.11, "a line is a trial: the darker, the lower its loss", color=SOFT)
-    values = ", ".join(
-        f"{hyperparameter_name(name)} {_short(shown[name].iloc[-1])}" for name in SEARCHED
-    )
+    *values, loss = shown.iloc[0]
+    each = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, values, strict=False))
     alt = f"{len(shown)} trials, a line each, the darker the lower the tuning loss. The best, "
-    return figure, f"{alt}{loss[-1]:.2f} {unit}: {values}."
+    return figure, f"{alt}{loss:.2f} {unit}: {each}."
 
 
-def _axis(name: str, values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Heights in [0, 1] of the values, and the axis' marks as (height, text)."""
-    present = np.unique(values)
-    if name in (*CHOICES, *WHOLE):
-        heights = np.linspace(0, 1, len(present)) if len(present) > 1 else np.array([0.5])
-        return np.interp(values, present, heights), list(
-            zip(heights, map(_short, present), strict=True)
-        )
-    scale = np.log if name in LOGARITHMIC else np.asarray
-    low, high = scale(present[0]), scale(present[-1])
-    span = (high - low) or 1.0
-    middle = np.exp((low + high) / 2) if name in LOGARITHMIC else (low + high) / 2
-    marks = [(float((scale(x) - low) / span), _short(x)) for x in (present[0], middle, present[-1])]
-    return (scale(values.to_numpy(float)) - low) / span, marks if high > low else marks[:1]
-
-
-def _short(value: float) -> str:
-    if float(value).is_integer():
-        return f"{value:,.0f}"
-    if abs(value) < 0.01:
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
+def comparable(trials: pd.DataFrame) -> pd.DataFrame:
+    """Completed trials from random weights that were to end at the same epoch."""
+    fresh = completed(trials).query("goes_on_from == ''")
+    return fresh[fresh["until_epoch"].isin(fresh["until_epoch"].mode()[:1])]
 
 
 def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     """Spearman's rank correlation of each hyperparameter with the tuning loss.
 
-    Compared are completed trials from random weights that were to end at the same epoch. The band
-    holds 95 % of the largest correlations, over all hyperparameters, that shuffled losses give:
-    what lies inside cannot be told from chance. A best value in the middle does not show.
+    Of trials that are `comparable`. The band holds 95 % of the largest correlations, over all
+    hyperparameters, that shuffled losses give: what lies inside cannot be told from chance. A best
+    value in the middle does not show.
     """
-    fresh = completed(trials).query("goes_on_from == ''")
-    alike = fresh[fresh["until_epoch"] == fresh["until_epoch"].mode().iloc[0]]
-    names = [name for name in SEARCHED if alike[name].nunique() > 1]
-    n = len(alike)
-    if n < FEWEST_TRIALS or not names:
-        alt = f"Too few trials to say what mattered: {n} comparable, {FEWEST_TRIALS} needed."
-        figure, axes = plt.subplots(figsize=(7.0, 0.8))
-        axes.text(0, 0.5, alt, color=SOFT, va="center")
-        axes.axis("off")
-        return figure, alt
-    ranks = stats.zscore(stats.rankdata(alike[[*names, "tuning_loss"]], axis=0), axis=0)
+    names = [name for name in SEARCHED if trials[name].nunique() > 1]
+    n = len(trials)
+    ranks = stats.zscore(stats.rankdata(trials[[*names, "tuning_loss"]], axis=0), axis=0)
     values, loss = ranks[:, :-1], ranks[:, -1]
     shuffled = np.random.default_rng(0).permuted(np.tile(loss, (PERMUTATIONS, 1)), axis=1)
     chance = float(np.quantile(np.abs(shuffled @ values / n).max(axis=1), 0.95))

@@ -33,8 +33,13 @@ def show_search(trials: pd.DataFrame, task: str) -> None:
     from nbhelpers.plots import models
 
     display(models.trials_table(trials))
-    style.show(*models.parallel_coordinates(trials, UNITS[task]))
-    style.show(*models.hyperparameter_importance(trials))
+    alike = models.comparable(trials)
+    if len(alike) < models.FEWEST_TRIALS:
+        fewest = models.FEWEST_TRIALS
+        print(f"{len(alike)} comparable trials are too few to show what mattered: {fewest} needed")
+    else:
+        style.show(*models.parallel_coordinates(trials, UNITS[task]))
+        style.show(*models.hyperparameter_importance(alike))
     style.show(*models.trial_curves(histories(trials), UNITS[task]))
 
 
@@ -171,54 +176,60 @@ def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> str:
     return tables.worst_corruption(table)
 
 
-def _show_losses(by_model: dict[str, float], task: str) -> None:
-    """What each model's cases of calibration cost on average, the best first."""
-    name = "mean absolute error, months" if task == "age" else "wrong stages, %"
-    table = tables.LOSSES[task][0] * pd.Series(by_model, name=name).sort_values().to_frame()
-    display(table.rename(tables.model_name).round(2))
-
-
-def show_members(known: ensembles.Known) -> dict[str, float]:
-    """What each member's cases of calibration cost, and how the members' errors correlate."""
-    own = ensembles.part_of(known, known.calibration)
-    alone = {
-        name: ensembles.losses(own.task, own.predicted[:, place], own.truth).mean()
-        for place, name in enumerate(own.members)
-    }
-    _show_losses(alone, known.task)
+def show_members(known: ensembles.Known) -> None:
+    """How the members' errors on calibration correlate."""
     style.show(*drawn.error_correlation(ensembles.error_correlation(known)))
-    return alone
 
 
 def show_fitted(
-    made: dict[str, ensembles.Combination], losses: dict[str, float], task: str
+    ranking: pd.Series,
+    made: dict[str, ensembles.Combination],
+    known: ensembles.Known,
+    fits: dict[str, ensembles.Fit],
 ) -> None:
-    """What the cases of calibration cost by ensemble, and its weights.
+    """How all models rank on calibration, the weights of ensembles, what members add to the best.
 
-    But for those of logistic ones, which have five for each column.
+    Weights but for those of logistic ones, which have five for each column.
+
+    Args:
+        ranking: what `scores.ranked` gives.
+        fits: by the kind of ensemble.
     """
-    _show_losses(losses, task)
+    task = known.task
+    heading = tables.METRICS[scoring.RANKED_BY[task]].heading
+    table = ranking.rename(tables.model_name).to_frame(f"{heading}, calibration")
+    display(table.round(2 if task == "age" else 3))
     rows = {}
     for name, one in made.items():
         if len(one.weights) == 1:
             rows[name] = dict(zip(one.members, one.weights[0], strict=True))
-            if one.task == "age":
+            if task == "age":
                 ends = {"a boy adds, months": one.sex[0], "intercept, months": one.intercept[0]}
                 rows[name] |= ends
     table = pd.DataFrame.from_dict(rows, orient="index")
     display(table.rename(index=tables.model_name, columns=tables.model_name).round(3))
+    best = next(made[name] for name in ranking.index if name in made)
+    if len(known.members) > 2:
+        added = ensembles.leave_one_out(fits[best.kind], known)
+        style.show(*drawn.added_by_member(added, task))
 
 
 def show_ensembles(
-    folder: Path, models: list[str], best: str, task: str
-) -> tuple[pd.DataFrame, str, tuple[str, str], pd.DataFrame]:
+    folder: Path, ranking: pd.Series, models: list[str], single: str, task: str
+) -> tuple[pd.DataFrame, str, tuple[str, str], dict[str, float], pd.DataFrame]:
     """Evaluate ensembles, show their scores, how far the best of them errs, and for whom.
 
+    Args:
+        ranking: what `scores.ranked` gives.
+        models: the ensembles.
+        single: the member that is best on calibration.
+
     Returns:
-        What `scores.evaluate` gives of all; how far the best errs on the test split, to be put into
-        a sentence; the headline of its run; and `subgroups.scores_by_group` of every model of the
-        task, on the test split.
+        What `scores.evaluate` gives of all; whether the best is better than that member on the test
+        split and how far it errs, in words; the headline of its run; the comparison as figures; and
+        `subgroups.scores_by_group` of every model of the task, on the test split.
     """
+    best = next(name for name in ranking.index if name in models)
     evaluated = pd.concat(scoring.evaluate(folder, name, task) for name in models)
     scores = evaluated.drop_duplicates(["model", "task", "split", "metric"])
     for split in ("test", "calibration"):
@@ -231,12 +242,18 @@ def show_ensembles(
     every = predictions.saved_models(folder, task)
     by_group = [subgroups.scores_by_group(folder, name, task, "test") for name in every]
     display(tables.group_table(by_group[every.index(best)].query("model == @best")))
-    told = tables.error_words(scores, best, task), tables.headline(scores, best, task)
-    return scores, *told, pd.concat(by_group)
+    against, difference = compare(folder, best, single, task)
+    first = ranking.index[0]
+    others = "" if first == best else f" (of all models {tables.model_name(first)} is)"
+    verdict = (
+        f"{against} {tables.model_name(best)}, the best ensemble on calibration{others}, has a "
+        f"{tables.error_words(scores, best, task)}."
+    )
+    return scores, verdict, tables.headline(scores, best, task), difference, pd.concat(by_group)
 
 
 def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str]:
-    """How often intervals or sets hold the test cases: of the best model by group, and of all.
+    """How often intervals or sets hold the test cases: of one model by group, then of all models.
 
     Returns:
         `conformal.coverage` of all cases, and of the best model at one level by group; and what it
@@ -250,26 +267,22 @@ def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str
     held = pd.concat(by_model)
     every, at_level = held["group"] == scoring.ALL, held["level"] == level
     own = held[(held["model"] == best) & at_level]
-    style.show(*drawn.coverage_by_group(own, level))
-    display(tables.coverage_table(own, "group"))
+    shipped = own[own["kind"] == kind]
+    display(tables.kept_table(shipped))
+    style.show(*drawn.coverage_by_group(shipped, level))
     display(tables.coverage_table(held[every & at_level], "model"))
-    (row,) = own[(own["group"] == scoring.ALL) & (own["kind"] == kind)].to_dict("records")
-    return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(row)
+    return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(shipped)
 
 
-def show_added(fit: ensembles.Fit, known: ensembles.Known) -> None:
-    """What each member adds to an ensemble: see `ensembles.leave_one_out`."""
-    style.show(*drawn.added_by_member(ensembles.leave_one_out(fit, known), known.task))
-
-
-def show_pairs(folder: Path, task: str) -> None:
-    """Every pair of models on the same test cases, with Holm's correction."""
-    unit = "months" if task == "age" else "kappa"
-    style.show(*drawn.all_pairs(scoring.all_pairs(folder, task, "test"), unit))
+def show_against_best(folder: Path, task: str) -> pd.DataFrame:
+    """Every model against the best on calibration, on the same test cases; gives the table."""
+    table = scoring.against_best(folder, task, "test")
+    style.show(*drawn.against_best(table, task))
+    return table
 
 
 def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[str, object]]:
-    """How much a model's error differs from another's on the test split: in words, and in figures.
+    """Whether a model is better than another on the test split: in words, and in figures.
 
     Without another name: nothing.
     """

@@ -12,7 +12,6 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nbhelpers.evaluation.scores import ALL
 from nbhelpers.images.radiograph import read_image
 from nbhelpers.plots.style import (
     BINS_MONTHS,
@@ -22,7 +21,7 @@ from nbhelpers.plots.style import (
     draw_points,
     year_axis,
 )
-from nbhelpers.plots.tables import CLEAR, KINDS, LOSSES, METRICS, model_name
+from nbhelpers.plots.tables import CLEAR, METRICS, UNITS, model_name
 
 TRAIN, HERE = COLOURS[0], COLOURS[1]
 STEP = {"element": "step", "stat": "probability", "alpha": 0.35}
@@ -127,55 +126,55 @@ def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
 
 def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:
     """What the ensemble loses without each member, with intervals; members that help are right."""
-    scale, unit = LOSSES[task]
-    shown = scale * added.sort_values("value", ascending=False)[["value", "lower", "upper"]]
+    shown = added.sort_values("value", ascending=False)[["value", "lower", "upper"]]
     shown.index = shown.index.map(model_name)
     figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.4 * len(shown)))
     draw_points(axes, shown, shown.index, color=COLOURS[0])
     axes.axvline(0, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel(f"loss without the member, more than with it, {unit}")
-    each = ", ".join(f"{name} {value:+.2f}" for name, value in shown["value"].items())
-    return figure, f"What the ensemble loses without each member, {unit}: {each}."
+    axes.set_xlabel(f"what the ensemble loses without the member, {UNITS[task]}")
+    each = ", ".join(f"{name} {value:+z.2f}" for name, value in shown["value"].items())
+    return figure, f"What the ensemble loses without each member, {UNITS[task]}: {each}."
 
 
-def all_pairs(pairs: pd.DataFrame, unit: str) -> tuple[Figure, str]:
-    """Differences of all pairs at a glance: row minus column, faint where it may be chance."""
-    there = pairs.assign(clear=pairs["p_holm"] < CLEAR)[["a", "b", "value", "clear"]]
-    back = there.rename(columns={"a": "b", "b": "a"}).assign(value=-there["value"])
-    models = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
-    both = pd.concat([there, back]).pivot(index="a", columns="b")
-    square = both["value"].reindex(index=models, columns=models)
-    clear = both["clear"].reindex(index=models, columns=models).eq(True)
-    text = square.map(lambda value: "" if np.isnan(value) else f"{value:+.2f}")
-    limit = max(1e-9, float(square.abs().max(axis=None)))
-    side = 1.4 + 0.72 * len(models)
-    look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "square": True}
-    look |= {"annot": text.where(clear | (text == ""), text + "\n≈"), "fmt": ""}
-    shown = square.where(clear, 0.25 * square).rename(index=model_name, columns=model_name)
-    label = f"row minus column, {unit}"
-    figure, _ = _heatmap(shown, (side + 1.6, side), label, annot_kws={"fontsize": 8}, **look)
+def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
+    """How much each model differs from the best, with the interval of each pair alone.
+
+    `table`: as `scores.against_best` gives it.
+    """
+    best, clear = model_name(table["best"].iloc[0]), table["p_holm"] < CLEAR
+    names = table["model"].map(model_name).tolist()
+    figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.34 * len(table)))
+    groups = {"clear after Holm's correction": (clear, COLOURS[0])}
+    groups["may be chance"] = (~clear, COLOURS[7])
+    for label, (rows, colour) in groups.items():
+        shown = table[["value", "lower", "upper"]].where(rows)
+        draw_points(axes, shown, names, color=colour, label=label)
+    axes.axvline(0, color=COLOURS[7], linewidth=1)
+    axes.set_xlabel(f"model minus {best}, {UNITS[task]}; intervals of one pair, not corrected")
+    figure.legend(loc="outside upper center", ncols=2)
+    each = ", ".join(
+        f"{name} {value:+z.2f}" for name, value in zip(names, table["value"], strict=True)
+    )
     return figure, (
-        f"Differences of all {len(pairs)} pairs of {len(models)} models, {unit}: "
-        f"{there['clear'].sum()} are clear after Holm's correction, the others are marked ≈."
+        f"Differences of {len(table)} models to {best}, the best on calibration, {UNITS[task]}: "
+        f"{each}. {clear.sum()} are clear after Holm's correction."
     )
 
 
 def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
-    """Coverage of intervals or sets, all of one level, by group and kind; the promise as a line."""
-    part = table.rename(columns={"coverage": "value"})
-    sizes = part.drop_duplicates("group").set_index("group")["n"]
-    names = [f"{group}, n = {n:,}" for group, n in sizes.items()]
-    figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.42 * len(sizes)))
-    by_kind = dict(list(part.groupby("kind", sort=False)))
-    for number, (kind, rows) in enumerate(by_kind.items()):
-        rows = 100 * rows.set_index("group").loc[sizes.index, ["value", "lower", "upper"]]
-        draw_points(axes, rows, names, 0.22 * (number - 1), label=KINDS[kind])
+    """Coverage of intervals or sets, all of one kind and level, by group; the promise as a line."""
+    shares = 100 * table.rename(columns={"coverage": "value"})[["value", "lower", "upper"]]
+    names = [f"{group}, n = {n:,}" for group, n in zip(table["group"], table["n"], strict=True)]
+    figure, axes = plt.subplots(figsize=(7.6, 1.2 + 0.28 * len(table)))
+    draw_points(axes, shares, names, color=COLOURS[0])
     axes.axvline(100 * level, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel("cases inside, %")
-    figure.legend(loc="outside upper center", ncols=3)
-    every = part[part["group"] == ALL].set_index("kind")["value"]
-    shares = ", ".join(f"{KINDS[kind]} {100 * share:.1f} %" for kind, share in every.items())
-    return figure, f"Share of cases held by their {100 * level:.0f} % interval or set: {shares}."
+    axes.set_xlabel(f"cases inside, %; the line is the promised {100 * level:.0f} %")
+    least = shares["value"].argmin()
+    return figure, (
+        f"Share of cases held by their {100 * level:.0f} % interval or set: "
+        f"{shares['value'].iloc[0]:.1f} % of {table['group'].iloc[0]}, least of {names[least]}: "
+        f"{shares['value'].iloc[least]:.1f} %."
+    )
 
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:

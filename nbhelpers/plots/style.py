@@ -39,6 +39,7 @@ STYLE = {
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    "text.usetex": False,  # which a user's own matplotlibrc may ask for
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "legend.frameon": False,

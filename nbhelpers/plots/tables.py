@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nbhelpers.evaluation.scores import DERIVED, TRIVIAL
+from nbhelpers.evaluation.scores import ALL, DERIVED, FEWEST, RANKED_BY, TRIVIAL
+from nbhelpers.metrics import LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ METRICS = {
     "more": Metric("network closely looked at has more by", "ratio", "+"),
     "likeness": Metric("rank correlation", "ratio"),
 }
-# Of a task, in their order: the first ranks the models, three stand where models are many.
+# Of a task, in their order: that of `RANKED_BY` first, three stand where models are many.
 SHOWN = {
     "age": ("mae", "rmse", "r2", "median_error", "within_6", "within_12", "within_24", "mse"),
     "stage": ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
 }
-SIMPLEST = {"age": "mean age by sex", "stage": "majority stage"}  # of the trivial predictors
+SIMPLEST = {"age": "median age by sex", "stage": "majority stage"}  # of the trivial predictors
 TASKS = {"age": "Bone age", "stage": "Developmental stage"}
 MODELS = {
     "cnn": "Custom CNN",
@@ -97,8 +98,12 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
-# What one wrong case costs: what it is multiplied by, and the unit of differences.
-LOSSES = {"age": (1.0, "months"), "stage": (100.0, "percentage points")}
+# Kind -> up to how many quantiles all stages share one, and what that is called.
+LEFT = {
+    "mondrian": (2, "too few cases, so by sex alone"),
+    "by stage": (1, "too few cases, so the same for all"),
+}
+UNITS = {"age": "months", "stage": "kappa"}  # of differences
 HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolutions a block"}
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
@@ -255,15 +260,60 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
     return table.rename_axis(columns=f"% inside; {unit}")
 
 
-def coverage_words(row: Mapping) -> str:
-    """How many test cases the intervals or sets hold, as a sentence."""
-    what, size = "Sets", f"{row.get('mean_stages', 0):.2f} stages large"
+def kind_words(kind: str, quantiles: int | None) -> str:
+    """What a kind of intervals or sets is called, and what is left of it where cases were few.
+
+    `quantiles`: how many it has; None in older results.
+    """
+    told = KINDS.get(kind, kind)
+    if kind not in LEFT or not quantiles:
+        return told
+    most, left = LEFT[kind]
+    return f"{told}: {left if quantiles <= most else f'{quantiles} quantiles'}"
+
+
+def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
+    """Of one kind and level: a row a group, those whose promise fails first.
+
+    It fails where Wilson's interval of the share inside lies below the level.
+    """
+    coverage = coverage.assign(fails=fails(coverage))
+    coverage = coverage.sort_values("fails", ascending=False, kind="stable")
+    shares = (100 * coverage[["coverage", "lower", "upper"]]).to_numpy()
+    (level,) = 100 * coverage["level"].unique()
+    size = "width_months" if "width_months" in coverage else "mean_stages"
+    shown = {
+        "cases": coverage["n"],
+        "held, %": ["{:.1f} ({:.1f} to {:.1f})".format(*share) for share in shares],
+        "promised, %": f"{level:.0f}",
+        size.replace("_", ", ", 1): coverage[size].round(1 if size == "width_months" else 2),
+        "": np.select([coverage["fails"], coverage["n"] < FEWEST], ["promise fails", TOO_FEW], ""),
+    }
+    return pd.DataFrame(shown).set_index(coverage["group"].rename(None))
+
+
+def fails(coverage: pd.DataFrame) -> pd.Series:
+    """Whether each row of `conformal.coverage` holds less than its level, beyond chance.
+
+    A group of fewer than `FEWEST` cases gets no verdict.
+    """
+    return (coverage["upper"] < coverage["level"]) & (coverage["n"] >= FEWEST)
+
+
+def coverage_words(own: pd.DataFrame) -> str:
+    """Of one kind and level: how many test cases are held, and the groups where it fails first."""
+    row = own[own["group"] == ALL].iloc[0]
+    what, size = "sets", f"{row.get('mean_stages', 0):.2f} stages large"
     if "width_months" in row:
-        what, size = "Intervals", f"{row['width_months']:.1f} months wide"
+        what, size = "intervals", f"{row['width_months']:.1f} months wide"
+    failed = own[fails(own)]
+    shares = zip(failed["group"], 100 * failed["coverage"], strict=True)
+    where = ", ".join(f"{group} ({share:.0f} %)" for group, share in shares) or "none beyond chance"
+    share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
-        f"{what} of {100 * row['level']:.0f} % around it, {KINDS[row['kind']]}, hold "
-        f"{score_words({**row, 'value': row['coverage']}, 'coverage')} of the test cases and are "
-        f"{size} on average."
+        f"Of {len(own)} groups of test cases the promise of {100 * row['level']:.0f} % fails in "
+        f"{where}; {what} ({kind_words(row['kind'], row['quantiles'])}) held {share} of all and "
+        f"are {size} on average."
     )
 
 
@@ -312,22 +362,27 @@ def _row(scores: pd.DataFrame, model: str, split: str, metric: str) -> pd.Series
 
 def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
     """How far a model errs on the test split, and the simplest predictor: two sentences."""
-    metric, simplest = SHOWN[task][0], SIMPLEST[task]
-    own, other = (score(scores, name, "test", metric) for name in (model, TRIVIAL + simplest))
-    said = (
-        f"On the test split the {METRICS[metric].name} of {model_name(model)} is {own}; always "
-        f"predicting the {simplest} gives {other}."
-    )
+    said = f"On the test split {model_name(model)} has a {error_words(scores, model, task)}."
     if task == "age":
         kappa = score(scores, model + DERIVED, "test", "qwk")
         said += f" The stages that its months fall into have a weighted kappa of {kappa}."
     return said
 
 
-def error_words(scores: pd.DataFrame, model: str, task: str) -> str:
-    """How far a model errs on the test split, to be put into a sentence."""
-    metric = SHOWN[task][0]
-    return f"{METRICS[metric].name} of {score(scores, model, 'test', metric)}"
+def error_words(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> str:
+    """How far a model errs, and whether the simplest predictor errs more, to follow "has a"."""
+    metric = RANKED_BY[task]
+    own, other = (_row(scores, name, split, metric) for name in (model, TRIVIAL + SIMPLEST[task]))
+    better = (own["value"] < other["value"]) == (metric in LOWER_IS_BETTER)
+    said = ""
+    if not better or own["value"] == other["value"]:
+        said = ", so the model is no better than a predictor that looks at no picture"
+    elif own["lower"] <= other["value"] <= own["upper"]:
+        said = ", which may be as good as the model"
+    return (
+        f"{METRICS[metric].name} of {score_words(own, metric)}; always predicting the "
+        f"{SIMPLEST[task]} gives {score_words(other, metric)}{said}"
+    )
 
 
 def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:
@@ -339,13 +394,13 @@ def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -
 
 def comparison_words(model: str, other: str, task: str, difference: Mapping) -> str:
     """What `scores.compare_models` found on the test split, as a sentence."""
-    scale, unit = LOSSES[task]
-    what = "mean absolute error" if task == "age" else "share of wrong stages"
-    value, lower, upper = (scale * difference[key] for key in ("value", "lower", "upper"))
-    word = "lower" if value < 0 else "higher"
-    clear = "" if lower * upper > 0 else ", which does not exclude zero"
+    metric, months = RANKED_BY[task], " months" if task == "age" else ""
+    value, lower, upper = (difference[key] for key in ("value", "lower", "upper"))
+    better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
+    clearly = "" if lower * upper > 0 else "not clearly "
+    ends = f"95 % paired bootstrap interval {lower:+z.2f} to {upper:+z.2f}, "
     return (
-        f"The {what} of {model_name(model)} is {abs(value):.2f} {unit} {word} than that of "
-        f"{model_name(other)} (difference {value:+.2f}, 95 % paired bootstrap interval "
-        f"{lower:+.2f} to {upper:+.2f}, test split, n = {difference['n']:,}){clear}."
+        f"On the test split {model_name(model)} is {clearly}{better} than {model_name(other)}: the "
+        f"difference in {METRICS[metric].name} is {value:+z.2f}{months} "
+        f"({ends if np.isfinite(lower) else ''}n = {difference['n']:,})."
     )

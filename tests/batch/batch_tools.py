@@ -19,7 +19,8 @@ data_folder = ""  # folder of radiographs
 model = "none"  # name of the model
 steps = 3  # 1 to 10
 rate = 1e-3  # 0.0 to 1.0
-flip = True  # True or False"""
+flip = True  # True or False
+exclude_unreadable = False  # True or False"""
 # What `results.save` writes, without its need of a case table.
 SAVE = """import json, pathlib, time
 results = pathlib.Path(run_folder) / "results" / f"{run}.json"

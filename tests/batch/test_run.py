@@ -45,16 +45,17 @@ def test_a_run_gets_its_kernel_and_parameters_and_leaves_page_results_and_stamp(
 print("at", os.getcwd())
 keys = ("NBHELPERS_HEADLESS", "NBHELPERS_CORES", "OMP_NUM_THREADS", "OTHER")
 seen = {key: os.environ.get(key) for key in keys}
-seen |= {"parameters": [model, steps, rate, flip, profile, run, run_folder, data_folder]}"""
+seen |= {"parameters": [model, steps, rate, flip, profile, run, run_folder, data_folder]}
+seen["parameters"] += [exclude_unreadable]"""
     save = SAVE.replace('"steps": steps', '"seen": seen')
     set_code(project, facts, save)
     data = project / "some data"
     data.mkdir()
-    arguments = ("run", "demo", RUN, "--data", str(data), "--cores", "1")
+    arguments = ("run", "demo", RUN, "--data", str(data), "--unreadable=exclude", "--cores", "1")
     done = execute(project, *arguments, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = project / "reports" / "demo"
-    expected = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(data)]
+    expected = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(data), True]
     seen = results_of(project)["seen"]
     assert seen["parameters"] == expected
     assert seen["OTHER"] == "yes"
@@ -97,6 +98,23 @@ def test_a_failure_is_one_line_a_page_and_keeps_earlier_results(
     top = page[: page.index("</section>")]
     assert "This run did not finish" in top and said.split(": ", 1)[-1] in top
     assert "before" in page, "what ran before the failure stays on the page"
+
+
+def test_scoring_again_keeps_a_good_page_until_there_is_a_better_one(project, tmp_path):
+    folder, data = project / "reports" / "demo", tmp_path / "clinic"
+    write_json(folder / "results" / "01_preprocessing.json", {"profile": "demo"})
+    data.mkdir()
+    pages = []
+    for code in ("print('at first')", "1 / 0", "print('at last')"):
+        write_notebook(project / "notebooks" / "09_external.ipynb", code, SAVE)
+        done = execute(project, "score", "--run", "demo", "--data", str(data))
+        assert done.returncode == ("0" in code), done.stdout + done.stderr
+        pages.append({path.name: path.read_text() for path in folder.glob("09_*.html")})
+    page, failed = "09_external.clinic.html", "09_external.clinic-again.html"
+    assert [sorted(each) for each in pages] == [[page], [failed, page], [page]]
+    assert pages[1][page] == pages[0][page] and "ZeroDivisionError" in pages[1][failed]
+    assert "at last" in pages[2][page] and "This run did not finish" not in pages[2][page]
+    assert done_path(folder, "09_external.clinic").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,19 @@
 """How much quicker heat maps are in batches than tf-keras-vis in a loop over single radiographs.
 
-    python tests/benchmarks/bench_grad_cam.py [FILE]
-
 Both give Grad-CAM of the same convolutions and the same radiographs, the size of the feature map;
-compiling is left out of both. The median of rounds in which both are measured in turn; at least 5
-times quicker is promised.
+compiling is left out of both.
 """
 
 import keras
-import measured
 import numpy as np
 import small_networks
+from run import ratio
 from tf_keras_vis.gradcam import Gradcam
 
 from nbhelpers.explain import grad_cam
 
 SIZE, CASES = 112, 64
 WIDTHS = (24, 48, 96, 192, 256)
-LEAST = 5.0
 
 
 def single_input(network: keras.Model) -> keras.Model:
@@ -34,7 +30,7 @@ def single_input(network: keras.Model) -> keras.Model:
     return keras.Model(pixels, score)
 
 
-def main() -> None:
+def figures() -> dict[str, float]:
     keras.utils.set_random_seed(0)
     network = small_networks.custom_cnn(SIZE, widths=WIDTHS, convolutions=2, sex_input=False)
     theirs = Gradcam(single_input(network), clone=False)
@@ -42,21 +38,11 @@ def main() -> None:
     shown = np.random.default_rng(0).integers(0, 256, (CASES, SIZE, SIZE)).astype(np.uint8)
 
     def loop() -> None:
-        for one in shown:
-            theirs(
-                lambda score: score[:, 0],
-                one[None, :, :, None].astype(np.float32) / 255,
-                penultimate_layer=layer,
-                seek_penultimate_conv_layer=False,
-                expand_cam=False,
-            )
+        look = {"seek_penultimate_conv_layer": False, "expand_cam": False}
+        for one in shown[..., None].astype(np.float32) / 255:
+            theirs(lambda score: score[:, 0], one[None], penultimate_layer=layer, **look)
 
     def batches() -> None:
         grad_cam.coarse_maps(network, shown, np.zeros(CASES), "grad_cam")
 
-    quicker = measured.ratio(loop, batches)
-    measured.end({"times quicker": quicker, "radiographs": CASES}, quicker >= LEAST)
-
-
-if __name__ == "__main__":
-    main()
+    return {"heat_map_speedup": ratio(loop, batches)}

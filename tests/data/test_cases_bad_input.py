@@ -44,7 +44,7 @@ BAD_ROWS = {
     "1378,108,maybe": ("male", "'maybe' is no sex", "True or False, or leave it empty"),
     "99999,108,True": ("id", "there is no image 99999.png", "Add the image or remove the row"),
     ",108,True": ("id", "the id is empty", "Fill it in"),
-    "1377.0,108,True": ("id", "'1377' stands on line 2 too", "Keep one"),
+    "1377.0,108,True": ("id", "'1377' is on line 2 of ", "Keep one"),
     "../1378,108,True": ("id", "'../1378' is not a plain file name", "may not leave the folder"),
     "a\\1378,108,True": ("id", "is not a plain file name", "may not leave the folder"),
 }
@@ -113,7 +113,7 @@ CHANGES = {
     "only sexes": (write("Case ID,Sex\n1377,M\n"), ["no column for the age"]),
     "two columns": (
         rewrite(HEADER, HEADER + b",sex"),
-        ["the columns 'male' and 'sex' both give the sex"],
+        ["'male' and 'sex' both give the sex"],
     ),
     "not UTF-8": (rewrite(ROW.encode(), b"1378,108,\xe4"), [f"{TABLE}, line 3: not UTF-8 text"]),
     "not Excel": (
@@ -154,10 +154,11 @@ def test_ages_that_are_years(folder):
     path.write_text("\n".join([header, *years]))
     message = error_of(folder)
     assert f"{path}, column 'boneage': no age is over 20, so these look like years" in message
-    assert "Multiply them by 12" in message
-    # Whoever says months is believed: infants alone are no years.
-    path.write_text("\n".join(["id,boneage_months,male", *years]))
-    assert len(cases.read_cases(folder)) == 40
+    assert "Name the column boneage_years" in message
+    # Whoever names the unit is believed: infants alone are no years.
+    for unit, oldest in (("months", 19), ("years", 228)):
+        path.write_text("\n".join([f"id,boneage_{unit},male", *years]))
+        assert cases.read_cases(folder)["age_months"].max() == oldest
 
 
 def test_the_external_folder_is_checked_the_same(folder, tmp_path):

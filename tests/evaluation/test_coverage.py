@@ -1,14 +1,17 @@
-"""Coverage of intervals on any split, and all pairs of models, from a run folder's files."""
+"""Coverage of intervals on any split, and models against the best, from a run folder's files."""
 
 import json
-import math
 
+import numpy as np
+import pandas as pd
 import pytest
+from notebook_code import functions
 from test_ensembles import case_table, months_of, probabilities_of
 
 from nbhelpers import metrics, predictions
 from nbhelpers.bias import subgroups
 from nbhelpers.evaluation import conformal, scores
+from nbhelpers.plots import tables
 from nbhelpers.workspace import InputError, write_json
 
 FACTS = {"stage_cuts": "gilsanz_ratib", "stage_names": list("abcde"), "fingerprint": {}}
@@ -68,20 +71,57 @@ def test_intervals_and_sets_follow_from_calibration_alone(run_folder, model, tas
 
 
 @pytest.mark.parametrize("level", conformal.LEVELS)
-def test_the_same_for_all_is_the_quantile_of_the_calibration_errors(run_folder, level):
+def test_what_is_kept_are_the_quantiles_that_notebook_05_shows(run_folder, level):
+    (quantile,) = functions("05_ensembling", "quantile")
     for task in ("age", "stage"):
         conformal.fit_all(run_folder, task)
-    months = predictions.fitting_rows(run_folder, "good", "age")
-    stages = predictions.fitting_rows(run_folder, "stager", "stage")
-    true = stages["stage"].to_numpy(int)
-    lacked = {
-        "good": (months["predicted_months"] - months["age_months"]).abs(),
-        "stager": 1 - stages[predictions.STAGE_COLUMNS].to_numpy()[range(len(true)), true],
-    }
-    rank = math.ceil(round((len(true) + 1) * level, 9))
-    for (model, values), task in zip(lacked.items(), ("age", "stage"), strict=True):
-        found = conformal.same_for_all(run_folder, model, task, level)
-        assert found == sorted(values)[rank - 1]
+    rows = predictions.fitting_rows(run_folder, "good", "age")
+    errors = (rows["predicted_months"] - rows["age_months"]).abs().to_numpy()
+    kept = conformal.load(run_folder, "good", "age").half_widths
+    of, sex = rows["predicted_months"].to_numpy(), rows["sex"]
+    groups = conformal.case_groups(run_folder, "age", of, sex)
+    assert kept["plain"][""][str(level)] == quantile(errors, level)
+    assert set(kept["mondrian"]) == set(groups) and len(set(groups)) > 4
+    for group, widths in kept["mondrian"].items():
+        found = quantile(errors[groups == group], level)
+        assert found == (np.inf if widths[str(level)] is None else widths[str(level)])
+    rows = predictions.fitting_rows(run_folder, "stager", "stage")
+    true = rows["stage"].to_numpy(int)
+    errors = 1 - rows[predictions.STAGE_COLUMNS].to_numpy()[range(len(true)), true]
+    kept = conformal.load(run_folder, "stager", "stage")
+    groups = conformal.case_groups(run_folder, "stage", true, rows["sex"])
+    assert set(kept["plain"][str(level)]) == {quantile(errors, level)}
+    for stage in range(5):
+        (group,) = set(groups[true == stage])
+        assert kept["by stage"][str(level)][stage] == quantile(errors[groups == group], level)
+
+
+def test_few_cases_fall_back_to_one_quantile_and_it_is_said():
+    sex = np.array(["female", "male"] * 30, object)
+    made = conformal.fit(np.linspace(5, 225, 60), np.linspace(10, 220, 60), sex, "gilsanz_ratib")
+    quantiles = conformal.count_quantiles(made, "mondrian")
+    assert quantiles == 2
+    assert "by sex alone" in tables.kind_words("mondrian", quantiles)
+    limits = conformal.fit_stage_sets(np.full((60, 5), 0.2), np.arange(60) % 5)
+    quantiles = conformal.count_quantiles(limits, "by stage")
+    assert "the same for all" in tables.kind_words("by stage", quantiles)
+    assert tables.kind_words("by stage", 4) == "by stage: 4 quantiles"
+
+
+def test_groups_whose_promise_fails_are_named_first(run_folder):
+    table = predictions.all_rows(run_folder, "good", "age")
+    off = (table["split"] == "test") & (table["sex"] == "male") & (table["age_months"] > 190)
+    conformal.fit_model(run_folder, "good", "age")
+    table.loc[off, "predicted_months"] = 120.0
+    table.to_parquet(run_folder / "predictions" / "good.age.parquet", index=False)
+    found = conformal.coverage(run_folder, "good", "age", "test")
+    shipped = found.query("kind == 'mondrian' and level == 0.9")
+    assert {"e", "male, predicted c", "15 to 20 years"} < set(shipped["group"])
+    shown = tables.kept_table(shipped)
+    failed = (shown[""] == "promise fails").tolist()
+    assert failed == sorted(failed, reverse=True) and shown.loc["e", ""] and not all(failed)
+    words = tables.coverage_words(shipped)
+    assert words.index("fails in") < words.index(" e (") < words.index("months wide")
 
 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
@@ -94,15 +134,27 @@ def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_interva
         conformal.fit_model(run_folder, "few", "age")
 
 
-def test_all_pairs_of_models_hold_what_months_say_of_stages(run_folder):
-    pairs = scores.all_pairs(run_folder, "age", "test")
-    assert pairs[["a", "b"]].to_numpy().tolist() == [["fair", "good"]]
-    assert pairs.loc[0, "lower"] > 0
-    pairs = scores.all_pairs(run_folder, "stage", "test")
-    assert {*pairs["a"], *pairs["b"]} == {"good (derived)", "fair (derived)", "stager"}
-    assert pairs["p_holm"].tolist() == metrics.holm(pairs["p"]).tolist()
-    value = pairs.set_index(["a", "b"]).loc[("fair (derived)", "good (derived)"), "value"]
-    assert value < 0 and pairs["n"].nunique() == 1
+def test_every_model_is_compared_with_the_one_that_calibration_names(run_folder):
+    found = scores.against_best(run_folder, "age", "test")
+    assert found[["model", "best"]].to_numpy().tolist() == [["fair", "good"]]
+    assert found.loc[0, "lower"] > 0
+    found = scores.against_best(run_folder, "stage", "test").set_index("model")
+    assert set(found.index) == {"fair (derived)", "stager"}
+    assert set(found["best"]) == {"good (derived)"} and found["n"].nunique() == 1
+    assert found["p_holm"].tolist() == metrics.holm(found["p"]).tolist()
+    assert (found["value"] < 0).all() and found.loc["stager", "p_holm"] < 0.05
+
+
+@pytest.mark.parametrize("task", ["age", "stage"])
+def test_the_index_names_the_same_best_model_as_the_notebooks(run_folder, task):
+    """One by results files, the other by prediction tables, and both by one score."""
+    said = [scores.evaluate(run_folder, name, "age") for name in ("fair", "good")]
+    said.append(scores.evaluate(run_folder, "stager", "stage"))
+    content = {"run": "x", "scores": pd.concat(said).to_dict("records")}
+    found, ranking = scores.collect([content], task), scores.ranked(run_folder, task)
+    order = scores.in_order_of_rank(found, scores.RANKED_BY[task])
+    assert [name for name in order if not name.startswith("trivial")] == ranking.index.tolist()
+    assert scores.best_model(found, tables.SHOWN[task][0]) == scores.best_of_run(run_folder, task)
 
 
 def test_scores_by_group_are_those_of_the_group_alone(run_folder):

@@ -156,4 +156,4 @@ def test_a_run_without_models_and_a_name_that_leaves_the_run_folder_are_refused(
         external.saved_models(tmp_path)
     with pytest.raises(InputError, match="lower-case letters"):
         results.set_folder(tmp_path, "../x")
-    assert results.set_name(tmp_path / "RSNA Test") == "rsna-test"
+    assert results.set_name(tmp_path, tmp_path / "RSNA Test") == "rsna-test"

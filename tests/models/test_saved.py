@@ -30,7 +30,11 @@ MODELS = ("cnn.stage", "mobilenet.age")
 # What a user does who has the file and this module; nothing that made the model is there.
 CLEAN_PROCESS = """
 import sys
+import keras
 import numpy as np
+import nbhelpers.models.networks
+for name in sys.argv[2:]:
+    assert keras.models.load_model(name + ".keras")
 from nbhelpers.models import saved
 
 given = np.load("given.npz")

@@ -97,7 +97,7 @@ def test_with_no_way_to_get_them_one_error_says_how(folders, monkeypatch):
         "imagenet",
         "VGG16",
         "Name or service not known",
-        f"Attach a Kaggle data set that holds {VGG_FILE}",
+        f"attach a data set or model that holds {VGG_FILE}",
         str(folders / "keras" / "models" / VGG_FILE),
         "path",
         "WEIGHTS=none",

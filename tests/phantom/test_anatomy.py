@@ -44,6 +44,7 @@ def test_a_centre_is_absent_before_its_age_and_grows_after_it(grown, sex):
     child, sizes = grown[sex]
     for centre, size in sizes.items():
         assert (size[child.onset[centre] >= AGES] == 0).all(), centre
+        assert centre not in EPIPHYSES or size[-1] == 0, "a fused centre no longer stands free"
         growing = size[growing_months(child, centre)]
         assert (growing > 0).all() and (np.diff(growing) >= 0).all(), centre
         assert growing[-1] > 1.5 * growing[0], centre
@@ -66,17 +67,6 @@ def by_group(of_centre: dict[str, float]) -> list[list[float]]:
     ]
 
 
-@pytest.mark.parametrize("sex", SEXES)
-def test_growth_plates_close_in_order(grown, sex):
-    """A fused centre no longer stands free: the last age of each group comes in the known order."""
-    _, sizes = grown[sex]
-    last = by_group({name: AGES[size > 0].max() for name, size in sizes.items()})
-    for earlier, later in itertools.pairwise(last):
-        assert max(earlier) <= min(later)
-    assert max(last[0]) < min(last[2]) < min(last[4])
-    assert not any(sizes[name][-1] for name in EPIPHYSES)
-
-
 def test_order_of_fusion_holds_in_every_child_and_boys_are_later():
     for seed in range(300):
         girl, boy = (
@@ -92,8 +82,7 @@ def test_an_epiphysis_caps_its_shaft_before_it_fuses():
     child = anatomy.grow_child(np.random.default_rng(3), "female", 143.9)
     assert child.extent("PP3") > 0.98 and child.fusion("PP3") == 0
     older = anatomy.grow_child(np.random.default_rng(3), "female", 180)
-    assert older.extent("PP3") == 1 and older.fusion("PP3") == 1
-    assert 0 < older.fusion("ulna") < 1 and older.fusion("capitate") == 0
+    assert older.fusion("PP3") == 1 and 0 < older.fusion("ulna") < 1
 
 
 def test_hand_length_and_onsets_follow_age_and_sex():

@@ -46,36 +46,41 @@ def test_trials_stand_best_first_and_the_failed_with_its_reason_last():
         (24, 3.0, r"over 24.* learning rate \+(1\.0|0\.9).*Beyond chance: learning rate\.$"),
         (24, -3.0, r"learning rate -"),
         (24, 0.0, r"Beyond chance: none\.$"),
-        (7, 3.0, r"^Too few trials"),
     ],
 )
 def test_what_matters_among_trials_of_equal_length_is_told_from_chance(n, effect, said):
     made = pd.concat([trials(n, effect), trials(3).assign(until_epoch=1)], ignore_index=True)
-    _, alt = plots_models.hyperparameter_importance(made)
+    _, alt = plots_models.hyperparameter_importance(plots_models.comparable(made))
     assert re.search(said, alt), alt
 
 
-def test_pairs_that_may_be_chance_are_marked():
-    rows = [("one", "two", -1.0, 0.2), ("one", "three", -2.0, 0.01), ("two", "three", -1.5, 0.03)]
-    pairs = pd.DataFrame(rows, columns=["a", "b", "value", "p_holm"])
-    pairs = pairs.assign(n=100, lower=pairs["value"] - 0.5, upper=pairs["value"] + 0.5, p=0.01)
-    figure, _ = plots_scores.all_pairs(pairs, "months")
-    texts = {text.get_text() for text in figure.axes[0].texts}
-    assert {"-1.00\n≈", "+1.00\n≈", "-2.00", "+2.00"} <= texts
+def test_a_difference_that_may_be_chance_is_marked_though_its_interval_leaves_out_zero():
+    rows = [("hog", 2.0, 0.2), ("vgg16", 1.5, 0.01), ("cnn", 0.001, 0.9)]
+    table = pd.DataFrame(rows, columns=["model", "value", "p_holm"]).assign(best="mobilenet")
+    table = table.assign(n=100, lower=table["value"] - 0.5, upper=table["value"] + 0.5, p=0.01)
+    figure, alt = plots_scores.against_best(table, "age")
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["clear after Holm's correction", "may be chance"]
+    clear, chance = (bars[0].get_xdata() for bars in figure.axes[0].containers)
+    assert np.isfinite(clear).tolist() == [False, True, False]
+    assert np.isfinite(chance).tolist() == [True, False, True]
+    assert "one pair, not corrected" in figure.axes[0].get_xlabel()
+    assert "Custom CNN +0.00. 1 are clear" in alt
 
 
 @pytest.mark.parametrize(
-    ("task", "difference", "said", "unsure"),
+    ("task", "difference", "said", "figures"),
     [
-        ("age", (-1.5, -2.0, -1.0), "is 1.50 months lower", False),
-        ("age", (0.4, -0.1, 0.9), "is 0.40 months higher", True),
-        ("stage", (0.02, 0.01, 0.03), "is 2.00 percentage points", False),
+        ("age", (-1.5, -2.0, -1.0), "sam is better than base: ", "is -1.50 months (95 %"),
+        ("age", (0.4, -0.1, 0.9), "sam is not clearly worse than base: ", "-0.10 to +0.90, n = 17"),
+        ("stage", (-0.22, -0.3, -0.1), "sam is worse than base: ", "kappa is -0.22 (95 %"),
+        ("stage", (0.22, np.nan, np.nan), "sam is not clearly better than", "is +0.22 (n = 17)"),
     ],
 )
-def test_a_comparison_says_which_way_and_whether_zero_is_excluded(task, difference, said, unsure):
-    told = dict(zip(("value", "lower", "upper"), difference, strict=True), n=1701)
+def test_a_comparison_says_which_is_better_and_whether_clearly(task, difference, said, figures):
+    told = dict(zip(("value", "lower", "upper"), difference, strict=True), n=17)
     words = plots_tables.comparison_words("sam", "base", task, told)
-    assert said in words and ("does not exclude zero" in words) == unsure
+    assert said in words and figures in words
 
 
 def told(model: str = "cnn") -> pd.DataFrame:
@@ -158,3 +163,22 @@ def test_the_worst_corruption_is_named_with_its_harm():
     )
     words = plots_tables.worst_corruption(table[1:])
     assert words.startswith("mirrored adds most to the error of HOG and XGBoost: +1.0 months")
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "said"),
+    [
+        ("age", (33.4, 33.1), "no better than a predictor that looks at no picture"),
+        ("age", (32.9, 33.1), "which may be as good as the model"),
+        ("age", (20.0, 33.1), r"always predicting the median age by sex gives 33\.1 months .*\)$"),
+        ("stage", (0.0, 0.0), "no better than a predictor"),
+        ("stage", (0.5, 0.0), r"majority stage gives 0\.000 .*\)$"),
+    ],
+)
+def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(task, values, said):
+    metric, half = plots_tables.RANKED_BY[task], 0.3 if task == "age" else 0.1
+    rows = [("vgg16", values[0]), (f"trivial: {plots_tables.SIMPLEST[task]}", values[1])]
+    scores = pd.DataFrame(rows, columns=["model", "value"]).assign(split="test", metric=metric)
+    scores = scores.assign(n=100, lower=scores["value"] - half, upper=scores["value"] + half)
+    words = plots_tables.error_words(scores, "vgg16", task)
+    assert re.search(said, words), words
