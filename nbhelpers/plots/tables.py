@@ -235,7 +235,7 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
     """
     switch = tips["unit"] == SWITCH
     tried = ", tried to " + tips["strongest"].map("{:g}".format)
-    below = "below " + tips["weakest"].map("{:g}".format)
+    below = "weaker than " + tips["weakest"].map("{:.3g}".format)
     # What lies between none and the weakest has no more digits than that.
     small = {end: abs(tips[end] - tips["strongest"]) for end in ("strength", "lower", "upper")}
     unresolved = {end: far > abs(tips["weakest"] - tips["strongest"]) for end, far in small.items()}

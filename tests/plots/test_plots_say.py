@@ -149,7 +149,7 @@ def test_tipping_strengths_have_a_row_a_direction_and_a_column_a_model():
     assert table["Custom CNN"].to_dict() == {
         "brightness, grey levels, tried to -80": "-31.3 (-20.5 to -50)",
         "brightness, grey levels, tried to 80": "not reached (70 to not reached)",
-        "noise, grey levels, tried to 80": "below 5 (below 5 to 6)",
+        "noise, grey levels, tried to 80": "weaker than 5 (weaker than 5 to 6)",
         "mirrored, on or off": "on",
     }
 
