@@ -18,7 +18,7 @@ import numpy as np
 from nbhelpers.images.geometry import reduce_to
 from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.workspace import parallel, progress
+from nbhelpers.workspace import parallel
 
 SALT = "hand radiographs, disturbed"
 WHITE = 255
@@ -197,7 +197,7 @@ def corrupted_pictures(
     side = preparation.image_size
     pictures = np.empty((len(strengths), len(paths), side, side), np.uint8)
     made = parallel(of_file, paths, preparation, kind, strengths)
-    for row, of_row in enumerate(progress(made, len(paths), f"radiographs, {kind}")):
+    for row, of_row in enumerate(made):
         pictures[:, row] = of_row
     return pictures
 

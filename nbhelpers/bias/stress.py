@@ -7,13 +7,13 @@ predicted, so only one kind's pictures are in memory; networks are read once and
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nbhelpers import metrics
+from nbhelpers import metrics, workspace
 from nbhelpers.bias.corruptions import CORRUPTIONS, corrupted_pictures
 from nbhelpers.data import splits
 from nbhelpers.evaluation.scores import case_errors
@@ -24,7 +24,8 @@ CASES = 300  # drawn at most: their MAE is known to about 1 month where the erro
 GROWTH = 0.10  # of the MAE, beyond which a corruption is no longer harmless
 ADDED = ["difference", "difference_lower", "difference_upper"]
 COLUMNS = ["kind", "strength", "unit", "model", "n", "mae", "lower", "upper", *ADDED]
-TIPPING_COLUMNS = ["model", "kind", "unit", "strongest", "strength"]
+TIPPING_COLUMNS = ["model", "kind", "unit", "weakest", "strongest", "strength", "lower", "upper"]
+FINER = 3  # parts that the step in which a model tips is cut into
 
 
 def draw_cases(cases: pd.DataFrame, count: int = CASES) -> pd.DataFrame:
@@ -50,7 +51,7 @@ def stress(
     A row a kind, strength and model; first in each kind stand the uncorrupted radiographs, prepared
     and predicted once for all, under its `identity`. `mae` is in months with its 95 % bootstrap
     interval, `difference` what the corruption adds to it on the same cases, with its paired
-    interval. The second table is that of `tipping_strength`.
+    interval. The second table is that of `tipping_strengths`.
 
     Args:
         models: of the run folder, ensembles among them.
@@ -75,45 +76,84 @@ def stress(
         return {name: abs(of.reshape(len(strengths), -1) - truth) for name, of in said.items()}
 
     uncorrupted = errors_of(kinds[0], (CORRUPTIONS[kinds[0]].identity,))
-    rows = []
-    for kind in kinds:
+    rows, tips = [], []
+    for kind in workspace.progress(kinds, len(kinds), "corruptions"):
         corruption = CORRUPTIONS[kind]
-        corrupted = errors_of(kind, corruption.strengths)
-        for index, strength in enumerate((corruption.identity, *corruption.strengths)):
-            for model in models:
-                (plain,) = uncorrupted[model]
-                errors = corrupted[model][index - 1] if index else plain
-                added = metrics.compare_errors(errors, plain)
+        tried = {corruption.identity: {name: errors[0] for name, errors in uncorrupted.items()}}
+        strengths = corruption.strengths
+        for _ in range(2):  # then once more, with finer steps where a model tips
+            found = errors_of(kind, strengths)
+            for place, strength in enumerate(strengths):
+                tried[strength] = {name: errors[place] for name, errors in found.items()}
+            if not (strengths := between(kind, tried)):
+                break
+        for strength in tried:
+            for model, errors in tried[strength].items():
+                added = metrics.compare_errors(errors, tried[corruption.identity][model])
                 ends = added["value"], added["lower"], added["upper"]
                 named = (kind, float(strength), corruption.unit, model)
                 rows.append((*named, *metrics.score_mean(errors), *ends))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table, tipping_strength(table)
+        tips += tipping_strengths(kind, tried)
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(tips, columns=TIPPING_COLUMNS)
 
 
-def tipping_strength(table: pd.DataFrame) -> pd.DataFrame:
-    """The strength at which each model's MAE has grown by `GROWTH`: TIPPING_COLUMNS.
+def ways(kind: str, tried: Iterable[float]) -> list[list[float]]:
+    """The strengths tried, from none on, in each direction: darker and brighter are two."""
+    none = CORRUPTIONS[kind].identity
+    both = (
+        sorted(one for one in tried if one >= none),
+        sorted(one for one in tried if one <= none),
+    )
+    return [way for way in (both[0], both[1][::-1]) if len(way) > 1]
 
-    A row a model, kind and direction (darker and brighter are two). `strength` lies on the straight
-    line between the two strengths tried around it, and is NaN where the MAE has not grown so far up
-    to `strongest`, the last one tried. A kind that is on or off tips where it is on.
 
-    table: as `stress` gives it.
+def between(kind: str, tried: dict[float, dict[str, np.ndarray]]) -> list[float]:
+    """Strengths that cut the step in which a model tips into `FINER` parts; none if on or off."""
+    if len(CORRUPTIONS[kind].strengths) == 1:
+        return []
+    found = set()
+    for way in ways(kind, tried):
+        for model in tried[way[0]]:
+            mae = np.array([tried[one][model].mean() for one in way])
+            for last in np.flatnonzero(mae >= (1 + GROWTH) * mae[0])[:1]:
+                found |= set(np.linspace(way[last - 1], way[last], FINER + 1)[1:-1].tolist())
+    return sorted(found)
+
+
+def tipping_strengths(kind: str, tried: dict[float, dict[str, np.ndarray]]) -> list[tuple]:
+    """The strengths at which each model's MAE has grown by `GROWTH`: rows of TIPPING_COLUMNS.
+
+    A row a model and direction. `strength` lies on the straight line between the strengths tried
+    around it, `lower` and `upper` are its 95 % interval over the cases, from weak to strong. It is
+    the identity, which changes nothing, where it lies below `weakest`, the smallest tried, and NaN
+    where it is not reached up to `strongest`. A kind that is on or off tips where it is on.
+
+    tried: strength, model, and its absolute errors, months `[n]`.
     """
     rows = []
-    for (model, kind), part in table.groupby(["model", "kind"], sort=False):
-        corruption = CORRUPTIONS[kind]
-        for direction in (-1, 1):
-            away = (part["strength"] - corruption.identity) * direction
-            tried = part.loc[away[away >= 0].sort_values().index]
-            if len(tried) < 2:
-                continue
-            strengths, mae = tried["strength"].to_numpy(float), tried["mae"].to_numpy(float)
-            limit, tips = (1 + GROWTH) * mae[0], np.nan  # the first is uncorrupted
-            for last in np.flatnonzero(mae[1:] >= limit)[:1] + 1:
-                around = slice(last - 1, last + 1)
-                tips = float(np.interp(limit, mae[around], strengths[around]))
-                if len(corruption.strengths) == 1:  # on or off
-                    tips = strengths[last]
-            rows.append((model, kind, corruption.unit, strengths[-1], tips))
-    return pd.DataFrame(rows, columns=TIPPING_COLUMNS)
+    for way in ways(kind, tried):
+        for model in tried[way[0]]:
+            errors = np.stack([tried[one][model] for one in way])
+            n = errors.shape[1]
+            drawn = [errors @ times.T / n for _, times in metrics.resamples(n)]
+            mae = np.column_stack([errors.mean(axis=1), *drawn])
+            value, *of_cases = (crossing(np.array(way), one) for one in mae.T)
+            # Not reached is stronger than all that was tried.
+            far = np.nan_to_num(np.abs(np.subtract(of_cases, way[0])), nan=np.inf)
+            ends = np.quantile(far, [0.025, 0.975], method="nearest")
+            signed = way[0] + np.sign(way[-1] - way[0]) * np.where(np.isinf(ends), np.nan, ends)
+            unit = CORRUPTIONS[kind].unit
+            rows.append((model, kind, unit, way[1], way[-1], value, *signed.tolist()))
+    return rows
+
+
+def crossing(way: np.ndarray, mae: np.ndarray) -> float:
+    """Where the MAE has first grown by `GROWTH`, see `tipping_strengths`; both `[strengths]`."""
+    limit = (1 + GROWTH) * mae[0]
+    for last in np.flatnonzero(mae >= limit)[:1]:
+        if len(way) == 2:
+            return float(way[1])
+        if last == 1:
+            return float(way[0])
+        return float(np.interp(limit, mae[last - 1 : last + 1], way[last - 1 : last + 1]))
+    return np.nan

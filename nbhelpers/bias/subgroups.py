@@ -1,4 +1,4 @@
-"""For whom a model errs: scores by group, groups against all others, girls against boys.
+"""For whom a model errs: scores by group, girls against boys.
 
 Groups overlap: every case is in several. A difference between groups is no cause: groups differ in
 age, and errors grow with it. Groups that are compared are of different cases, so both sides are
@@ -27,13 +27,13 @@ SMALLEST = 2  # cases of a group that is scored
 SCORE = ["n", "value", "lower", "upper"]
 COLUMNS = ["model", "task", "split", "group", "metric", *SCORE]
 ERROR_COLUMNS = ["model", "split", "group", "metric", *SCORE, "too_few"]
-TEST_COLUMNS = ["model", "split", "group", "n", "n_others", *SCORE[1:], "p", "too_few"]
 BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
 OVER_MONTHS = (12, 24)
-METRICS, ADJUSTMENTS = ("mae", "signed_error"), ("raw", "standardised")
+METRICS, ADJUSTMENTS = ("signed_error", "mae"), ("raw", "standardised")
 BAND_MONTHS = 24
 FEWEST_IN_BAND = 5  # cases of each sex: the mean of fewer stays put under resampling
-EQUIVALENT, NOT_SHOWN, TOO_FEW = "equivalent", "not shown", "too few"
+EQUIVALENT, UNDECIDED, NOT_SHOWN = "equivalent", "undecided", "not shown"
+TOO_FEW = "too few"
 
 
 def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
@@ -143,58 +143,6 @@ def _score_kappa(rows: pd.DataFrame) -> tuple[int, float, float, float]:
     return _stages(rows)["qwk"]
 
 
-def group_tests(run_folder: Path, model: str, split: str) -> pd.DataFrame:
-    """TEST_COLUMNS: the MAE of each group of `fine_groups` minus that of all others.
-
-    `value` in months, above 0 where the group is worse, with its 95 % bootstrap interval. `p` is
-    two-sided, by permutation (see `permutation_p`), and the one to go by in small groups, where the
-    interval is a little narrow; it is not corrected for the number of groups. Where the group or
-    the others are less than `FEWEST` cases, `too_few` is true, the figures are NaN and the group is
-    not tested.
-    """
-    rows = scores.case_errors(run_folder, model, "age", split)
-    error = rows["error_months"].abs().to_numpy(float)
-    of = scores.fine_groups(rows, load_data_facts(run_folder)["stage_names"])
-    of.pop(scores.ALL)
-    told = [_against_others(error, chosen) for chosen in of.values()]
-    columns = ["n", "n_others", *SCORE[1:], "too_few"]
-    table = pd.DataFrame(told, columns=columns).assign(group=list(of), model=model, split=split)
-    tested = ~table["too_few"].to_numpy(bool)
-    members = np.array(list(of.values()), bool).reshape(len(of), len(error))[tested]
-    table["p"] = np.nan
-    table.loc[tested, "p"] = permutation_p(error, members)
-    return table[TEST_COLUMNS]
-
-
-def permutation_p(values: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Two-sided p `[groups]` that the mean of each group is that of all others.
-
-    The difference is divided by its standard error in every permutation, so that the test holds for
-    groups that differ in spread too (Janssen, Stat Probab Lett 1997;36:9-21; Chung & Romano,
-    Ann Stat 2013;41:484-507).
-
-    Args:
-        values: `[n]`.
-        members: `[groups, n]`, whether a case is in a group; two and more in and out of each.
-    """
-    n, centred = len(values), values - values.mean()
-    # A group and its complement differ by the same: both are told by the smaller of the two.
-    inside = np.where(members.sum(axis=1, keepdims=True) > n / 2, ~members, members)
-    sizes = inside.sum(axis=1)
-    total = centred @ centred
-    observed = _studentised(inside @ centred, inside @ centred**2, sizes, total, n)
-    random, beyond = np.random.default_rng(metrics.SEED), np.zeros(len(sizes))
-    for block in metrics.blocks():
-        # Its first rows are a random group of any size, so one permutation serves all groups.
-        shuffled = random.permuted(np.tile(centred, (block, 1)), axis=1)
-        sums = np.cumsum(shuffled, axis=1)[:, sizes - 1]
-        squares = np.cumsum(shuffled**2, axis=1)[:, sizes - 1]
-        drawn = _studentised(sums, squares, sizes, total, n)
-        beyond += (drawn >= observed * (1 - 1e-9)).sum(axis=0)
-    # One more on either side: no number of permutations makes a difference certain.
-    return (beyond + 1) / (metrics.RESAMPLES + 1)
-
-
 def independent_resamples(*sizes: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Blocks of resamples of several groups: the rows drawn, `[block, n]` a group.
 
@@ -226,35 +174,6 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(told, columns=BALANCE_COLUMNS)
 
 
-def _against_others(error: np.ndarray, chosen: np.ndarray) -> tuple:
-    group, others = error[chosen], error[~chosen]
-    sizes = len(group), len(others)
-    if min(sizes) < FEWEST:
-        return *sizes, np.nan, np.nan, np.nan, True
-    drawn = [
-        group[of_group].mean(axis=1) - others[of_others].mean(axis=1)
-        for of_group, of_others in independent_resamples(*sizes)
-    ]
-    value = float(group.mean() - others.mean())
-    return *sizes, value, *metrics.interval(np.concatenate(drawn)), False
-
-
-def _studentised(
-    sums: np.ndarray, squares: np.ndarray, sizes: np.ndarray, total: float, n: int
-) -> np.ndarray:
-    """|difference of means| over its standard error (Welch), out of a group's sum and squares.
-
-    Values are centred: those of the others sum to minus the group's; `total` is all squares.
-    """
-    others = n - sizes
-    difference = sums / sizes + sums / others
-    spread = (squares - sums**2 / sizes) / (sizes * (sizes - 1))
-    spread = spread + (total - squares - sums**2 / others) / (others * (others - 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = abs(difference) / np.sqrt(np.maximum(spread, 0))
-    return np.where(abs(difference) < 1e-9, 0.0, ratio)
-
-
 def sex_gap(
     rows: pd.DataFrame,
     gap: Callable[[np.ndarray, np.ndarray], float],
@@ -264,7 +183,9 @@ def sex_gap(
 
     `value` is girls minus boys, months, with 95 % and 90 % bootstrap intervals; girls and boys are
     resampled apart. `verdict`: `EQUIVALENT` to no gap within the margin, which a gap clearly off 0
-    may be too; `NOT_SHOWN`; or `TOO_FEW`, less than `FEWEST` of a sex, figures NaN.
+    may be too; `UNDECIDED`, where an end of the 90 % interval lies so near the margin that other
+    resamples could decide otherwise; `NOT_SHOWN`; or `TOO_FEW`, less than `FEWEST` of a sex,
+    figures NaN.
 
     Standardised: by bands of `BAND_MONTHS` of true age; raw: all ages are one band. Bands with less
     than `FEWEST_IN_BAND` cases of a sex are left out, and counted with their cases. `n_female` and
@@ -307,8 +228,11 @@ def _compare(
             for of_girls, of_boys in zip(*block, strict=True)
         ]
     )
-    lower, upper = np.nanquantile(drawn, [0.05, 0.95])
-    shown = -margin < lower and upper < margin
+    # A quantile of so many resamples lies within these of its own, 95 times in 100.
+    near = 1.96 * np.sqrt(0.05 * 0.95 / metrics.RESAMPLES)
+    ends_90 = [np.nanquantile(drawn, [0.05 + off, 0.95 - off]) for off in (0, -near, near)]
+    lower, upper = ends_90[0]
+    _, surely, perhaps = (-margin < low and high < margin for low, high in ends_90)
     told = (float(gap(girls, boys)), *metrics.interval(drawn), float(lower), float(upper))
-    verdict = EQUIVALENT if shown else NOT_SHOWN
+    verdict = EQUIVALENT if surely else UNDECIDED if perhaps else NOT_SHOWN
     return dict(zip(ends, told, strict=True)) | {"margin_months": margin, "verdict": verdict}

@@ -7,7 +7,8 @@
   not use (Draelos and Carin, arXiv:2011.08891).
 
 The score whose gradient is taken is the age before it is rescaled to months, or the logit of a
-stage. Two maps come of it: what speaks for an older hand, or for the stage, and what against. The
+stage. Maps have no sign: they show where the score hangs, on what raises it and on what lowers it
+alike, since covering a place bears out that it matters, but hardly which way (notebook 06). The
 last feature map is coarse, of a few cells a side, and knows most; earlier ones are finer.
 """
 
@@ -86,8 +87,8 @@ def heat_maps(
     method: str,
     stage: np.ndarray | None = None,
     cells: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """What speaks for the score and what against: two float32 `[n, height, width]`, at least 0.
+) -> np.ndarray:
+    """Where the score hangs: float32 `[n, height, width]`, at least 0.
 
     Of the pictures' size; the mean of the maps of a radiograph and of its mirror image, as
     predictions are.
@@ -102,9 +103,8 @@ def heat_maps(
     """
     own = coarse_maps(network, images, sex, method, stage, cells)
     mirrored = coarse_maps(network, images[:, :, ::-1], sex, method, stage, cells)
-    both = ((one + other[:, :, ::-1]) / 2 for one, other in zip(own, mirrored, strict=True))
     size = images.shape[2], images.shape[1]
-    return tuple(np.stack([cv2.resize(found, size) for found in maps]) for maps in both)
+    return np.stack([cv2.resize(found, size) for found in (own + mirrored[:, :, ::-1]) / 2])
 
 
 def coarse_maps(
@@ -114,7 +114,7 @@ def coarse_maps(
     method: str,
     stage: np.ndarray | None = None,
     cells: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """As `heat_maps`, of the size of the feature map, for these pictures alone."""
     maps_of = _compiled(network, method, cells)
     fed = np.asarray(sex, np.float32)[:, None]
@@ -126,11 +126,11 @@ def coarse_maps(
         weights = np.eye(units, dtype=np.float32)[wanted[rows]]
         given = np.ascontiguousarray(images[rows, :, :, None]), fed[rows], weights
         found.append(maps_of(*map(ops.convert_to_tensor, given)))
-    return tuple(ops.convert_to_numpy(ops.concatenate(maps)) for maps in zip(*found, strict=True))
+    return ops.convert_to_numpy(ops.concatenate(found))
 
 
 def _combined(method: str, features, gradients):
-    """Maps `[n, h, w]` out of features and gradients `[n, h, w, channels]`."""
+    """What raises the score, `[n, h, w]`, of features and gradients `[n, h, w, channels]`."""
     if method == "hires_cam":
         weighted = gradients * features
     elif method == "grad_cam":
@@ -156,7 +156,7 @@ def _over(part, whole):
 
 @lru_cache(maxsize=16)  # the networks and feature maps of one page
 def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
-    """A function from images, sex and weights of the scores to two maps, tensors `[n, h, w]`."""
+    """A function from images, sex and weights of the scores to maps, a tensor `[n, h, w]`."""
     import tensorflow as tf
 
     layer = feature_layer(network, cells)
@@ -177,6 +177,6 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
             tape.watch(features)
             score = tf.reduce_sum(weights * back([features, sex], training=False))
         gradients = tape.gradient(score, features)
-        return tuple(_combined(method, features, sign * gradients) for sign in (1, -1))
+        return sum(_combined(method, features, sign * gradients) for sign in (1, -1))
 
     return step.get_concrete_function()

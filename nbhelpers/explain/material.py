@@ -53,28 +53,51 @@ class Explained:
         share = model_facts(self.network)["male_share"]
         return np.asarray(self.images[rows]), np.nan_to_num(sex, nan=share)
 
+    def errors(self, folder: Path, rows: np.ndarray, split: str) -> pd.DataFrame:
+        """What `scores.case_errors` of the run folder tells of these cases of a split."""
+        found = scores.case_errors(folder, self.model, self.task, split).set_index("case_id")
+        return found.loc[self.table["case_id"].iloc[rows]].reset_index()
+
     def heat_maps(
-        self, rows: np.ndarray, method: str, stage: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See `grad_cam.heat_maps`; of stages the predicted one is explained, or `stage` `[n]`."""
-        given = self.given(rows)
-        if stage is None:
-            stage = checks.predicted_stage(self.network, *given)
-        return grad_cam.heat_maps(self.network, *given, method, stage, self.cells)
+        self, rows: np.ndarray, method: str, network: keras.Model | None = None
+    ) -> np.ndarray:
+        """See `grad_cam.heat_maps`; of stages the predicted one is explained.
 
-    def on_regions(self, rows: np.ndarray, boxes: pd.DataFrame, method: str) -> pd.DataFrame:
-        """How its maps lie on boxes: `regions.localise`, with the network and what maps speak for.
-
-        boxes: see `regions.read_regions`.
+        network: another that has the same layers.
         """
-        words = ("older", "younger") if self.task == "age" else ("for", "against")
+        return grad_cam.heat_maps(network or self.network, *self._asked(rows, method))
+
+    def coarse_maps(
+        self, rows: np.ndarray, method: str, network: keras.Model | None = None
+    ) -> np.ndarray:
+        """As `heat_maps`, of the size of the feature map and without mirror images."""
+        return grad_cam.coarse_maps(network or self.network, *self._asked(rows, method))
+
+    def _asked(self, rows: np.ndarray, method: str) -> tuple:
+        given = self.given(rows)
+        return *given, method, checks.predicted_stage(self.network, *given), self.cells
+
+    def sides(self) -> dict[int, int]:
+        """Its feature maps, from coarse to fine: see `grad_cam.sides`."""
+        return grad_cam.sides(self.network)
+
+    def score(self, rows: np.ndarray) -> checks.Score:
+        """What it makes of these cases' pictures when they are changed: `checks.network_score`."""
+        return checks.network_score(self.network, *self.given(rows))
+
+    def on_regions(
+        self, rows: np.ndarray, boxes: pd.DataFrame, maps: dict[str, np.ndarray]
+    ) -> pd.DataFrame:
+        """How maps of its pictures lie on boxes: `regions.localise`, with a column `map`.
+
+        Args:
+            boxes: see `regions.read_regions`.
+            maps: by name, `[n, height, width]`.
+        """
         hands = regions.hand_masks(self.given(rows)[0])
-        cases, where = self.table.iloc[rows], self.geometry.iloc[rows]
-        found = [
-            regions.localise(maps, cases, boxes, where, hands).assign(speaks_for=word)
-            for word, maps in zip(words, self.heat_maps(rows, method), strict=True)
-        ]
-        return pd.concat(found, ignore_index=True).assign(network=self.name)
+        about = self.table.iloc[rows], boxes, self.geometry.iloc[rows], hands
+        found = [regions.localise(one, *about).assign(map=name) for name, one in maps.items()]
+        return pd.concat(found, ignore_index=True)
 
 
 @dataclass(frozen=True)

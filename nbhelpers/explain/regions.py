@@ -135,7 +135,7 @@ def localise(
 ) -> pd.DataFrame:
     """A row for each case with boxes and each of its regions, ANY (their union) last.
 
-    - `case_id`, `stage`, `region`; `seen`: the case is one of train;
+    - `case_id`, `stage`, `region`;
     - `energy_share`, `area_share`: shares of the hand's energy and of its pixels that lie inside
       the boxes; `ratio`: the one over the other;
     - `hit`: whether the maximum of the whole map lies in a box, or within TOLERANCE of one;
@@ -158,22 +158,21 @@ def localise(
         masks = region_masks(boxes_of[case.case_id], affine_of(geometry, row), maps.shape[1])
         energy = np.asarray(maps[row], float)
         for region, mask in masks.items():
-            about = (case.case_id, case.stage, case.split == "train", region)
-            told.append((*about, *_measure(energy, mask, hand[row])))
-    table = pd.DataFrame(told, columns=["case_id", "stage", "seen", "region", *MEASURES])
-    kinds = {"stage": cases["stage"].dtype, "seen": bool, "hit": "boolean"}
+            measured = _measure(energy, mask, hand[row])
+            told.append((case.case_id, case.stage, region, *measured))
+    table = pd.DataFrame(told, columns=["case_id", "stage", "region", *MEASURES])
+    kinds = {"stage": cases["stage"].dtype, "hit": "boolean"}
     return table.astype(dict.fromkeys(MEASURES, float) | kinds)
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """`seen`, `region`, the columns `by`, then SUMMARY: a row a group and measure of MEASURES.
+    """`region`, the columns `by`, then SUMMARY: a row a group and measure of MEASURES.
 
-    Groups never mix regions, nor cases that the model learnt from with others; those that it did
-    not learn from stand first. `value` is a mean over cases (`hit`: a share) with its 95 %
-    interval, `n` the cases for which it is defined. With less than FEWEST cases a group has no
-    value, and its note says "too few".
+    Groups never mix regions. `value` is a mean over cases (`hit`: a share) with its 95 % interval,
+    `n` the cases for which it is defined. With less than FEWEST cases a group has no value, and its
+    note says "too few".
     """
-    keys = ["seen", "region", *by]
+    keys = ["region", *by]
     order = pd.CategoricalDtype([*REGIONS, ANY], ordered=True)
     told = []
     for group, rows in table.astype({"region": order}).groupby(keys, observed=True, dropna=False):
@@ -183,6 +182,26 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
             score = score_enough(values.to_numpy(float), FEWEST, of)
             told.append((*group, metric, *score, "" if len(values) >= FEWEST else TOO_FEW))
     return pd.DataFrame(told, columns=keys + SUMMARY)
+
+
+def beyond(table: pd.DataFrame, own: str, others: Sequence[str]) -> pd.DataFrame:
+    """How much more of a map lies on each region than of others, on the same cases.
+
+    A row a region and other map: `region`, `map`, and the mean difference of their ratios with its
+    95 % interval: `n`, `value`, `lower`, `upper`, NaN with less than FEWEST cases.
+
+    Args:
+        table: as `localise` gives it, with a column `map`.
+        own: the map that is compared.
+        others: those it is compared with.
+    """
+    ratios = table.pivot(index=["region", "case_id"], columns="map", values="ratio")
+    rows = []
+    for region, part in ratios.groupby(level="region"):
+        for other in others:
+            more = (part[own] - part[other]).dropna().to_numpy()
+            rows.append((region, other, *score_enough(more, FEWEST)))
+    return pd.DataFrame(rows, columns=["region", "map", "n", "value", "lower", "upper"])
 
 
 def hand_masks(pictures: np.ndarray) -> np.ndarray:

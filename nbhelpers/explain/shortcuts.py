@@ -60,7 +60,7 @@ def examine(
     given = pictures, sex, months, maps, hands
     pictures, sex, months, maps, hands = (one[has_hand] for one in given)
     masks = places_of(pictures, hands)
-    masking = masking_effect(network_score(network, sex), pictures, months, masks)
+    masking = masking_effect(network_score(network, pictures, sex), pictures, months, masks)
     return has_hand, masks, place_energy(maps, masks, hands), masking
 
 

@@ -20,6 +20,7 @@ import xgboost
 from nbhelpers import workspace
 
 NEIGHBOURHOOD = 3  # cells a side over which a cell is normalised
+LONG = 1000  # pictures, from which on progress is reported
 FAINT = 0.02  # gradient energy below which a cell counts as empty
 CARD = "nbhelpers"  # the attribute of the saved model that carries its settings
 
@@ -71,7 +72,9 @@ def features(images: Iterable[np.ndarray], settings: HogSettings) -> np.ndarray:
     """
     with ThreadPoolExecutor(workspace.cores()) as pool:
         made = pool.map(lambda picture: cell_histograms(picture, settings).ravel(), images)
-        return np.stack(list(workspace.progress(made, len(images), "HOG features")))
+        if len(images) >= LONG:
+            made = workspace.progress(made, len(images), "HOG features")
+        return np.stack(list(made))
 
 
 def with_sex(table: np.ndarray, sex: np.ndarray) -> np.ndarray:

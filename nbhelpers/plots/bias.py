@@ -57,7 +57,9 @@ def show_bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> None:
     show(
         figure,
         f"Predicted minus true months: mean {lines['mean_difference']:+.1f}, 95 % of the cases "
-        f"between {lines['lower_limit']:.1f} and {lines['upper_limit']:.1f}.",
+        f"between {lines['lower_limit']:.1f} and {lines['upper_limit']:.1f}."
+        if len(errors) > 1
+        else "Predicted minus true months of one case: no limits of agreement.",
     )
 
 

@@ -17,18 +17,19 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from nbhelpers import metrics
 from nbhelpers.explain import checks, regions, shortcuts
 from nbhelpers.explain.material import Explained
 from nbhelpers.explain.shortcuts import MARKER, PLACES
 from nbhelpers.images.geometry import affine_of
 from nbhelpers.images.radiograph import read_image
 from nbhelpers.plots import tables
-from nbhelpers.plots.style import COLOURS, draw_picture, draw_points, show
+from nbhelpers.plots.style import COLOURS, INK, draw_picture, draw_points, show
 from nbhelpers.plots.tables import network_name
 
 TINTS = dict(zip(PLACES, (COLOURS[1], COLOURS[5], COLOURS[3]), strict=True))
 PLACE_VEIL = 0.5  # how much of the radiograph a tint hides
-FAMILIAR, EVEN = "RdYlBu_r", "inferno"  # red-yellow-blue; and one whose steps look equal
+HEAT = "inferno"  # its steps look equal, and it has no middle: maps have no sign
 VEIL = 0.45  # how much of the radiograph a map hides
 A_ROW = 5  # radiographs of a figure
 
@@ -45,51 +46,48 @@ def titles(errors: pd.DataFrame, stage_names: list[str]) -> np.ndarray:
     )
 
 
-def show_networks(
-    networks: list[Explained], rows: np.ndarray, method: str, stage_names: list[str]
-) -> None:
-    """The maps of several networks of the same cases, a figure a network.
+def show_localisation(
+    local: pd.DataFrame, network: str, controls: list[str], stage_names: list[str]
+) -> tuple[dict[str, pd.DataFrame], str]:
+    """How maps lie on ossification regions, next to maps that know nothing.
 
-    Of stages: what speaks for the predicted one and what against, and for the true one.
+    All maps as a table; of `network` a figure by region, and a table by region and stage.
+
+    Args:
+        local: of `Explained.on_regions`, of all networks and controls.
+        controls: names of the maps that know nothing of the network.
+
+    Returns:
+        By name, `regions.summarise` by map and `regions.beyond` of the network; and what the
+        latter says, in words.
     """
-    for one in networks:
-        cases, given = one.table.iloc[rows], one.given(rows)
-        for_it, against_it = one.heat_maps(rows, method)
-        if one.task == "age":
-            maps = {"older": for_it, "younger": against_it}
-            titles = [f"{age / 12:.1f} years" for age in cases["age_months"]]
-        else:
-            true = cases["stage"].to_numpy(int)
-            maps = {"for the predicted": for_it, "against the predicted": against_it}
-            maps["for the true stage"], _ = one.heat_maps(rows, method, true)
-            pairs = zip(true, checks.predicted_stage(one.network, *given), strict=True)
-            titles = ["\npredicted\n".join(stage_names[at] for at in pair) for pair in pairs]
-        display(Markdown(f"### {network_name(one.name)}"))
-        show_overlays(given[0], titles, maps)
-
-
-def show_localisation(local: pd.DataFrame, network: str, stage_names: list[str]) -> pd.DataFrame:
-    """How maps lie on ossification regions, and what `regions.summarise` gives by network.
-
-    Of all networks as a table; of `network`, what speaks for older, as a figure and by stage too.
-    local: of `Explained.on_regions`, of all networks.
-    """
-    summary = regions.summarise(local, by=["network", "speaks_for"])
-    ratio = summary["metric"] == "ratio"
-    of_network = (summary["network"] == network) & (summary["speaks_for"] == "older")
-    _show_ratios(summary[of_network & ratio])
-    unseen = ~summary["seen"] & summary["metric"].isin(["ratio", "hit", "chance"])
-    every = summary[unseen & (summary["region"] == regions.ANY)]
-    every = every.assign(map=every["network"].map(network_name) + ": " + every["speaks_for"])
-    display(_wide(every, "map", "metric", "all regions together"))
-    own = network_name(network)
-    display(_wide(summary[unseen & of_network], "region", "metric", f"{own}: older"))
-    local = local[(local["network"] == network) & (local["speaks_for"] == "older")]
-    local = local[~local["seen"] & local["stage"].notna()]
+    order = pd.CategoricalDtype(local["map"].unique(), ordered=True)
+    summary = regions.summarise(local.astype({"map": order}), by=["map"])
+    found = regions.beyond(local, network, controls)
+    every = summary[(summary["region"] == regions.ANY) & (summary["metric"] != "energy_share")]
+    more = found[found["region"] == regions.ANY].assign(metric="more", note="")
+    every = pd.concat([every, more]).assign(map=lambda rows: rows["map"].map(network_name))
+    display(_wide(every, "map", "metric", "all regions together").fillna(""))
+    _show_ratios(summary[summary["metric"] == "ratio"], network, controls)
+    above = found.groupby("region")["lower"].min() > 0
+    names = [region for region in regions.REGIONS if above.get(region, False)]
+    own = every[every["map"] == network_name(network)].set_index("metric")
+    area, chance = (
+        tables.value_and_interval(own.loc[of], of)[0] for of in ("area_share", "chance")
+    )
+    words = (
+        f"The ossification regions take {area} of the hand, a point of chance hits them in "
+        f"{chance}, and they hold {tables.score_text(own.loc['ratio'], 'ratio')} times their share "
+        f"of the map of {network_name(network)} (n = {own.loc['ratio', 'n']:,}): "
+        f"{'' if above[regions.ANY] else 'not '}clearly more than of every map that knows nothing. "
+        f"By region this holds for {_listed(names) or 'none'}."
+    )
+    display(Markdown(words))
+    local = local[(local["map"] == network) & local["stage"].notna()]
     by_stage = regions.summarise(local, by=["stage"]).query("metric == 'ratio'")
     by_stage = by_stage.assign(stage=[stage_names[stage] for stage in by_stage["stage"]])
-    display(_wide(by_stage, "region", "stage", tables.METRICS["ratio"].name))
-    return summary
+    display(_wide(by_stage, "region", "stage", f"{network_name(network)}: energy over area"))
+    return {"localisation": summary, "beyond controls": found}, words
 
 
 def show_places(
@@ -128,6 +126,10 @@ def show_places(
     words = {"n": "cases", "mae_before": "mean error, months", "mae_after": "without the place"}
     words |= {"prediction_change": "predictions moved by", "difference": "change of the error"}
     display(tables.plain(masking.round(2), ["place"], words, 2))
+    clear = masking.loc[masking["lower"] * masking["upper"] > 0, "place"]
+    known = masking.loc[masking["lower"].notna(), "place"]
+    words = f"Without a place the error changes clearly for: {_listed(clear) or 'none'}"
+    display(Markdown(f"{words} (of {_listed(known) or 'none'}, each in enough cases)."))
     return energy, masking
 
 
@@ -136,9 +138,7 @@ def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.Da
     return tables.wide(scores.assign(too_few=few), index, columns).rename_axis(columns=heading)
 
 
-def show_overlays(
-    pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray], even: bool = False
-) -> None:
+def show_overlays(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray]) -> None:
     """Radiographs, five a figure, and below them each kind of map over them.
 
     Args:
@@ -146,20 +146,15 @@ def show_overlays(
         titles: of the radiographs, `[n]`.
         maps: name of a row to its maps `[n, height, width]` of any size; each is scaled to its own
             maximum.
-        even: each kind a second time, in colours whose steps look equal.
     """
-    looks = {"": FAMILIAR} | ({", even": EVEN} if even else {})
-    rows = {
-        name + word: (each, look) for name, each in maps.items() for word, look in looks.items()
-    }
     for start in range(0, len(titles), A_ROW):
         shown = slice(start, start + A_ROW)
-        figure, (_, *below) = _rows(pictures[shown], titles[shown], list(rows))
-        for line, (each, look) in zip(below, rows.values(), strict=True):
+        figure, (_, *below) = _rows(pictures[shown], titles[shown], list(maps))
+        for line, each in zip(below, maps.values(), strict=True):
             for axes, picture, heat in zip(line, pictures[shown], each[shown], strict=True):
-                _veil(axes, picture, heat, look)
+                _veil(axes, picture, heat)
         ends = f"{titles[shown][0]} to {titles[shown][-1]}".replace("\n", ", ")
-        alt = f"{len(titles[shown])} radiographs, {ends}, and over them: {', '.join(rows)}."
+        alt = f"{len(titles[shown])} radiographs, {ends}, and over them: {', '.join(maps)}."
         show(figure, alt)
 
 
@@ -173,113 +168,174 @@ def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> Non
         # The affine leads from the original to the prepared picture: each original pixel asks it.
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         carried = cv2.warpAffine(maps[row], affine_of(geometry, row), size, flags=flags)
-        _veil(axes, pixels, carried, FAMILIAR)
+        _veil(axes, pixels, carried)
         axes.set_title(cases["case_id"].iloc[row], fontsize=8, fontweight="normal")
-    show(figure, f"{len(cases)} original radiographs with the map of what speaks for older.")
+    show(figure, f"{len(cases)} original radiographs with their maps.")
 
 
-def show_gains(tried: dict[str, pd.DataFrame]) -> None:
-    """What maps of coarse and fine feature maps gain on chance (`checks.choose_cells`)."""
-    tried = {network_name(name): table for name, table in tried.items()}
-    figure, axes = plt.subplots(figsize=(6.4, 3.4))
-    for name, table in tried.items():
-        bars = [table["value"] - table["lower"], table["upper"] - table["value"]]
-        axes.errorbar(table["side"], table["value"], bars, marker="o", capsize=2, label=name)
-    sides = sorted({side for table in tried.values() for side in table["side"]})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(sides, sides)
-    axes.minorticks_off()
-    axes.set(xlabel="cells a side of the feature map", ylabel="gain on a map of chance")
-    axes.axhline(0, color=COLOURS[7], linewidth=1)
-    axes.legend(fontsize=8)
-    best = {name: table.loc[table["value"].idxmax(), "side"] for name, table in tried.items()}
-    each = ", ".join(f"{name} {side}" for name, side in best.items())
-    show(figure, f"Cells a side of the feature map whose maps gain most on chance: {each}.")
+def show_sizes(tried: pd.DataFrame, chosen: dict[str, int]) -> None:
+    """What maps of coarse and fine feature maps gain on each control, the chosen ones ringed.
 
-
-def show_likeness(sanity: dict[str, pd.DataFrame], levels: dict[str, float]) -> None:
-    """Correlation of maps with those of ever more random networks (`checks`), a line each.
-
-    levels: correlations with maps of yet another network, each a broken line across.
+    Args:
+        tried: `network`, `cells` (asked for), `side` (cells a side), `against`, `value`, `lower`,
+            `upper`.
+        chosen: cells asked for, by network.
     """
-    sanity = {network_name(name): table for name, table in sanity.items()}
+    tried = tried.assign(chosen=tried["cells"] == tried["network"].map(chosen))
+    against = tried["against"].unique()
+    figure, panels = plt.subplots(1, len(against), figsize=(7.4, 3.4), sharey=True, squeeze=False)
+    sides = sorted(tried["side"].unique())
+    for axes, control in zip(panels[0], against, strict=True):
+        for name, table in tried[tried["against"] == control].groupby("network", sort=False):
+            bars = [table["value"] - table["lower"], table["upper"] - table["value"]]
+            axes.errorbar(
+                table["side"], table["value"], bars, marker="o", capsize=2, label=network_name(name)
+            )
+            ring = table[table["chosen"]]
+            axes.plot(ring["side"], ring["value"], "o", markersize=12, fillstyle="none", color=INK)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sides, sides)
+        axes.minorticks_off()
+        axes.set(xlabel="cells a side of the feature map", title=f"gain on {control}")
+        axes.axhline(0, color=COLOURS[7], linewidth=1)
+    panels[0, 0].legend(fontsize=8)
+    ringed = tried[tried["chosen"] & (tried["against"] == checks.CHANCE)]
+    each = [f"{network_name(row.network)} {row.side}" for row in ringed.itertuples()]
+    without = ringed.loc[~(ringed["lower"] > 0), "network"].map(network_name)
+    words = f"Chosen, cells a side: {', '.join(each)}."
+    if len(without):
+        words += f" No size gains clearly on chance for {_listed(without)}: its maps prove nothing."
+    show(figure, f"What maps of feature maps of each size gain on controls. {words}")
+    display(Markdown(words))
+
+
+def show_likeness(sanity: pd.DataFrame, network: str, levels: dict[str, float]) -> str:
+    """Correlation of maps with those of ever more random networks, and what that says of one.
+
+    Args:
+        sanity: `network`, `seed` (of the random weights), `random_share` (of the layers, from the
+            top) and `value`, the mean rank correlation over the cases.
+        network: the one to speak of.
+        levels: correlations with maps of yet another network, each a broken line across.
+    """
+    trained = sanity.drop_duplicates("network").assign(random_share=0, value=1)
+    by_share = pd.concat([trained, sanity]).groupby(["network", "random_share"])["value"]
+    table = by_share.agg(["mean", "min", "max", "count"]).reset_index()
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
-    for name, table in sanity.items():
-        share = 100 * table["random_share"]
-        axes.plot(share, table["value"], marker="o", markersize=4, label=name)
-        axes.fill_between(share, table["lower"], table["upper"], alpha=0.2)
+    for name, part in table.groupby("network", sort=False):
+        share = 100 * part["random_share"]
+        axes.plot(share, part["mean"], marker="o", markersize=4, label=network_name(name))
+        axes.fill_between(share, part["min"], part["max"], alpha=0.2)
     axes.set(xlabel="layers with random weights, from the top, %", ylabel="rank correlation")
     axes.set_ylim(-0.55, 1.05)
     axes.axhline(0, color=COLOURS[7], linewidth=1)
     for name, value in levels.items():
         axes.axhline(value, color=COLOURS[3], linewidth=1.2, linestyle="--", label=name)
     figure.legend(loc="outside right upper", fontsize=8)
-    ends = ", ".join(f"{name} {table['value'].iloc[-1]:.2f}" for name, table in sanity.items())
-    show(figure, f"Correlation of maps with those of a wholly random network: {ends}.")
+    last, before = (table[table["network"] == network].iloc[-row] for row in (1, 2))
+    words = (
+        f"The maps of {network_name(network)} correlate {before['mean']:.2f} with those of the "
+        f"network whose top {100 * before['random_share']:.0f} % of layers are random, and "
+        f"{last['mean']:.2f} ({last['min']:.2f} to {last['max']:.2f} over {last['count']} random "
+        "initialisations) where all are."
+    )
+    show(figure, words)
+    display(Markdown(words))
+    return words
 
 
-def show_measures(table: pd.DataFrame) -> None:
-    """The measures of all networks, a panel each, and as a table: `checks.COLUMNS`, `network`."""
+def show_faithfulness(
+    curves: np.ndarray, names: Sequence[str], gains: pd.DataFrame, network: str
+) -> str:
+    """Curves of one network, the gains of all; and what they say of the one, in words.
+
+    Args:
+        curves: how far predictions move, of `names` (a map and its controls), of both kinds of
+            change, of cases and of steps: `[map, kind, n, steps]`.
+        gains: `network`, `kind`, `against` (a control), `n`, `value`, `lower`, `upper`.
+        network: whose curves they are.
+    """
+    kinds = list(gains["kind"].unique())
+    figure, panels = plt.subplots(1, curves.shape[1], figsize=(7.4, 3.4), sharey=True)
+    share = np.linspace(0, 100, curves.shape[-1])
+    for axes, kind, of_kind in zip(panels, kinds, curves.swapaxes(0, 1), strict=False):
+        for name, of_map in zip(names, of_kind, strict=True):
+            points = np.array([metrics.score_mean(values)[1:] for values in of_map.T]).T
+            axes.plot(share, points[0], marker="o", markersize=3, label=name)
+            axes.fill_between(share, *points[1:], alpha=0.15)
+        axes.set(xlabel="pixels changed, %", title=kind)
+    panels[0].set(ylabel="prediction moved by")
+    panels[0].set_ylim(bottom=0)
+    panels[0].legend(fontsize=8)
+    own = gains[gains["network"] == network]
+    said = []
+    for kind, rows in own[own["kind"] != "both"].groupby("kind", sort=False):
+        on = [
+            f"{tables.score_text(row, 'likeness')} on a {row['against']}"
+            for _, row in rows.iterrows()
+        ]
+        said.append(f"in {kind} {_listed(on)}")
+    beyond = own.groupby("kind", sort=False)["lower"].min().loc[kinds[:2]] > 0
+    words = (
+        f"Changing pixels in the order of the maps of {network_name(network)} gains "
+        f"{', '.join(said)} (n = {own['n'].max():,}): beyond both controls in "
+        f"{_listed(beyond.index[beyond]) or 'neither'}."
+    )
+    show(figure, words)
+    _show_gains(gains)
+    display(Markdown(words))
+    return words
+
+
+def _show_gains(gains: pd.DataFrame) -> None:
+    """Gains of all networks, a panel a kind and control, and as a table."""
+    table = gains.assign(measure=gains["kind"] + ", gain on " + gains["against"])
     networks = list(table["network"].unique())
-    names = [network_name(network) for network in networks]
+    names = [network_name(one) for one in networks]
     by_measure = table.groupby("measure", sort=False)
     rows = -(-len(by_measure) // 2)
     size = (7.4, rows * (0.65 + 0.24 * len(networks)))
     figure, grid = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
-    panels = grid.ravel()
-    for (name, part), axes in zip(by_measure, panels, strict=False):
+    for (name, part), axes in zip(by_measure, grid.T.ravel(), strict=True):
         draw_points(axes, part.set_index("network").reindex(networks), names)
         axes.axvline(0, color=COLOURS[7], linewidth=1)
         axes.set_title(name, fontsize=8.5)
         axes.tick_params(labelsize=8)
-    for axes in panels[len(by_measure) :]:
-        axes.set_visible(False)
-    show(figure, f"{len(by_measure)} measures of the maps of {', '.join(names)}, with intervals.")
+    show(figure, f"Gains of the maps of {', '.join(names)} on each control, with intervals.")
     named = table.assign(network=table["network"].map(network_name), metric="likeness")
     wide = tables.wide(named, "measure", "network")
     display(wide.rename_axis(columns=f"test split, n = {table['n'].max():,}"))
 
 
-def show_curves(table: pd.DataFrame) -> None:
-    """A panel a kind of curve, a line a map, see `checks.compare_maps`."""
-    figure, panels = plt.subplots(1, len(checks.KINDS), figsize=(7.4, 3.4), sharey=True)
-    told = []
-    for axes, kind in zip(panels, checks.KINDS, strict=True):
-        of_kind = table[table["kind"] == kind]
-        for name, part in of_kind.groupby("map", sort=False):
-            share = 100 * part["share"]
-            axes.plot(share, part["value"], marker="o", markersize=3, label=name)
-            axes.fill_between(share, part["lower"], part["upper"], alpha=0.15)
-        gone = "greyed out" if kind == "deletion" else "put back"
-        axes.set(xlabel=f"pixels {gone}, %")
-        axes.set_title(kind.capitalize())
-        early = of_kind[np.isclose(of_kind["share"], 0.2)].set_index("map")["value"]
-        each = ", ".join(f"{name} {value:.1f}" for name, value in early.items())
-        told.append(f"{kind}: how far the prediction was moved when a fifth was {gone}: {each}")
-    panels[0].set(ylabel="prediction moved by")
-    panels[0].set_ylim(bottom=0)
-    panels[0].legend(fontsize=8)
-    show(figure, "; ".join(told).capitalize() + ".")
-
-
-def _show_ratios(table: pd.DataFrame) -> None:
-    """Energy on regions over their share of the hand, by region, with 95 % intervals.
+def _show_ratios(table: pd.DataFrame, network: str, controls: list[str]) -> None:
+    """Energy on regions over their share of the hand, and that of maps that know nothing.
 
     `table`: rows of `regions.summarise` with metric "ratio".
     """
-    shown = table[table["value"].notna()]
-    regions = list(shown["region"].unique())
-    figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(regions)))
-    names = {False: "not in training", True: "in training"}
-    for number, (seen, part) in enumerate(shown.groupby("seen")):
-        rows = part.set_index("region").reindex(regions)
-        label = f"{names[seen]}, n up to {int(rows['n'].max()):,}"
-        draw_points(axes, rows, regions, 0.18 * (2 * number - 1), label=label)
+    own = table[(table["map"] == network) & table["value"].notna()].set_index("region")
+    figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(own)))
+    draw_points(axes, own, list(own.index), label=network_name(network))
+    values = table[table["map"].isin(controls)].pivot(index="region", columns="map", values="value")
+    values = values.reindex(own.index)
+    for name in controls:
+        axes.plot(values[name], range(len(own)), "x", markersize=5, color=COLOURS[7])
+    axes.plot([], [], "x", color=COLOURS[7], label="maps that know nothing")
     axes.axvline(1, color=COLOURS[7], linewidth=1)
     axes.set_xlabel("share of the map's energy over share of the hand")
     axes.legend(fontsize=8)
-    each = ", ".join(f"{row.region} {row.value:.2f}" for row in shown[~shown["seen"]].itertuples())
-    show(figure, f"How much more of a map lies on each region than its share of the hand: {each}.")
+    most = values.max(axis=1)
+    each = ", ".join(f"{name} {row.value:.2f} ({most[name]:.2f})" for name, row in own.iterrows())
+    show(
+        figure,
+        f"Share of the map on each region over its share of the hand, and in brackets the "
+        f"highest of maps that know nothing: {each}.",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    *most, last = [*names] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _rows(
@@ -295,10 +351,10 @@ def _rows(
     return figure, grid
 
 
-def _veil(axes: plt.Axes, picture: np.ndarray, heat: np.ndarray, colours: str) -> None:
+def _veil(axes: plt.Axes, picture: np.ndarray, heat: np.ndarray) -> None:
     draw_picture(axes, picture)
     top = float(heat.max())
     heat = heat / top if top > 0 else heat
     height, width = picture.shape
     over = (-0.5, width - 0.5, height - 0.5, -0.5)  # a coarse map covers the picture too
-    axes.imshow(heat, cmap=colours, vmin=0, vmax=1, alpha=VEIL, extent=over)
+    axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=VEIL, extent=over)

@@ -105,11 +105,16 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
             found[title] = pd.concat([of(folder, one, "test") for one in models])
     errors = found["errors by group"]
     own, name = errors[errors["model"] == model], tables.model_name(model)
-    for metric in ("mae", "signed_error"):
+    for metric in ("signed_error", "mae"):
         style.show(*drawn_bias.by_group(own, metric))
     more = tables.group_table(own, ("over_12", "over_24", "qwk", "coverage"))
     _show_folded(f"Errors beyond one and two years, kappa and coverage of {name}", more)
-    coarse = list(scoring.groups(scoring.case_errors(folder, model, "age", "test")))
+    rows = scoring.case_errors(folder, model, "age", "test")
+    words = {"train": "cases in train", "train_share": "share", "n": "test cases"}
+    balance = subgroups.balance_table(load_cases(folder), rows).round(2)
+    words |= {"mae": "mean absolute error, months"}
+    _show_folded("Cases in train by group", tables.plain(balance, ["group"], words, 1))
+    coarse = list(scoring.groups(rows))
     for table, task in zip(found.values(), ("ages", "stages"), strict=False):
         _show_folded(
             f"Every model of {task}, by sex and band of age", tables.by_model(table, coarse)

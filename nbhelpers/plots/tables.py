@@ -66,6 +66,7 @@ METRICS = {
     "area_share": Metric("share of the area", "%"),
     "hit": Metric("maximum inside", "%"),
     "chance": Metric("inside by chance", "%"),
+    "more": Metric("network closely looked at has more by", "ratio", "+"),
     "likeness": Metric("rank correlation", "ratio"),
 }
 # Of a task, in their order: that of `RANKED_BY` first, three stand where models are many.
@@ -229,15 +230,27 @@ def by_model(scores: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
 
 
 def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
-    """Of `stress.tipping_strength`: a row a kind and direction, a column a model.
+    """Of `stress.tipping_strengths`: a row a kind and direction, a column a model.
 
     The row's name ends in the strongest that was tried.
     """
     switch = tips["unit"] == SWITCH
     tried = ", tried to " + tips["strongest"].map("{:g}".format)
-    text = tips["strength"].map("{:.3g}".format).mask(switch, "on")
+    below = "weaker than " + tips["weakest"].map("{:.3g}".format)
+    # What lies between none and the weakest has no more digits than that.
+    small = {end: abs(tips[end] - tips["strongest"]) for end in ("strength", "lower", "upper")}
+    unresolved = {end: far > abs(tips["weakest"] - tips["strongest"]) for end, far in small.items()}
+    value, lower, upper = (
+        tips[end]
+        .map("{:.3g}".format)
+        .mask(unresolved[end], below)
+        .mask(tips[end].isna(), NOT_REACHED)
+        for end in unresolved
+    )
+    text = value + " (" + lower + " to " + upper + ")"
+    text = text.mask((lower == value) & (upper == value), value)
     shown = tips.assign(
-        text=text.mask(tips["strength"].isna(), NOT_REACHED),
+        text=text.mask(switch, value.mask(value != NOT_REACHED, "on")),
         corruption=tips["kind"] + ", " + tips["unit"] + tried.mask(switch, ""),
         model=tips["model"].map(model_name),
     )
@@ -329,6 +342,20 @@ def plain(
     ]
     made = table[[*index, *others]].assign(**{value: texts}).set_index(index)
     return made.rename(columns=words).rename_axis(index=[None] * len(index))
+
+
+def gap_words(gaps: pd.DataFrame) -> str:
+    """What `subgroups.sex_gap` found at equal ages, as a sentence."""
+    told = []
+    for row in gaps[gaps["adjustment"] == "standardised"].to_dict("records"):
+        if pd.isna(row["value"]):
+            return "Girls and boys of equal ages are too few to compare them."
+        errors = "signed" if row["metric"] == "signed_error" else "absolute"
+        told.append(
+            f"{score_words(row, 'difference')} in {errors} errors (equality within "
+            f"{row['margin_months']:g} months: {row['verdict']})"
+        )
+    return f"At equal ages girls minus boys is {' and '.join(told)}."
 
 
 def worst_corruption(table: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ from notebook_code import functions
 
 from nbhelpers import metrics
 
-COLUMNS = ["group", "metric", "n", "value", "lower", "upper"]
+COLUMNS = ["metric", "n", "value", "lower", "upper"]
 bland_altman, bootstrap, slope = functions(
     "07_bias_analysis", "bland_altman", "bootstrap", "slope", columns=COLUMNS
 )
@@ -39,3 +39,9 @@ def test_the_bootstrap_gives_the_intervals_of_the_scores():
     found = bootstrap(slope, truth, error)
     assert found == pytest.approx(metrics.score_slope(truth, error))
     assert found[1] == pytest.approx(np.polyfit(truth, error, 1)[0])
+
+
+def test_one_case_has_no_interval_and_one_age_no_slope():
+    assert bootstrap(np.mean, np.array([32.2]))[0] == 1
+    assert np.isnan(bootstrap(np.mean, np.array([32.2]))[1:]).all()
+    assert np.isnan(slope(np.full(9, 120.0), np.arange(9.0)))

@@ -7,7 +7,8 @@ from notebook_code import functions
 
 from nbhelpers import metrics
 from nbhelpers.bias import subgroups
-from nbhelpers.bias.subgroups import EQUIVALENT, NOT_SHOWN, TOO_FEW
+from nbhelpers.bias.subgroups import EQUIVALENT, NOT_SHOWN, TOO_FEW, UNDECIDED
+from nbhelpers.plots import tables
 
 (gap,) = functions("07_bias_analysis", "gap")
 
@@ -88,3 +89,15 @@ def test_equal_sexes_are_equivalent_not_shown_so_or_too_few_by_how_many_they_are
         found = told(made().query(chosen))
         assert (found["verdict"] == TOO_FEW).all()
         assert found[["value", "lower", "upper", "lower_90", "upper_90"]].isna().all(axis=None)
+    assert tables.gap_words(found.reset_index()).startswith("Girls and boys of equal ages are too")
+
+
+def test_a_bound_within_the_error_of_resampling_of_the_margin_is_undecided():
+    rows = made()
+    rows["error_months"] += 1.0 * of_girls(rows)
+    row = told(rows).loc[("signed_error", "raw")]
+    verdicts = [
+        told(rows, row["upper_90"] + off).loc[("signed_error", "raw"), "verdict"]
+        for off in (-0.3, -0.001, 0.001, 0.3)
+    ]
+    assert verdicts == [NOT_SHOWN, UNDECIDED, UNDECIDED, EQUIVALENT]

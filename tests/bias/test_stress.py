@@ -136,18 +136,35 @@ def test_films_are_corrupted_before_they_are_stretched(run_folder, told):
     )
 
 
-def tips(kind, mae_of):
-    rows = [(kind, float(strength), "one", mae) for strength, mae in mae_of.items()]
-    table = pd.DataFrame(rows, columns=["kind", "strength", "model", "mae"])
-    table = stress.tipping_strength(table)
-    return dict(zip(table["strongest"], table["strength"], strict=True))
+def tips(kind, mae_of, n=40):
+    """Strongest tried to the strength of tipping and its interval; every case errs alike."""
+    tried = {float(strength): {"one": np.full(n, mae)} for strength, mae in mae_of.items()}
+    rows = pd.DataFrame(stress.tipping_strengths(kind, tried), columns=stress.TIPPING_COLUMNS)
+    ends = rows[["strength", "lower", "upper"]].to_numpy().tolist()
+    return dict(zip(rows["strongest"], ends, strict=True))
 
 
 def test_a_tipping_strength_lies_between_those_tried_in_its_direction():
-    assert tips("shift", {0: 10, 5: 10.5, 10: 11.5, 20: 30}) == {20: pytest.approx(7.5)}
+    assert tips("shift", {0: 10, 5: 10.5, 10: 11.5, 20: 30}) == {20: pytest.approx([7.5] * 3)}
     # The quality of JPEG falls, and its identity is 100.
-    assert tips("jpeg", {100: 10, 70: 10, 40: 12}) == {40: pytest.approx(55)}
+    assert tips("jpeg", {100: 10, 70: 10, 40: 12}) == {40: pytest.approx([55] * 3)}
     found = tips("brightness", {0: 10, -80: 20, -40: 10, -20: 9, 20: 10, 40: 10.9})
-    assert found == {-80: pytest.approx(-44), 40: pytest.approx(np.nan, nan_ok=True)}
-    assert tips("mirrored", {0: 10, 1: 40}) == {1: 1}  # on or off tips where it is on
-    assert np.isnan(tips("mirrored", {0: 10, 1: 10.9})[1])
+    assert found[-80] == pytest.approx([-44] * 3) and np.isnan(found[40]).all()
+    assert tips("mirrored", {0: 10, 1: 40}) == {1: [1] * 3}  # on or off tips where it is on
+    assert np.isnan(tips("mirrored", {0: 10, 1: 10.9})[1]).all()
+    assert tips("noise", {0: 10, 5: 12, 10: 20}) == {10: [0] * 3}  # below the weakest tried
+
+
+def test_the_step_in_which_a_model_tips_is_tried_in_finer_ones():
+    tried = {0.0: {"one": np.full(9, 10.0)}, 6.0: {"one": np.full(9, 12.0)}}
+    assert stress.between("noise", tried) == pytest.approx([2, 4])
+    assert stress.between("noise", tried | {6.0: {"one": np.full(9, 10.5)}}) == []
+    assert stress.between("mirrored", {0.0: tried[0.0], 1.0: tried[6.0]}) == []
+
+
+def test_the_interval_of_a_tipping_strength_is_over_the_cases():
+    random = np.random.default_rng(0)
+    base, harm = random.gamma(2, 5, 60), random.gamma(1, 0.2, 60)
+    tried = {float(strength): {"one": base + strength * harm} for strength in range(0, 21, 2)}
+    ((*_, value, lower, upper),) = stress.tipping_strengths("shift", tried)
+    assert value == pytest.approx(0.1 * base.mean() / harm.mean()) and lower < value < upper

@@ -58,12 +58,13 @@ def test_of_stages_the_predicted_one_is_explained_and_maps_are_laid_on_boxes(tab
     one, rows = explained(table, "stage"), np.arange(8)
     predicted = saved.predict(one.network, *one.given(rows), flip=False).argmax(axis=1)
     maps = one.heat_maps(rows, "hires_cam")
-    np.testing.assert_array_equal(maps, one.heat_maps(rows, "hires_cam", predicted))
+    about = *one.given(rows), "hires_cam", predicted
+    np.testing.assert_array_equal(maps, grad_cam.heat_maps(one.network, *about))
+    other = explained(table, "stage").network
+    other.set_weights([0.5 * weights for weights in other.get_weights()])
+    assert (one.coarse_maps(rows, "hires_cam", other) != one.coarse_maps(rows, "hires_cam")).any()
     edges = dict(zip(regions.EDGES, (4, 4, 9, 9), strict=True))
     boxes = table[["case_id"]].iloc[:3].assign(region="Wrist", **edges)
-    local = one.on_regions(rows, boxes, "hires_cam")
-    assert local["speaks_for"].value_counts().to_dict() == {"for": 6, "against": 6}
-    assert (local["network"] == "cnn stage").all() and set(local["case_id"]) == {"c0", "c1", "c2"}
-    hands = regions.hand_masks(one.given(rows)[0])
-    alone = regions.localise(maps[0], table.iloc[rows], boxes, one.geometry.iloc[rows], hands)
-    pd.testing.assert_frame_equal(local[local["speaks_for"] == "for"][alone.columns], alone)
+    local = one.on_regions(rows, boxes, {"own": maps, "even": np.ones_like(maps)})
+    assert local["map"].value_counts().to_dict() == {"own": 6, "even": 6}
+    assert set(local["case_id"]) == {"c0", "c1", "c2"}

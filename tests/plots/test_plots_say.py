@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from nbhelpers import metrics
+from nbhelpers.bias.stress import TIPPING_COLUMNS
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
 from nbhelpers.plots import tables as plots_tables
@@ -132,14 +133,15 @@ def test_models_stand_under_their_names_and_small_groups_are_too_few():
 
 
 def test_tipping_strengths_have_a_row_a_direction_and_a_column_a_model():
-    rows = [("cnn", "brightness", "grey levels", -80.0, -31.26)]
-    rows += [("cnn", "brightness", "grey levels", 80.0, np.nan)]
-    rows += [("cnn", "mirrored", "on or off", 1.0, 1.0)]
-    names = ["model", "kind", "unit", "strongest", "strength"]
-    table = plots_tables.by_kind(pd.DataFrame(rows, columns=names))
+    rows = [("cnn", "brightness", "grey levels", -20.0, -80.0, -31.26, -20.5, -50.0)]
+    rows += [("cnn", "brightness", "grey levels", 20.0, 80.0, np.nan, 70.0, np.nan)]
+    rows += [("cnn", "noise", "grey levels", 5.0, 80.0, 0.0, 0.0, 6.0)]
+    rows += [("cnn", "mirrored", "on or off", 1.0, 1.0, 1.0, 1.0, 1.0)]
+    table = plots_tables.by_kind(pd.DataFrame(rows, columns=TIPPING_COLUMNS))
     assert table["Custom CNN"].to_dict() == {
-        "brightness, grey levels, tried to -80": "-31.3",
-        "brightness, grey levels, tried to 80": "not reached",
+        "brightness, grey levels, tried to -80": "-31.3 (-20.5 to -50)",
+        "brightness, grey levels, tried to 80": "not reached (70 to not reached)",
+        "noise, grey levels, tried to 80": "weaker than 5 (weaker than 5 to 6)",
         "mirrored, on or off": "on",
     }
 
