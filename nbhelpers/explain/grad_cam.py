@@ -7,7 +7,7 @@
   not use (Draelos and Carin, arXiv:2011.08891).
 
 The score whose gradient is taken is the age before it is rescaled to months, or the logit of a
-stage. Maps have no sign: they show where the score hangs, on what raises it and on what lowers it
+stage. Maps have no sign: they show what the score depends on, on what raises it and on what lowers it
 alike, since covering a place bears out that it matters, but hardly which way (notebook 06). The
 last feature map is coarse, of a few cells a side, and knows most; earlier ones are finer.
 """
@@ -88,7 +88,7 @@ def heat_maps(
     stage: np.ndarray | None = None,
     cells: int = 0,
 ) -> np.ndarray:
-    """Where the score hangs: float32 `[n, height, width]`, at least 0.
+    """How much the score depends on a place: float32 `[n, height, width]`, at least 0.
 
     Of the pictures' size; the mean of the maps of a radiograph and of its mirror image, as
     predictions are.
