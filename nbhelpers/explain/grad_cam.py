@@ -7,8 +7,8 @@
   not use (Draelos and Carin, arXiv:2011.08891).
 
 The score whose gradient is taken is the age before it is rescaled to months, or the logit of a
-stage. Maps have no sign: they show what the score depends on, on what raises it and on what lowers it
-alike, since covering a place bears out that it matters, but hardly which way (notebook 06). The
+stage. Maps have no sign: they show what the score depends on, on what raises it and on what lowers
+it alike, since covering a place bears out that it matters, but hardly which way (notebook 06). The
 last feature map is coarse, of a few cells a side, and knows most; earlier ones are finer.
 """
 
