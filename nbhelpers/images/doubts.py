@@ -39,7 +39,7 @@ THUMB = (
     (0.0, -0.1, -0.9, -0.9, 0.0, 0.1, 0.2, -0.3, -0.4, -0.3, -0.3, -0.9, 0.0),
 )
 ANGLES = 24  # every 15 degrees
-PLAIN = 7.5  # plainness of 99 in 100 hands; below it the inverted film is looked at too
+PLAIN = 7.5  # plainness of 99 in 100 hands; what is less plain is looked at inverted too
 LEAST_PLAIN = 5.0  # what is less plain is no hand
 SECOND_PLAIN = 6.0  # what makes two hands
 SECOND_AREA = (

@@ -84,7 +84,7 @@ def prepare_image(
     if plain < doubts.PLAIN and not words:
         negative = cv2.bitwise_not(pixels)
         other = _look(negative)
-        if doubts.plainness(other[1]) > max(plain, doubts.LEAST_PLAIN):
+        if doubts.plainness(other[1]) > doubts.PLAIN:
             pixels, (small, hand, corner, factor) = negative, other
             words = [doubts.INVERTED]
     if doubts.plainness(hand) < doubts.LEAST_PLAIN:

