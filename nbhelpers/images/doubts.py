@@ -68,20 +68,25 @@ def plainness(hand: Hand | None) -> float:
 
 def of_hand(small: np.ndarray, hand: Hand, factor: float) -> list[str]:
     """The words for a plain hand on a small radiograph, of `factor` pixels of the full one each."""
-    length = np.ptp(np.argwhere(hand.mask), axis=0).max() * factor
+    x, y = hand.up
+    points = cv2.findNonZero(hand.mask).reshape(-1, 2)
+    lengthwise, across = np.array([[x, y], [-y, x]]) @ (points - hand.centre).T
+    length, width = np.ptp(lengthwise), np.ptp(across)
+    fingers = points[lengthwise > FINGERS * hand.radius]
+    edge = (fingers < EDGE) | (fingers >= np.array(small.shape[::-1]) - EDGE)
     told = {
-        TURNED: is_turned(hand),
+        TURNED: -y < np.cos(np.radians(USUAL_TURN)),
         MIRRORED: is_mirrored(small, hand),
-        TWO_HANDS: has_second_hand(small, hand),
-        CUT_OFF: is_cut_off(hand),
-        TOO_SMALL: length < LEAST_LENGTH,
+        TWO_HANDS: (width > length and are_two_hands(small)) or has_second_hand(small, hand),
+        CUT_OFF: np.count_nonzero(edge.any(1)) > CUT_FINGERS * hand.radius,
+        TOO_SMALL: max(length, width) * factor < LEAST_LENGTH,
     }
     return [word for word, holds in told.items() if holds]
 
 
 def is_mirrored(small: np.ndarray, hand: Hand) -> bool:
     """Whether the thumb lies plainly left of the fingers, seen with these upwards."""
-    right, left = _both_sides(np.sqrt(small), hand, THUMB_RADII)
+    right, left = _both_sides(np.sqrt(small, dtype=np.float32), hand, THUMB_RADII)
     spread = np.concatenate([right, left]).std() + 0.05
     return float(((right - left) / 2 * THUMB).sum() / spread) < -CERTAIN_THUMB
 
@@ -103,31 +108,18 @@ def right_way_up(hand: Hand) -> Hand:
     return reversed_hand if gain > REVERSED else hand
 
 
-def is_turned(hand: Hand) -> bool:
-    """Whether the fingers point further away from upwards than children hold their hands."""
-    return -hand.up[1] < np.cos(np.radians(USUAL_TURN))
-
-
-def is_cut_off(hand: Hand) -> bool:
-    """Whether fingers run along the border of the small picture for long."""
-    rows, columns = np.nonzero(hand.mask)
-    lengthwise = (np.stack([columns, rows], 1) - hand.centre) @ np.array(hand.up)
-    inner = np.zeros(hand.mask.shape, bool)
-    inner[EDGE:-EDGE, EDGE:-EDGE] = True
-    fingers = (lengthwise > FINGERS * hand.radius) & ~inner[rows, columns]
-    return np.count_nonzero(fingers) > CUT_FINGERS * hand.radius
+def are_two_hands(small: np.ndarray) -> bool:
+    """Whether either half of a small radiograph shows a plain hand: two that were seen as one."""
+    halves = np.array_split(small, 2, axis=1)
+    return all(plainness(find_hand(half)) >= SECOND_PLAIN for half in halves)
 
 
 def has_second_hand(small: np.ndarray, hand: Hand) -> bool:
-    """Whether a small radiograph shows another plain hand, apart from the first or joined to it."""
-    x, y = hand.up
-    length, width = np.ptp(np.argwhere(hand.mask) @ np.array([[y, x], [x, -y]]), axis=0)
-    halves = np.array_split(small, 2, axis=1)
-    if width > length and min(plainness(find_hand(half)) for half in halves) >= SECOND_PLAIN:
-        return True
+    """Whether a small radiograph shows another plain hand apart from the first."""
     near = cv2.dilate(hand.mask, np.ones((7, 7), np.uint8))
     level = (cv2.mean(small, hand.mask)[0] + cv2.mean(small, 1 - near)[0]) / 2
-    bright = cv2.bitwise_and(cv2.compare(small, level, cv2.CMP_GT), 255, mask=1 - near)
+    elsewhere = cv2.bitwise_and(hand.field, 1 - near)
+    bright = cv2.bitwise_and(cv2.compare(small, level, cv2.CMP_GT), 255, mask=elsewhere)
     _, _, stats, _ = cv2.connectedComponentsWithStats(bright)
     left, top, width, height, area = stats[1:].T
     x, y = hand.centre
