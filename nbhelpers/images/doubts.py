@@ -74,10 +74,12 @@ def of_hand(small: np.ndarray, hand: Hand, factor: float) -> list[str]:
     length, width = np.ptp(lengthwise), np.ptp(across)
     fingers = points[lengthwise > FINGERS * hand.radius]
     edge = (fingers < EDGE) | (fingers >= np.array(small.shape[::-1]) - EDGE)
+    turned = -y < np.cos(np.radians(USUAL_TURN))
+    joined = (turned or width > length) and are_two_hands(small, hand)
     told = {
-        TURNED: -y < np.cos(np.radians(USUAL_TURN)),
+        TURNED: turned,
         MIRRORED: is_mirrored(small, hand),
-        TWO_HANDS: (width > length and are_two_hands(small)) or has_second_hand(small, hand),
+        TWO_HANDS: joined or has_second_hand(small, hand),
         CUT_OFF: np.count_nonzero(edge.any(1)) > CUT_FINGERS * hand.radius,
         TOO_SMALL: max(length, width) * factor < LEAST_LENGTH,
     }
@@ -108,10 +110,10 @@ def right_way_up(hand: Hand) -> Hand:
     return reversed_hand if gain > REVERSED else hand
 
 
-def are_two_hands(small: np.ndarray) -> bool:
-    """Whether either half of a small radiograph shows a plain hand: two that were seen as one."""
-    halves = np.array_split(small, 2, axis=1)
-    return all(plainness(find_hand(half)) >= SECOND_PLAIN for half in halves)
+def are_two_hands(small: np.ndarray, hand: Hand) -> bool:
+    """Whether either half of a small radiograph shows a plainer hand: two that were seen as one."""
+    least = max(SECOND_PLAIN, plainness(hand))
+    return all(plainness(find_hand(half)) > least for half in np.array_split(small, 2, axis=1))
 
 
 def has_second_hand(small: np.ndarray, hand: Hand) -> bool:

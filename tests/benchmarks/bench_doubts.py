@@ -1,6 +1,6 @@
 """What the doubts about radiographs find, and what they mark or repair without cause.
 
-    python tests/benchmarks/bench_doubts.py [FILE [FOLDER ...]]
+    python tests/benchmarks/bench_doubts.py [FOLDER ...]
 
 Each fault is made from the radiographs of every FOLDER (PNG) and from drawn ones; pictures that are
 no hands are crops of scikit-image's, a page and a text among them. Tables and thresholds of
@@ -9,13 +9,13 @@ no hands are crops of scikit-image's, a page and a text among them. Tables and t
 untouched radiograph.
 """
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
-from measured import end
 from skimage import data, img_as_ubyte
 
 from nbhelpers import workspace
@@ -119,10 +119,10 @@ def other_pictures() -> dict[str, object]:
 def main() -> None:
     drawn = dataset.write_radiographs(Path("/tmp/doubts-drawn"), DRAWN, seed=5)
     figures = {
-        name: figures_of(sorted(Path(name).rglob("*.png"))) for name in (*sys.argv[2:], str(drawn))
+        name: figures_of(sorted(Path(name).rglob("*.png"))) for name in (*sys.argv[1:], str(drawn))
     }
     figures["no hands"] = other_pictures()
-    end(figures, True)
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
