@@ -1,8 +1,9 @@
 """The prediction table: what a model says of each case, in one form for every kind of model.
 
 `predictions/<model>.<task>.parquet` holds `case_id, split, fold, sex, age_months, stage`, then
-`predicted_months` (task "age"), or `p_stage_0` to `p_stage_4` (task "stage"). `fold` is filled only
-where a prediction is out of fold: made by a member that was not trained on that case.
+`hand_found` and `doubts` (words of `images.doubts`, a comma between them), then `predicted_months`
+(task "age"), or `p_stage_0` to `p_stage_4` (task "stage"). `fold` is filled only where a prediction
+is out of fold: made by a member that was not trained on that case.
 
 Two ways lead to the rows. `fitting_rows` is for what fits or chooses something: it gives those of
 calibration and never reads a label of the test split. `all_rows` is for the
@@ -19,6 +20,7 @@ from nbhelpers.workspace import InputError, atomic_path, find_run_file, find_run
 
 TASKS = ("age", "stage")
 CASE_COLUMNS = ["case_id", "split", "fold", "sex", "age_months", "stage"]
+IMAGE_COLUMNS = ["hand_found", "doubts"]
 STAGE_COLUMNS = [f"p_stage_{stage}" for stage in range(5)]
 VALUE_COLUMNS = {"age": ["predicted_months"], "stage": STAGE_COLUMNS}
 SUM_TOLERANCE = 1e-3
@@ -39,7 +41,9 @@ def save_predictions(
     seen them. Raises ValueError for anything that is not a prediction of these cases.
     """
     path = run_folder / _file_name(model, task)
-    table = cases[CASE_COLUMNS].reset_index(drop=True).astype({"fold": "Int8", "stage": "Int8"})
+    types = {"fold": "Int8", "stage": "Int8", "hand_found": "boolean", "doubts": "string"}
+    table = cases.reset_index(drop=True).reindex(columns=[*CASE_COLUMNS, *IMAGE_COLUMNS])
+    table = table.astype(types)
     table["sex"] = table["sex"].astype(object).where(table["sex"].notna(), None)
     if not out_of_fold:
         table["fold"] = pd.array([None] * len(table), dtype="Int8")

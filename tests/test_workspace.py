@@ -33,11 +33,14 @@ def kaggle(tmp_path: Path, monkeypatch) -> Path:
     return inputs
 
 
+READ = {"unreadable": None, "found": True, "doubts": ""}
+
+
 def write_outputs(folder: Path, source: Path, first: int = 0) -> Path:
     """What notebook 01 leaves of a folder of radiographs, without its pictures."""
     table = cases.read_cases(source)
     geometry = pd.DataFrame({"image_sha256": [sha256(path) for path in table["image_path"]]})
-    table, _ = cases.keep_readable(table, geometry.assign(unreadable=None))
+    table, _ = cases.keep_readable(table, geometry.assign(**READ))
     cases.save_cases(folder, table, cases.fingerprint(source, cases.read_cases(source)))
     save_results(folder, "01_preprocessing")
     return folder

@@ -27,6 +27,7 @@ from nbhelpers.data.tables import (
     read_labels,
     some,
 )
+from nbhelpers.images.doubts import is_scored
 from nbhelpers.workspace import InputError, find_run_file, read_json, require_same_fingerprint
 
 
@@ -98,7 +99,7 @@ def _image_facts(path: Path, folders: list[tuple[str, Path]]) -> tuple[str, int]
 
 
 COLUMNS = ["case_id", "image_path", "sex", "age_months", "stage", "split", "fold"]
-TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256"]
+TEXT_COLUMNS = ["case_id", "image_path", "sex", "split", "image_sha256", "doubts"]
 SCORED = "external"  # the split of another folder's cases
 
 
@@ -184,14 +185,19 @@ def _with_splits(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def keep_readable(
-    cases: pd.DataFrame, geometry: pd.DataFrame
+    cases: pd.DataFrame, geometry: pd.DataFrame, score_doubtful: bool = False
 ) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """The cases whose radiograph could be read, with `image_sha256`, and a list of the others.
+    """The cases whose radiograph could be read, with what is known of it, and a list of the others.
 
-    `geometry` has a row a case in the same order: `image_sha256`, and `unreadable`, null or the
-    reason. Copies of one file under several ids all get the split and fold of the one whose id
-    comes first, so that no radiograph is both learnt and scored; a copy of one of them in the
-    external folder raises InputError.
+    Added are `image_sha256`, `hand_found` and `doubts` (words of `images.doubts`). Copies of one
+    file under several ids all get the split and fold of the one whose id comes first, so that no
+    radiograph is both learnt and scored; a copy of one of them in the external folder raises
+    InputError. A case that a doubt marks goes into the split `doubtful`, which is predicted, and
+    neither learnt nor scored; the others keep their splits.
+
+    Args:
+        geometry: a row a case in the same order, as `prepare_cases` gives it.
+        score_doubtful: leave marked cases in their splits.
     """
     readable = geometry["unreadable"].isna().to_numpy()
     left_out = cases.loc[~readable, ["case_id", "image_path"]]
@@ -201,7 +207,8 @@ def keep_readable(
             f"{len(left_out):,} of {len(cases):,} radiographs cannot be read and are left out: "
             f"{some(left_out['case_id'])}"
         )
-    kept = cases.assign(image_sha256=geometry["image_sha256"].to_numpy())[readable]
+    known = {"image_sha256": "image_sha256", "hand_found": "found", "doubts": "doubts"}
+    kept = cases.assign(**{name: geometry[of].to_numpy() for name, of in known.items()})[readable]
     kept = kept.reset_index(drop=True)
     own = kept["split"].isin(SHARES)
     # By id, so that the order of the table decides nothing.
@@ -218,6 +225,9 @@ def keep_readable(
     for column in ("split", "fold"):
         copied = kept["image_sha256"].map(first[column])
         kept[column] = kept[column].where(~own, copied.astype(kept[column].dtype))
+    if not score_doubtful:
+        marked = ~kept["doubts"].map(is_scored) & (kept["split"] != "unlabelled")
+        kept.loc[marked, ["split", "fold"]] = "doubtful", pd.NA
     return kept, left_out.to_dict("records")
 
 

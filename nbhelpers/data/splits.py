@@ -19,7 +19,7 @@ from nbhelpers.workspace import hash_of
 SALT = "hand radiographs, split once"
 FOLD_SALT = "hand radiographs, folds of train"
 SHARES = {"train": 0.70, "tuning": 0.075, "calibration": 0.075, "test": 0.15}
-SPLITS = (*SHARES, "external", "unlabelled")
+SPLITS = (*SHARES, "external", "unlabelled", "doubtful")
 FOLDS = 5
 SEX_CODES = {"female": 0.0, "male": 1.0}
 STRATUM_MONTHS = 24

@@ -76,8 +76,11 @@ def prepare_set(
     fingerprint: dict,
     name: str,
     exclude_unreadable: bool = False,
+    score_doubtful: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
     """Prepare the radiographs in every view that a model of the run takes.
+
+    A case that a doubt marks is predicted, not scored, unless `score_doubtful` (`images.doubts`).
 
     Returns:
         The set's case table; which of its cases the run learnt from (`cases.COPY_COLUMNS`): they
@@ -91,7 +94,7 @@ def prepare_set(
     folder.mkdir(parents=True, exist_ok=True)
     for view, preparation in wanted.items():
         geometry = prepare_cases(found, preparation, folder, view, exclude_unreadable)
-    table, excluded = data_cases.keep_readable(found, geometry)
+    table, excluded = data_cases.keep_readable(found, geometry, score_doubtful)
     own = data_cases.load_cases(run_folder)
     same = data_cases.learnt_copies(table, own)
     learnt = pd.concat([same, _near_copies(run_folder, table, own, name)])
@@ -166,7 +169,9 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     folder = set_folder(run_folder, name)
     facts, table = data_cases.load_data_facts(folder), data_cases.load_cases(folder)
     names = dict(enumerate(facts["stage_names"]))
-    told = table[["case_id", "sex", "age_months"]].rename(columns={"age_months": "label_months"})
+    told = table[["case_id", "doubts", "sex", "age_months"]].rename(
+        columns={"age_months": "label_months"}
+    )
 
     def said(other: str, task: str) -> pd.DataFrame:
         """What a model predicts of each case, in the order of the table."""

@@ -23,17 +23,18 @@ TYPES = {
     **dict.fromkeys(("original_width", "original_height"), "int32"),
     **dict.fromkeys(AFFINE, "float64"),
     "found": "bool",
-    **dict.fromkeys(("image_sha256", "unreadable"), "string"),
+    **dict.fromkeys(("doubts", "image_sha256", "unreadable"), "string"),
 }
 # What the geometry says of a radiograph that cannot be read; all else is null.
-UNREAD = {"original_width": 0, "original_height": 0, "found": False}
+UNREAD = {"original_width": 0, "original_height": 0, "found": False, "doubts": ""}
 
 
 def geometry_table(cases: pd.DataFrame, records: list[dict]) -> pd.DataFrame:
     """One row a case, in the order of `cases`.
 
     Columns: case_id, original_width and original_height (pixels), a..f (the affine), found
-    (whether a hand was), image_sha256, unreadable (null or the reason).
+    (whether a hand was), doubts (words of `doubts`, a comma between them; empty: none),
+    image_sha256, unreadable (null or the reason).
 
     Args:
         records: a case each, of these columns what is known; of an unreadable one the reason.

@@ -230,6 +230,8 @@ def find_outline(pixels: np.ndarray) -> tuple[np.ndarray | None, float, np.ndarr
     field = find_field(_for_field(tones))
     rim = max(1, round(RIM * max(field.shape)))
     field[:rim] = field[-rim:] = field[:, :rim] = field[:, -rim:] = 0
+    if not field.any():  # as of a photograph's narrow strip
+        return None, 0.0, field
     best = _Best(_away_from_edges(field))
     best.look(_tones(smooth, field), field)
     if best.score < PLAIN_SCORE:
@@ -433,11 +435,7 @@ def find_hand(pixels: np.ndarray) -> Hand | None:
 def _coarse_turn(mask: np.ndarray, centre: tuple[float, float], radius: float) -> float:
     """Degrees clockwise from upwards to the fingers, in steps of 5, by matching the table."""
     turns = np.arange(STEPS) * (2 * np.pi / STEPS)
-    reach = radius * np.array(RADII)[:, None]
-    x = (centre[0] + reach * np.sin(turns)).astype(np.float32)
-    y = (centre[1] - reach * np.cos(turns)).astype(np.float32)
-    soft = cv2.blur(mask.astype(np.float32), (3, 3))
-    seen = cv2.remap(soft, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    seen = around_palm(mask, centre, radius, turns, RADII)
     seen -= seen.mean(1, keepdims=True)
     scale = np.sqrt((seen**2).sum() * (_TABLE**2).sum()) + 1e-6
     spectrum = (np.fft.rfft(seen) * np.conj(np.fft.rfft(_TABLE))).sum(0)
@@ -447,6 +445,29 @@ def _coarse_turn(mask: np.ndarray, centre: tuple[float, float], radius: float) -
     best = int(match.argmax())
     plain = match[best] >= LEAST_MATCH and match[best] - usual.max() >= LEAST_LEAD
     return float(degrees[best] if plain else degrees[int(usual.argmax())])
+
+
+def around_palm(
+    picture: np.ndarray,
+    centre: tuple[float, float],
+    radius: float,
+    turns: np.ndarray,
+    radii: tuple[float, ...],
+) -> np.ndarray:
+    """What a small picture shows on circles around a palm, float32 [radii, turns].
+
+    Args:
+        turns: radians clockwise from upwards.
+        radii: of the circles, in palm radii.
+
+    Returns:
+        Means of 3 x 3 pixels, 0 beyond the picture.
+    """
+    reach = radius * np.array(radii)[:, None]
+    x = (centre[0] + reach * np.sin(turns)).astype(np.float32)
+    y = (centre[1] - reach * np.cos(turns)).astype(np.float32)
+    soft = cv2.blur(picture.astype(np.float32), (3, 3))
+    return cv2.remap(soft, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 def _table() -> np.ndarray:

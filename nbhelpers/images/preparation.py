@@ -1,9 +1,9 @@
 """All radiographs of a case table, prepared on all cores into one array, with their geometry.
 
 One radiograph: its hand is found and turned upright, its grey levels are stretched, and it is
-fitted into a square. `Preparation` names which of these steps are taken. All of them go, as the
-cases stand in their table, into `images.<view>.npy`, beside `geometry.<view>.parquet` and
-`preparation.<view>.json`.
+fitted into a square. `Preparation` names which of these steps are taken. What is doubtful of it is
+repaired or named (see `doubts`), with any steps. All of them go, as the cases stand in their table,
+into `images.<view>.npy`, alongside `geometry.<view>.parquet` and `preparation.<view>.json`.
 """
 
 import contextlib
@@ -13,13 +13,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from nbhelpers import workspace
+from nbhelpers.images import doubts
 from nbhelpers.images.geometry import (
     AFFINE,
     Frame,
+    compose,
     fit_frame,
     geometry_table,
     load_geometry,
@@ -69,31 +72,59 @@ class Preparation:
 
 def prepare_image(
     pixels: np.ndarray, preparation: Preparation
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The prepared picture uint8 [size, size], the affine [2, 3] to it, and if a hand was found.
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The prepared picture uint8 [size, size], the affine [2, 3] to it, and what is doubtful of it.
 
-    Where none is found the whole frame is shown as it stands.
+    Doubts (see there) do not depend on the steps. Where no hand is found the whole frame is shown
+    as it stands.
     """
-    size = preparation.image_size
-    small, hand, corner = reduce_to(pixels, LOOKED_AT), None, (0, 0)
-    factor = max(pixels.shape) / max(small.shape)
-    if preparation.find_hand or preparation.turn_upright:
-        hand = find_hand(small)
-    if hand and factor > 1 and np.count_nonzero(hand.field) < SMALL_FIELD * hand.field.size:
-        near, near_corner = _around(hand.field, pixels, factor)
-        closer = reduce_to(near, LOOKED_AT)
-        second = find_hand(closer)
-        zoom = max(near.shape) / max(closer.shape)
-        if second and _is_better(second, zoom, hand, factor):
-            small, hand, corner, factor = closer, second, near_corner, zoom
+    size, words = preparation.image_size, doubts.of_levels(pixels)
+    small, hand, corner, factor = _look(pixels)
+    plain = doubts.plainness(hand)
+    if plain < doubts.PLAIN and not words:
+        negative = cv2.bitwise_not(pixels)
+        other = _look(negative)
+        if doubts.plainness(other[1]) > doubts.PLAIN:
+            pixels, (small, hand, corner, factor) = negative, other
+            words = [doubts.INVERTED]
+    if doubts.plainness(hand) < doubts.LEAST_PLAIN:
+        hand = None
+        words = [*words, doubts.NO_HAND]
+    else:
+        hand = doubts.right_way_up(hand)
+        words = [*words, *doubts.of_hand(small, hand, factor)]
+    if not (preparation.find_hand or preparation.turn_upright):
+        small, hand = reduce_to(pixels, LOOKED_AT), None
     up = hand.up if hand and preparation.turn_upright else (0.0, -1.0)
     if hand and preparation.find_hand:
         frame = _enlarged(hand_frame(hand, up), factor, corner)
     else:
         frame = whole_frame(pixels.shape, up)
     affine = fit_frame(frame, size, preparation.keep_aspect)
+    if doubts.MIRRORED in words:
+        affine = compose(affine, np.array([[-1.0, 0, size - 1], [0, 1, 0]]))
     table = _stretch(small, hand) if preparation.stretch_contrast else None
-    return warp(pixels, affine, size, table), affine, hand is not None
+    return warp(pixels, affine, size, table), affine, words
+
+
+def _look(pixels: np.ndarray) -> tuple[np.ndarray, Hand | None, tuple[int, int], float]:
+    """The small picture on which a hand is best seen, the hand, and where that picture lies.
+
+    Returns:
+        Small picture; hand; left upper corner (x, y) in pixels of the radiograph; pixels of the
+        radiograph a pixel.
+    """
+    small = reduce_to(pixels, LOOKED_AT)
+    factor = max(pixels.shape) / max(small.shape)
+    hand = find_hand(small)
+    if hand and factor > 1 and np.count_nonzero(hand.field) < SMALL_FIELD * hand.field.size:
+        near, corner = _around(hand.field, pixels, factor)
+        closer = reduce_to(near, LOOKED_AT)
+        second = find_hand(closer)
+        zoom = max(near.shape) / max(closer.shape)
+        if second and _is_better(second, zoom, hand, factor):
+            return closer, second, corner, zoom
+    return small, hand, (0, 0), factor
 
 
 def _around(
@@ -142,13 +173,16 @@ def prepare_file(path: Path, preparation: Preparation) -> tuple[dict, np.ndarray
         pixels = decode(content, path)
     except InputError as error:
         return {"unreadable": str(error)}, None
-    picture, affine, found = prepare_image(pixels, preparation)
+    picture, affine, words = prepare_image(pixels, preparation)
+    if doubts.is_coloured(content):
+        words = [*words, doubts.COLOURED]
     height, width = pixels.shape
     record = {
         "original_width": width,
         "original_height": height,
         **dict(zip(AFFINE, affine.ravel().tolist(), strict=True)),
-        "found": found,
+        "found": doubts.NO_HAND not in words,
+        "doubts": ", ".join(words),
         "image_sha256": hashlib.sha256(content).hexdigest(),
     }
     return record, picture

@@ -13,6 +13,7 @@ import seaborn as sns
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from nbhelpers.images.doubts import MARKED
 from nbhelpers.images.geometry import to_original
 from nbhelpers.images.preparation import Preparation, prepare_image
 from nbhelpers.images.radiograph import read_image
@@ -149,19 +150,34 @@ def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
 
 
 def show_left_out(
-    excluded: list[dict], geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
+    excluded: list[dict], cases: pd.DataFrame, prepared: np.ndarray, most: int = 8
 ) -> None:
-    """Cases left out with the reason, and up to eight pictures on which no hand was found."""
+    """Cases left out with the reason, how often each doubt occurs, and some pictures marked by one.
+
+    Args:
+        excluded: as `keep_readable` gives it, with the case table `cases`.
+        prepared: pictures uint8 `[n, size, size]` of the case table.
+        most: pictures drawn of each doubt.
+    """
     display(pd.DataFrame(excluded, columns=["case_id", "image_path", "reason"]))
-    not_found = geometry.loc[~geometry["found"].to_numpy(bool), "case_id"]
-    if not len(not_found):
+    words = cases["doubts"].str.split(", ").explode()
+    words = words[words != ""]
+    if words.empty:
         return
-    rows = np.flatnonzero(cases["case_id"].isin(not_found).to_numpy())[:8]
-    figure, grid = plt.subplots(1, len(rows), figsize=(1.4 * len(rows), 1.7), squeeze=False)
-    for axes, row in zip(grid[0], rows, strict=True):
-        draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
-    alt = f"{len(rows)} of {len(not_found)} radiographs on which no hand was found."
-    style.show(figure, alt)
+    counts = words.value_counts()
+    made = ["marked" if word in MARKED else "repaired" for word in counts.index]
+    display(pd.DataFrame({"radiographs": counts, "what was done": made}))
+    shape = (len(counts), most)
+    figure, grid = plt.subplots(*shape, figsize=(1.4 * most, 1.7 * len(counts)), squeeze=False)
+    for line, word in zip(grid, counts.index, strict=True):
+        rows = words.index[words == word]
+        line[0].set_ylabel(word, fontsize=9)
+        for axes, row in zip(line, rows[:most], strict=False):
+            draw_picture(axes, prepared[row], cases["case_id"].iloc[row])
+        for axes in line[len(rows) :]:
+            axes.set_axis_off()
+    each = ", ".join(f"{word} {count}" for word, count in counts.items())
+    style.show(figure, f"Radiographs with a doubt, as they were prepared: {each}.")
 
 
 def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:

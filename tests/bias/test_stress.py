@@ -46,7 +46,7 @@ def run_folder(tmp_path_factory):
         Image.fromarray(film(looks, Path(path).stem)).save(path)
     for view, preparation in PREPARATIONS.items():
         geometry = images_preparation.prepare_cases(read, preparation, run, view)
-    table, _ = cases.keep_readable(read, geometry)
+    table, _ = cases.keep_readable(read, geometry, score_doubtful=True)
     cases.save_cases(run, table, cases.fingerprint(data, read))
     (run / "models").mkdir()
     save_brightness(run, "brightness", "plain")

@@ -185,7 +185,9 @@ def test_saved_cases_come_back(radiographs, tmp_path):
 def prepared(table: pd.DataFrame, **changes: dict[int, object]) -> pd.DataFrame:
     """Geometry as `prepare_cases` gives it, with a few rows changed."""
     hashes = [f"sha-{row}" for row in range(len(table))]
-    geometry = table[["case_id"]].assign(image_sha256=hashes, unreadable=None)
+    geometry = table[["case_id"]].assign(
+        image_sha256=hashes, unreadable=None, found=True, doubts=""
+    )
     for column, values in changes.items():
         for row, value in values.items():
             geometry.loc[row, column] = value

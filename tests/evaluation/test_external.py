@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
     data, run = write_radiographs(place / "data", 120, side=40), place / "run"
     read = cases.read_cases(data)
     geometry = preparation.prepare_cases(read, PREPARATION, run, "frame")
-    table, _ = cases.keep_readable(read, geometry)
+    table, _ = cases.keep_readable(read, geometry, score_doubtful=True)  # noise
     cases.save_cases(run, table, cases.fingerprint(data, read))
     for model, task, seed in (("one", "age", 0), ("two", "age", 1), ("one", "stage", 0)):
         save_trees(run, table, model, task, seed)
@@ -85,7 +85,7 @@ def part_of(run_folder, folder, rows):
 def score(run_folder, folder, name="part"):
     """What notebook 09 does before its figures."""
     _, found, fingerprint = external.open_set(run_folder, str(folder), name, 0, 0)
-    prepared = external.prepare_set(run_folder, found, fingerprint, name)
+    prepared = external.prepare_set(run_folder, found, fingerprint, name, score_doubtful=True)
     external.predict_set(run_folder, name)
     return prepared
 
@@ -105,6 +105,14 @@ def test_a_part_of_the_test_split_gets_its_own_figures_again(run_folder, tmp_pat
             table.drop(columns="split").reset_index(drop=True) for table in (before, after)
         )
         pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
+def test_a_picture_without_a_hand_is_scored_only_where_that_is_asked(run_folder, tmp_path):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    _, found, fingerprint = external.open_set(run_folder, str(folder), "part", 0, 0)
+    table, *_ = external.prepare_set(run_folder, found, fingerprint, "part")
+    marked = table["doubts"].str.contains("no hand")
+    assert (table["split"] == "doubtful")[marked].all() and marked.mean() > 0.8
 
 
 def test_what_the_run_learnt_from_is_predicted_and_not_scored(run_folder, tmp_path):

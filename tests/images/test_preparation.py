@@ -72,8 +72,8 @@ def middle_of(drawn):
 def test_a_bright_dot_lands_where_the_geometry_says(radiographs, steps, size: int):
     plain = radiograph.read_image(radiographs["image_path"][2])
     prepare = preparation.Preparation.from_steps(size, steps)
-    _, affine, found = preparation.prepare_image(plain, prepare)
-    assert found == ("hand" in steps or "upright" in steps)
+    _, affine, words = preparation.prepare_image(plain, prepare)
+    assert words == []
     height, width = plain.shape
     for at in ((width * 0.45, height * 0.5), (width * 0.6, height * 0.7)):
         column, row = (round(side) for side in at)
@@ -89,12 +89,12 @@ def test_a_bright_dot_lands_where_the_geometry_says(radiographs, steps, size: in
 @pytest.mark.parametrize("size", [32, 100])
 def test_no_steps_is_a_plain_resize_of_the_whole_frame(shape, size):
     pixels = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
-    picture, affine, found = preparation.prepare_image(
+    picture, affine, words = preparation.prepare_image(
         pixels, preparation.Preparation.from_steps(size, "")
     )
     method = cv2.INTER_AREA if size <= min(shape) else cv2.INTER_LINEAR
     np.testing.assert_array_equal(picture, cv2.resize(pixels, (size, size), interpolation=method))
-    assert not found
+    assert words == ["no hand"]
     corners = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])
     np.testing.assert_allclose(
         geometry.to_prepared(corners, affine), [[-0.5] * 2, [size - 0.5] * 2]
@@ -147,10 +147,10 @@ def test_prepared_cases_are_what_prepare_image_gives(radiographs, tmp_path, monk
     assert stored.dtype == np.uint8 and stored.shape == (5, 64, 64)
     for row, path in enumerate(shuffled["image_path"]):
         pixels = radiograph.read_image(path)
-        picture, affine, found = preparation.prepare_image(pixels, prepare)
+        picture, affine, words = preparation.prepare_image(pixels, prepare)
         np.testing.assert_array_equal(stored[row], picture)
         np.testing.assert_array_equal(geometry.affine_of(table, row), affine)
-        assert found == table["found"][row]
+        assert ", ".join(words) == table["doubts"][row] and table["found"][row]
         assert (table["original_height"][row], table["original_width"][row]) == pixels.shape
     pd.testing.assert_frame_equal(geometry.load_geometry(tmp_path, "hand"), table)
     assert preparation.load_preparation(tmp_path, "hand") == prepare
