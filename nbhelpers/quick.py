@@ -41,8 +41,9 @@ def require(run_folder: Path, notebook: str, quick: bool) -> None:
             "that one first; on Kaggle attach its output (Add Input, Your Work); or set "
             "quick = True among the parameters, for a small version of all that is missing."
         )
-    for need in progress(missing, len(missing), "earlier notebooks, small"):
-        run_small(need, run_folder)
+    if missing:
+        for need in progress(missing, len(missing), "earlier notebooks, small"):
+            run_small(need, run_folder)
 
 
 def run_small(notebook: str, run_folder: Path) -> None:
