@@ -124,9 +124,10 @@ class Progress(keras.callbacks.SwapEMAWeights):
         self.history.append({"epoch": epoch + 1, **losses, "seconds": seconds})
         if not self.since_best:
             self.best = self.model.get_weights()
+        left = seconds * (self.epochs - epoch - 1)
         workspace.log(
-            f"epoch {epoch + 1:3d} of {self.epochs}: training loss "
-            f"{losses['train_loss']:.3f}, tuning loss {losses['tuning_loss']:.3f}, {seconds:.0f} s"
+            f"epoch {epoch + 1:3d} of {self.epochs}: training loss {losses['train_loss']:.3f}, tuning "
+            f"loss {losses['tuning_loss']:.3f}, {seconds:.0f} s; at most {left:.0f} s left"
         )
         self.model.stop_training = self.since_best >= PATIENCE
 
