@@ -126,8 +126,8 @@ class Progress(keras.callbacks.SwapEMAWeights):
             self.best = self.model.get_weights()
         left = seconds * (self.epochs - epoch - 1)
         workspace.log(
-            f"epoch {epoch + 1:3d} of {self.epochs}: training loss {losses['train_loss']:.3f}, tuning "
-            f"loss {losses['tuning_loss']:.3f}, {seconds:.0f} s; at most {left:.0f} s left"
+            f"epoch {epoch + 1:3d} of {self.epochs}: training loss {losses['train_loss']:.3f}, "
+            f"tuning loss {losses['tuning_loss']:.3f}, {seconds:.0f} s; at most {left:.0f} s left"
         )
         self.model.stop_training = self.since_best >= PATIENCE
 
