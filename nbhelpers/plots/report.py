@@ -105,10 +105,11 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
             found[title] = pd.concat([of(folder, one, "test") for one in models])
     errors = found["errors by group"]
     own, name = errors[errors["model"] == model], tables.model_name(model)
-    for metric in ("signed_error", "mae"):
+    drawn = ("signed_error", "mae")
+    for metric in drawn:
         style.show(*drawn_bias.by_group(own, metric))
-    more = tables.group_table(own, ("over_12", "over_24", "qwk", "coverage"))
-    _show_folded(f"Errors beyond one and two years, kappa and coverage of {name}", more)
+    more = tables.group_table(own, [one for one in own["metric"].unique() if one not in drawn])
+    _show_folded(f"Further scores of {name} by group", more)
     rows = scoring.case_errors(folder, model, "age", "test")
     words = {"train": "cases in train", "train_share": "share", "n": "test cases"}
     balance = subgroups.balance_table(load_cases(folder), rows).round(2)
@@ -243,7 +244,7 @@ def show_ensembles(
     evaluated = pd.concat(scoring.evaluate(folder, name, task) for name in models)
     scores = evaluated.drop_duplicates(["model", "task", "split", "metric"])
     for split in ("test", "calibration"):
-        display(tables.score_table(scores, task, split, tables.SHOWN[task][:3]).T)
+        display(tables.score_table(scores, task, split, tables.LEADING[task]).T)
     title = f"{tables.model_name(best)}, test split"
     if task == "age":
         errors = scoring.case_errors(folder, best, task, "test")

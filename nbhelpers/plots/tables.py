@@ -5,7 +5,7 @@ notebooks, the index and the model card. Scores have `metric`, `n`, `value`, `lo
 null where they are not defined. Sentences are lines of a Markdown list, written from tables alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,8 @@ METRICS = {
     "more": Metric("network closely looked at has more by", "ratio", "+"),
     "likeness": Metric("rank correlation", "ratio"),
 }
-# Of a task, in their order: that of `RANKED_BY` first, three stand where models are many.
+# Of a task, in their order: that of `RANKED_BY` first. `LEADING` stand where models are many.
+LEADING = {"age": ("mae", "rmse", "r2"), "stage": ("qwk", "accuracy", "macro_f1")}
 SHOWN = {
     "age": ("mae", "rmse", "r2", "median_error", "within_6", "within_12", "within_24", "mse"),
     "stage": ("qwk", "accuracy", "macro_f1", "macro_precision", "macro_recall"),
@@ -205,7 +206,7 @@ def class_table(scores: pd.DataFrame, model: str, split: str, names: list[str]) 
     return wide(part, "stage", "metric").rename(lambda stage: names[int(stage)])
 
 
-def group_table(scores: pd.DataFrame, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
+def group_table(scores: pd.DataFrame, metrics: Collection[str] = ()) -> pd.DataFrame:
     """Of one model: one row a group, one column a metric (empty: all there are)."""
     return wide(scores[scores["metric"].isin(metrics or METRICS)], "group", "metric")
 

@@ -27,7 +27,7 @@ STAGES = [score("hog", split, 0.8, "stage", "qwk") for split in ("calibration", 
 def write(folder: Path, *contents: dict, source: str = "hands") -> str:
     """The card of a run folder with these results, "" where none was written; all runs complete."""
     data = {
-        "fingerprint": {"hash": "0123456789abcdef", "data_folder": f"/home/me/{source}"},
+        "fingerprint": {"hash": "0123", "data_folder": f"/home/me/{source}", "images": 9},
         "manifest": {"counts": {"test": 150, "train": 700, "calibration": 75, "tuning": 75}},
         "stage_cuts": "gilsanz_ratib",
         "stage_names": ["infancy", "pre-puberty", "puberty", "late", "post-puberty"],

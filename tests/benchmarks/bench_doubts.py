@@ -1,6 +1,6 @@
 """What the doubts about radiographs find, and what they mark or repair without cause.
 
-    python tests/benchmarks/bench_doubts.py [FOLDER ...]
+    python tests/benchmarks/bench_doubts.py [FOLDER ...] > reports/measured/doubts.json
 
 Each fault is made from the radiographs of every FOLDER (PNG) and from drawn ones; pictures that are
 no hands are crops of scikit-image's. The tables of `images.doubts` were fitted to every second
@@ -10,8 +10,10 @@ is again that of the untouched radiograph, the left hand, palm down, even where 
 on the left.
 """
 
+import contextlib
 import json
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -103,11 +105,11 @@ def other_pictures() -> dict[str, object]:
 
 
 def main() -> None:
-    drawn = dataset.write_radiographs(Path("/tmp/doubts-drawn"), DRAWN, seed=5)
-    figures = {
-        name: figures_of(sorted(Path(name).rglob("*.png"))) for name in (*sys.argv[1:], str(drawn))
-    }
-    figures["no hands"] = other_pictures()
+    folders = {Path(name).name: Path(name) for name in sys.argv[1:]}
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(sys.stderr):
+        folders["drawn"] = dataset.write_radiographs(Path(place) / "drawn", DRAWN, seed=5)
+        figures = {name: figures_of(sorted(of.rglob("*.png"))) for name, of in folders.items()}
+        figures["no hands"] = other_pictures()
     print(json.dumps(figures, indent=1))
 
 

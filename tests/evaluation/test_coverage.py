@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from notebook_code import functions
-from test_ensembles import case_table, months_of, probabilities_of
+from test_ensembles import case_table, say
 
 from nbhelpers import metrics, predictions
 from nbhelpers.bias import subgroups
@@ -32,8 +32,8 @@ def run_folder(tmp_path):
     table.to_parquet(tmp_path / "cases.parquet", index=False)
     write_json(tmp_path / "data.json", FACTS)
     for seed, (name, spread) in enumerate({"good": 8.0, "fair": 16.0}.items()):
-        predictions.save_predictions(tmp_path, name, "age", table, months_of(table, spread, seed))
-    said = probabilities_of(table, 1.0, 3)
+        predictions.save_predictions(tmp_path, name, "age", table, say(table, "age", spread, seed))
+    said = say(table, "stage", 8.0, 3)
     predictions.save_predictions(tmp_path, "stager", "stage", table, said)
     return tmp_path
 

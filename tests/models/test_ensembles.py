@@ -41,13 +41,17 @@ def say(table, task, spread, seed):
     return np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
 
 
-def saved(folder, task, out_of_fold=False, **options):
-    """A run folder with predictions of three members, the errors of which are independent."""
+def save_table(folder, table):
     folder.mkdir(exist_ok=True)
-    table = case_table(**options)
     files = table.assign(image_path="/nowhere.png", image_sha256="").astype({"stage": "Int8"})
     files.to_parquet(folder / "cases.parquet", index=False)
     write_json(folder / "data.json", {"fingerprint": {}})
+
+
+def saved(folder, task, out_of_fold=False, **options):
+    """A run folder with predictions of three members, the errors of which are independent."""
+    table = case_table(**options)
+    save_table(folder, table)
     for seed, (name, spread) in enumerate(SPREADS.items()):
         said = say(table, task, spread, seed)
         predictions.save_predictions(folder, name, task, table, said, out_of_fold=out_of_fold)
