@@ -10,6 +10,7 @@ from nbhelpers.workspace import InputError, find_run_files, progress
 
 FIRST = "01_preprocessing"
 NETWORK, TREES = "02_cnn_tuning", "04_hog_xgboost"  # the quickest to make a model of each kind
+MADE = {FIRST: "cases.parquet"}  # the file that shows that a notebook was run; else its results
 # What a notebook reads, in the order in which it is made; without `quick` any models will do.
 NEEDS = {
     NETWORK: (FIRST,),
@@ -34,7 +35,8 @@ def require(run_folder: Path, notebook: str, quick: bool) -> None:
     notebook fails.
     """
     needs = NEEDS.get(notebook, ()) if quick else NEEDS.get(notebook, ())[:1]
-    missing = [need for need in needs if not find_run_files(run_folder, f"results/{need}*.json")]
+    made = {need: MADE.get(need, f"results/{need}*.json") for need in needs}
+    missing = [need for need in needs if not find_run_files(run_folder, made[need])]
     if missing and not quick:
         raise InputError(
             f"{run_folder} holds no output of notebook {FIRST}, which this notebook reads. Run "

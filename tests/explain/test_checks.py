@@ -129,8 +129,15 @@ def test_random_weights_change_the_map_five_times_and_leave_the_network_alone(gi
 def test_a_map_is_beyond_controls_only_where_it_is_so_on_the_same_cases():
     ratio = np.random.default_rng(0).normal(2, 0.5, 20)
     table = pd.concat(
-        pd.DataFrame({"map": name, "region": "Wrist", "case_id": range(20), "ratio": ratio + more})
-        for name, more in (("own", 0.0), ("lower", -0.1), ("equal", np.resize([0.2, -0.2], 20)))
+        pd.DataFrame(
+            {
+                "map": name,
+                "region": "Wrist",
+                "case_id": range(20),
+                "ratio": ratio + np.resize(more, 20),
+            }
+        )
+        for name, more in (("own", [0.0]), ("lower", [-0.05, -0.15]), ("equal", [0.2, -0.2]))
     )
     found = regions.beyond(table, "own", ["lower", "equal"]).set_index("map")
     assert found.loc["lower", ["n", "value"]].tolist() == pytest.approx([20, 0.1])
