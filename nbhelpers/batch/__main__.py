@@ -103,12 +103,9 @@ def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
     ran = [name for name in names if status.read_state(folder, name) != before[name]]
     unfinished = [name for name in names if not status.done_path(folder, name).exists()]
     if failed and not ran:
-        said = (
-            (folder / status.FOLDER / LOG)
-            .read_text(encoding="utf-8", errors="replace")
-            .splitlines()
-        )
-        print("Snakemake stopped:", *said[-LINES_SHOWN:], sep="\n", file=sys.stderr)
+        said = (folder / status.FOLDER / LOG).read_text(encoding="utf-8", errors="replace")
+        last = said.splitlines()[-LINES_SHOWN:]
+        print("Snakemake stopped:", *last, sep="\n", file=sys.stderr)
     took = pages.duration(time.monotonic() - started)
     if unfinished:
         print(f"NOT COMPLETE after {took}: {', '.join(unfinished)}.")
