@@ -110,6 +110,10 @@ HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolution
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
+# What follows the scores of a model and of the simplest predictor where the model is not clearly
+# better.
+NO_BETTER = ", so the model is no better than a predictor that looks at no picture"
+AS_GOOD = ", which may be as good as the model"
 CLEAR = 0.05  # p below which a finding is called clear
 
 
@@ -401,9 +405,9 @@ def error_words(scores: pd.DataFrame, model: str, task: str, split: str = "test"
     better = (own["value"] < other["value"]) == (metric in LOWER_IS_BETTER)
     said = ""
     if not better or own["value"] == other["value"]:
-        said = ", so the model is no better than a predictor that looks at no picture"
+        said = NO_BETTER
     elif own["lower"] <= other["value"] <= own["upper"]:
-        said = ", which may be as good as the model"
+        said = AS_GOOD
     return (
         f"{METRICS[metric].name} of {score_words(own, metric)}; always predicting the "
         f"{SIMPLEST[task]} gives {score_words(other, metric)}{said}"

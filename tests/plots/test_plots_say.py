@@ -11,6 +11,7 @@ import pytest
 
 from nbhelpers import metrics
 from nbhelpers.bias.stress import TIPPING_COLUMNS
+from nbhelpers.plots import maps as plots_maps
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
 from nbhelpers.plots import tables as plots_tables
@@ -169,10 +170,48 @@ def test_the_worst_corruption_is_named_with_its_harm():
         ("stage", (0.5, 0.0), r"majority stage gives 0\.000 .*\)$"),
     ],
 )
-def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(task, values, said):
+def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(
+    monkeypatch, task, values, said
+):
     metric, half = plots_tables.RANKED_BY[task], 0.3 if task == "age" else 0.1
     rows = [("vgg16", values[0]), (f"trivial: {plots_tables.SIMPLEST[task]}", values[1])]
     scores = pd.DataFrame(rows, columns=["model", "value"]).assign(split="test", metric=metric)
     scores = scores.assign(n=100, lower=scores["value"] - half, upper=scores["value"] + half)
     words = plots_tables.error_words(scores, "vgg16", task)
     assert re.search(said, words), words
+    if task == "age":
+        result = {"run": "03", "scores": scores.assign(task=task).to_dict("records")}
+        monkeypatch.setattr(plots_maps.results, "read_all_results", lambda folder: [result])
+        answer = plots_maps.failures_first(None, "vgg16", [(True, "Fine."), (False, "Fails.")])
+        assert ("VGG16 has" in answer) == ("model" in said or "picture" in said)
+        assert re.search(r"(^|\. )Fails\. Fine\. Brackets hold", answer), answer
+
+
+def test_maps_are_called_worse_as_plainly_as_better():
+    rows = [("deletion", "random map", -0.1, -0.2, 0.1), ("deletion", "blob", -0.2, -0.3, -0.1)]
+    rows += [("insertion", "random map", 0.2, 0.1, 0.3), ("insertion", "blob", 0.4, 0.3, 0.5)]
+    rows += [("both", control, 0.1, 0.05, 0.2) for control in ("random map", "blob")]
+    gains = pd.DataFrame(rows, columns=["kind", "against", "value", "lower", "upper"])
+    curves, names = np.ones((3, 2, 10, 11)), ["hires_cam", "random map", "blob"]
+    for gained, passes in ((gains, False), (gains.assign(lower=0.01, upper=0.5), True)):
+        gained = gained.assign(network="cnn age", n=10)
+        passed, words = plots_maps.show_faithfulness(curves, names, gained, "cnn age")
+        assert passed == passes and ("worse" in words) != passes
+    first = plots_maps.show_faithfulness(curves, names, gains.assign(network="x", n=10), "x")[1]
+    assert "in deletion clearly worse than a blob, -0.20 (-0.30 to -0.10), and not clearly" in first
+    assert "in insertion clearly better than a random map, 0.20 (0.10 to 0.30), and cl" in first
+
+
+@pytest.mark.parametrize(
+    ("share", "change", "passes"),
+    [((0.8, 1.2), (-1, 1), True), ((1.1, 2), (-1, 1), False), ((0.8, 1.2), (0.5, 1), False)],
+)
+def test_maps_or_errors_that_hang_on_lead_markers_fail(share, change, passes):
+    columns = ["place", "value", "lower", "upper"]
+    energy = pd.DataFrame([("marker", 1.0, *share)], columns=columns).assign(metric="ratio", n=12)
+    masking = pd.DataFrame([("marker", 0.7, *change)], columns=columns).assign(n=12)
+    masking = masking.rename(columns={"value": "difference"})
+    passed, words = plots_maps._marker_words(energy, masking)
+    assert passed == passes and "1.00 (" in words and "by +0.7 (" in words
+    few = masking.assign(difference=np.nan, lower=np.nan, upper=np.nan, n=3)
+    assert "too few" in plots_maps._marker_words(energy, few)[1]
