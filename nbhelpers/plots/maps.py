@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nbhelpers import metrics, results
+from nbhelpers import metrics
 from nbhelpers.evaluation import scores as scoring
 from nbhelpers.explain import checks, regions, shortcuts
 from nbhelpers.explain.material import Explained
@@ -54,9 +54,8 @@ def failures_first(folder: Path, model: str, verdicts: list[Verdict]) -> str:
 
     Before all, that a model of ages may be no better than a predictor that looks at no picture.
     """
-    board = scoring.collect(results.read_all_results(folder), "age")
-    table = pd.DataFrame([score for place in board.values() for score in place.values()])
-    words = [f"{tables.model_name(model)} has a {tables.error_words(table, model, 'age')}."]
+    scores = scoring.evaluate(folder, model, "age")
+    words = [f"{tables.model_name(model)} has a {tables.error_words(scores, model, 'age')}."]
     if not words[0].endswith((f"{tables.NO_BETTER}.", f"{tables.AS_GOOD}.")):
         words = []
     words += [found for passed, found in sorted(verdicts, key=lambda one: one[0])]
@@ -91,9 +90,7 @@ def show_localisation(
     _show_ratios(summary[summary["metric"] == "ratio"], network, controls)
     above = found.groupby("region")["lower"].min() > 0
     names = [region for region in regions.REGIONS if above.get(region, False)]
-    area, chance = (
-        tables.value_and_interval(own.loc[of], of)[0] for of in ("area_share", "chance")
-    )
+    area, chance = (f"{100 * own['value'][of]:.1f} %" for of in ("area_share", "chance"))
     beyond = bool(above[regions.ANY])
     words = (
         f"Ossification regions take {area} of the hand, and hold "
@@ -108,7 +105,7 @@ def show_localisation(
     sizes = by_stage.groupby("stage")["n"].max()
     named = [f"{stage_names[stage]}, n = {sizes[stage]:,}" for stage in by_stage["stage"]]
     by_stage = by_stage.assign(stage=named)
-    display(_wide(by_stage, "region", "stage", f"{network_name(network)}: energy over area"))
+    display(_wide(by_stage, "region", "stage", "energy over area"))
     return {"localisation": summary, "beyond controls": found}, (beyond, words)
 
 
@@ -146,10 +143,9 @@ def show_places(
         f"{', '.join(have)}.",
     )
     display(_wide(energy, "place", "metric", "of the picture"))
-    words = {"n": "cases", "mae_before": "mean absolute error, months"}
-    words |= {"mae_after": "without the place", "prediction_change": "predictions moved by, months"}
-    words |= {"difference": "change of the error, months"}
-    display(tables.plain(masking.round(2), ["place"], words, 2))
+    words = {"n": "cases", "mae_before": "mean absolute error", "mae_after": "without the place"}
+    words |= {"prediction_change": "predictions move by", "difference": "the error changes by"}
+    display(tables.plain(masking.round(2), ["place"], words, 2).rename_axis(columns="months"))
     clear = masking.loc[masking["lower"] * masking["upper"] > 0, "place"]
     known = masking.loc[masking["lower"].notna(), "place"]
     words = f"Masking {_listed(clear) or 'none of these places'} changes the error clearly"
@@ -159,8 +155,8 @@ def show_places(
 
 def _marker_words(energy: pd.DataFrame, masking: pd.DataFrame) -> Verdict:
     """Whether neither the map, over the area, nor the error clearly hangs on lead markers."""
-    share = energy[energy["metric"] == "ratio"].set_index("place").loc[MARKER]
-    change = masking.set_index("place").loc[MARKER]
+    ratios = energy[energy["metric"] == "ratio"]
+    share, change = (table.set_index("place").loc[MARKER] for table in (ratios, masking))
     if change.isna()["difference"]:
         return True, f"Lead markers were found on too few radiographs ({change['n']:,}) to judge."
     added = {**change, "value": change["difference"]}
@@ -330,7 +326,7 @@ def show_faithfulness(
         said.append(f"in {kind} {', and '.join(on)}")
     words = (
         f"Maps of {network_name(network)} are {'; '.join(said)} "
-        f"(gain over the area under the control's curve, n = {own['n'].max():,})."
+        f"(gain: difference of the areas under both curves over the control's; n = {own.n.max()})."
     )
     show(figure, words)
     _show_gains(gains)
@@ -377,11 +373,7 @@ def _show_ratios(table: pd.DataFrame, network: str, controls: list[str]) -> None
     axes.legend(fontsize=8)
     most = values.max(axis=1)
     each = ", ".join(f"{name} {row.value:.2f} ({most[name]:.2f})" for name, row in own.iterrows())
-    show(
-        figure,
-        f"Share of the map on each region over its share of the hand, and in brackets the "
-        f"highest of maps that know nothing: {each}.",
-    )
+    show(figure, f"Energy over area by region (highest of maps that know nothing): {each}.")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from nbhelpers import metrics
 from nbhelpers.bias.stress import TIPPING_COLUMNS
+from nbhelpers.plots import bias as plots_bias
 from nbhelpers.plots import maps as plots_maps
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
@@ -153,11 +154,45 @@ def test_the_worst_corruption_is_named_with_its_harm():
     ends = [f"difference{end}" for end in ("", "_lower", "_upper")]
     table = pd.DataFrame(rows, columns=["kind", "strength", "unit", "model", "n", *ends])
     assert plots_tables.worst_corruption(table) == (
-        "blur (2, % of the side) adds most to the error of Custom CNN: +4.0 months (95 % interval "
-        "+3.0 to +5.0, n = 30)"
+        "Of 2 corruptions at the strengths tried blur (2, % of the side) adds most to the error of "
+        "Custom CNN: +4.0 months (95 % interval +3.0 to +5.0, n = 30), an interval that is not "
+        "corrected for that choice."
     )
     words = plots_tables.worst_corruption(table[1:])
-    assert words.startswith("mirrored adds most to the error of HOG and XGBoost: +1.0 months")
+    assert "mirrored adds most to the error of HOG and XGBoost: +1.0 months" in words
+
+
+def test_harm_grows_to_the_right_past_a_line_at_a_tenth_more_error():
+    rows = [("jpeg", 100.0, 10.0), ("jpeg", 5.0, 14.0), ("blur", 0.0, 10.0), ("blur", 2.0, 20.0)]
+    table = pd.DataFrame(rows, columns=["kind", "strength", "mae"])
+    table = table.assign(model="cnn", unit="", lower=table["mae"], upper=table["mae"])
+    figure, _ = plots_bias.stress_curves(table)
+    assert [axes.xaxis_inverted() for axes in figure.axes[:2]] == [True, False]
+    for axes in figure.axes[:2]:
+        assert axes.lines[1].get_ydata() == pytest.approx([11.0, 11.0])
+
+
+def test_groups_that_differ_are_named_and_more_than_three_counted():
+    rows = [(f"g{place}", "absolute", 11, -16.3, 0.001 * place) for place in range(5)]
+    tests = pd.DataFrame(rows, columns=["group", "error", "n", "value", "p_holm"])
+    assert plots_tables.clear_words(tests[1:2]) == (
+        "Clear after Holm's correction: g1, absolute error 16.3 months smaller than elsewhere "
+        "(n = 11)."
+    )
+    words = plots_tables.clear_words(tests[::-1])
+    assert ": g0," in words and "g3" not in words and words.endswith("; 2 more of 5 comparisons.")
+    assert plots_tables.clear_words(tests.assign(p_holm=0.06)).startswith("None of 5")
+
+
+def test_the_stage_predicted_furthest_off_stands_beside_the_same_stage_as_predicted():
+    rows = [("late (true)", 12, -3.0), ("post (true)", 11, -10.4), ("post (predicted)", 17, -5.8)]
+    rows += [("early (true)", 4, np.nan), ("female", 20, -30.0)]
+    signed = pd.DataFrame(rows, columns=["group", "n", "value"])
+    signed = signed.assign(lower=signed["value"] - 1, upper=signed["value"] + 1)
+    words = plots_tables.furthest_words(signed, "VGG16")
+    assert "(2 in number)" in words and "post (true): -10.4 months (95 % interval -11.4" in words
+    assert "; post (predicted): -5.8 months" in words and "not corrected" in words
+    assert plots_tables.furthest_words(signed[3:], "VGG16").startswith("Every stage has too few")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +215,7 @@ def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(
     words = plots_tables.error_words(scores, "vgg16", task)
     assert re.search(said, words), words
     if task == "age":
-        result = {"run": "03", "scores": scores.assign(task=task).to_dict("records")}
-        monkeypatch.setattr(plots_maps.results, "read_all_results", lambda folder: [result])
+        monkeypatch.setattr(plots_maps.scoring, "evaluate", lambda *of: scores)
         answer = plots_maps.failures_first(None, "vgg16", [(True, "Fine."), (False, "Fails.")])
         assert ("VGG16 has" in answer) == ("model" in said or "picture" in said)
         assert re.search(r"(^|\. )Fails\. Fine\. Brackets hold", answer), answer
