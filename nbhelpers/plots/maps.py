@@ -91,15 +91,19 @@ def show_localisation(
     above = found.groupby("region")["lower"].min() > 0
     names = [region for region in regions.REGIONS if above.get(region, False)]
     area, chance = (f"{100 * own['value'][of]:.1f} %" for of in ("area_share", "chance"))
-    beyond = bool(above[regions.ANY])
+    beyond, n = bool(above[regions.ANY]), own["n"]["ratio"]
     words = (
         f"Ossification regions take {area} of the hand, and hold "
         f"{tables.score_text(own.loc['ratio'], 'ratio')} times as much of the map of "
-        f"{network_name(network)} as of the hand's area (n = {own.loc['ratio', 'n']:,}), "
+        f"{network_name(network)} as of the hand's area (n = {n:,}), "
         f"{'' if beyond else 'not '}clearly more than of every map that knows nothing."
     )
-    more = f"By region, clearly more lies on {_listed(names) or 'none'}."
-    display(Markdown(f"{words} {more} A random point on the hand hits one in {chance}."))
+    more = f"By region, clearly more lies on {_listed(names) or 'none'}. "
+    more += f"A random point on the hand hits a region in {chance}."
+    if n < regions.FEWEST:
+        beyond, more = True, ""
+        words = f"Ossification regions are marked in too few cases ({n:,}) to judge."
+    display(Markdown(f"{words} {more}"))
     local = local[(local["map"] == network) & local["stage"].notna()]
     by_stage = regions.summarise(local, by=["stage"]).query("metric == 'ratio'")
     sizes = by_stage.groupby("stage")["n"].max()
@@ -160,12 +164,14 @@ def _marker_words(energy: pd.DataFrame, masking: pd.DataFrame) -> Verdict:
     if change.isna()["difference"]:
         return True, f"Lead markers were found on too few radiographs ({change['n']:,}) to judge."
     added = {**change, "value": change["difference"]}
+    marked, changed = share["lower"] > 1, change["lower"] * change["upper"] > 0
     words = (
         f"Lead markers hold {tables.score_text(share, 'ratio')} times as much of the map as of the "
-        f"picture's area; where they are painted over, the error changes by "
-        f"{tables.score_text(added, 'difference')} months (n = {change['n']:,})."
+        f"picture's area, {'' if marked else 'not '}clearly more than their share; painting them "
+        f"over changes the error by {tables.score_text(added, 'difference')} months, "
+        f"{'' if changed else 'not '}clearly (n = {change['n']:,})."
     )
-    return not (share["lower"] > 1 or change["lower"] * change["upper"] > 0), words
+    return not (marked or changed), words
 
 
 def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
@@ -242,9 +248,8 @@ def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
     without = ringed.loc[~(ringed["lower"] > 0), "network"].map(network_name)
     words, fails = f"Chosen, cells per side: {', '.join(each)}.", ""
     if len(without):
-        whose = "its" if len(without) == 1 else "their"
         fails = f"No size of feature map gains clearly on a random map for {_listed(without)}: "
-        fails += f"{whose} maps prove nothing."
+        fails += "such maps prove nothing."
     show(figure, f"What maps of feature maps of each size gain on controls. {words} {fails}")
     display(Markdown(f"{words} {fails}"))
     return not fails, fails

@@ -396,7 +396,7 @@ def furthest_words(signed: pd.DataFrame, model: str) -> str:
     rows = known[known.index.isin(both)].iterrows()
     each = [f"{group}: {score_words(row, 'signed_error')}" for group, row in rows]
     return (
-        f"Of the true stages with at least {FEWEST} cases ({len(stages)} in number) predicted "
+        f"Of the true stages with at least {FEWEST} cases (here {len(stages)}) predicted "
         f"minus true of {model} is furthest from 0 in {'; '.join(each)}; the first interval is not "
         "corrected for that choice."
     )

@@ -190,7 +190,7 @@ def test_the_stage_predicted_furthest_off_stands_beside_the_same_stage_as_predic
     signed = pd.DataFrame(rows, columns=["group", "n", "value"])
     signed = signed.assign(lower=signed["value"] - 1, upper=signed["value"] + 1)
     words = plots_tables.furthest_words(signed, "VGG16")
-    assert "(2 in number)" in words and "post (true): -10.4 months (95 % interval -11.4" in words
+    assert "(here 2)" in words and "post (true): -10.4 months (95 % interval -11.4" in words
     assert "; post (predicted): -5.8 months" in words and "not corrected" in words
     assert plots_tables.furthest_words(signed[3:], "VGG16").startswith("Every stage has too few")
 
@@ -221,6 +221,21 @@ def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(
         assert re.search(r"(^|\. )Fails\. Fine\. Brackets hold", answer), answer
 
 
+@pytest.mark.parametrize(("n", "more"), [(6, 1.0), (12, 0.0), (12, 1.0)])
+def test_maps_lie_on_regions_where_they_do_so_beyond_controls_in_enough_cases(n, more):
+    random = np.random.default_rng(0)
+    made = {"region": "any", "case_id": range(n), "stage": np.arange(n) % 2, "area_share": 0.5}
+    made |= {"energy_share": 0.5, "chance": 0.7, "hit": pd.array([True] * n, "boolean")}
+    every = {"cnn age": 1 + more, "edges": 1.0}
+    local = pd.concat(
+        pd.DataFrame(made | {"map": name, "ratio": random.normal(mean, 0.2, n)})
+        for name, mean in every.items()
+    )
+    _, (passed, words) = plots_maps.show_localisation(local, "cnn age", ["edges"], ["a", "b"])
+    assert passed == (n < 10 or more == 1) and ("too few cases (6)" in words) == (n < 10)
+    assert ("not clearly more" in words) == (not passed) and "nan" not in words
+
+
 def test_maps_are_called_worse_as_plainly_as_better():
     rows = [("deletion", "random map", -0.1, -0.2, 0.1), ("deletion", "blob", -0.2, -0.3, -0.1)]
     rows += [("insertion", "random map", 0.2, 0.1, 0.3), ("insertion", "blob", 0.4, 0.3, 0.5)]
@@ -247,5 +262,7 @@ def test_maps_or_errors_that_hang_on_lead_markers_fail(share, change, passes):
     masking = masking.rename(columns={"value": "difference"})
     passed, words = plots_maps._marker_words(energy, masking)
     assert passed == passes and "1.00 (" in words and "by +0.7 (" in words
+    assert ("not clearly more" in words) == (share[0] < 1)
+    assert ("not clearly (" in words) == (change[0] < 0)
     few = masking.assign(difference=np.nan, lower=np.nan, upper=np.nan, n=3)
     assert "too few" in plots_maps._marker_words(energy, few)[1]
