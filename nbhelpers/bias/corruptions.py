@@ -21,6 +21,7 @@ from nbhelpers.images.radiograph import read_image
 from nbhelpers.workspace import parallel
 
 SALT = "hand radiographs, disturbed"
+GROWTH = 0.10  # of the MAE, beyond which a corruption is no longer harmless
 WHITE = 255
 WIDE_BLUR = 4  # SD in pixels that still looks smooth after enlarging
 MARKER_MARGIN, MARKER_WIDTH, MARKER_STROKE = 0.03, 0.6, 0.2  # of the shorter side; of its height

@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers import metrics, workspace
-from nbhelpers.bias.corruptions import CORRUPTIONS, corrupted_pictures
+from nbhelpers.bias.corruptions import CORRUPTIONS, GROWTH, corrupted_pictures
 from nbhelpers.data import splits
 from nbhelpers.evaluation.scores import case_errors
 from nbhelpers.models import saved
 
 SALT = "hand radiographs, stressed"
 CASES = 300  # drawn at most: their MAE is known to about 1 month where the errors' SD is 9
-GROWTH = 0.10  # of the MAE, beyond which a corruption is no longer harmless
 ADDED = ["difference", "difference_lower", "difference_upper"]
 COLUMNS = ["kind", "strength", "unit", "model", "n", "mae", "lower", "upper", *ADDED]
 TIPPING_COLUMNS = ["model", "kind", "unit", "weakest", "strongest", "strength", "lower", "upper"]

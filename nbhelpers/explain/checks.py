@@ -20,14 +20,9 @@ from nbhelpers.models import saved
 RATE, BATCH = 1e-3, 32  # of the training on shuffled ages
 SHUFFLED_SEED = 20171026  # another than that of any training: its first weights would come back
 CELLS = 8  # squares a side of the grid of occlusion
-COARSE = 8  # cells a side of a map of chance
-SEED = 0  # of the maps of chance
-CONTROLS = CHANCE, BLOB, BRIGHTNESS, EDGES = (
-    "map of chance",
-    "blob in the middle",
-    "brightness",
-    "edges",
-)
+COARSE = 8  # cells per side of a random map
+SEED = 0  # of the random maps
+CHANCE = "random map"
 # Of pictures uint8 `[n, height, width]`: their months, or the probability of a stage, `[n]`.
 Score = Callable[[np.ndarray], np.ndarray]
 
@@ -114,17 +109,18 @@ def occlusion_maps(score: Score, images: np.ndarray) -> np.ndarray:
 def controls(images: np.ndarray) -> dict[str, np.ndarray]:
     """Maps that know nothing of a network, float32 `[n, side, side]` each, at least 0.
 
-    One of chance, as smooth as heat maps are; a blob in the middle, where hands lie; how bright the
-    picture is; and its edges. Images: uint8 `[n, side, side]`.
+    One that is random, as smooth as heat maps are; a blob in the middle, where hands lie; how
+    bright the picture is; and its edges. Images: uint8 `[n, side, side]`.
     """
     n, side = images.shape[:2]
     coarse = np.random.default_rng(SEED).random((n, COARSE, COARSE), np.float32)
     away = np.linspace(-1, 1, side, dtype=np.float32) ** 2
     blob = np.exp(-3 * (away[:, None] + away[None, :]))
     smooth = [cv2.GaussianBlur(one, (0, 0), 1.0).astype(np.float32) for one in images]
+    edges = [np.hypot(cv2.Sobel(x, -1, 1, 0), cv2.Sobel(x, -1, 0, 1)) for x in smooth]
     return {
         CHANCE: np.stack([cv2.resize(one, (side, side)) for one in coarse]),
-        BLOB: np.repeat(blob[None], n, axis=0),
-        BRIGHTNESS: images.astype(np.float32),
-        EDGES: np.stack([np.hypot(cv2.Sobel(x, -1, 1, 0), cv2.Sobel(x, -1, 0, 1)) for x in smooth]),
+        "blob in the middle": np.repeat(blob[None], n, axis=0),
+        "brightness": images.astype(np.float32),
+        "edges": np.stack(edges),
     }

@@ -27,8 +27,7 @@ BATCH = 32
 TRIED = (0, 12, 24, 48)  # cells a side, from the coarsest map on
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 # They change the size of a feature map and find nothing new in it.
-POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
-RESIZING = (*POOLING, layers.ZeroPadding2D, layers.Cropping2D)
+RESIZING = (layers.MaxPooling2D, layers.AveragePooling2D, layers.ZeroPadding2D, layers.Cropping2D)
 
 
 def task_of(network: keras.Model) -> str:
@@ -52,7 +51,7 @@ def feature_layer(network: keras.Model, cells: int = 0) -> layers.Layer:
     found = next((layer for layer in reversed(fine) if rest_of(network, layer)), None)
     if found is None:
         raise InputError(
-            f"{network.name} has no feature map of {cells} cells a side from which its score "
+            f"{network.name} has no feature map of {cells} cells per side from which its score "
             "follows alone. Ask for fewer cells."
         )
     return found
@@ -163,12 +162,8 @@ def _compiled(network: keras.Model, method: str, cells: int) -> Callable:
     front, back = keras.Model(network.inputs[0], layer.output), rest_of(network, layer)
 
     # Traced once for all sizes of a batch.
-    radiograph = front.inputs[0]
-    signature = [
-        tf.TensorSpec(radiograph.shape, radiograph.dtype),
-        tf.TensorSpec([None, 1]),
-        tf.TensorSpec([None, None]),
-    ]
+    radiograph = tf.TensorSpec(front.inputs[0].shape, front.inputs[0].dtype)
+    signature = [radiograph, tf.TensorSpec([None, 1]), tf.TensorSpec([None, None])]
 
     @tf.function(input_signature=signature)
     def step(images, sex, weights):

@@ -4,8 +4,8 @@ One file `<case id>.xml` a radiograph, as Koitka et al. give them for RSNA radio
 2018;13(11):e0207496) and as `phantom` draws them. Two questions of each map. How much of its energy
 lies inside the boxes (energy-based pointing game: Wang et al., Score-CAM, CVPR Workshops 2020),
 over the share of the hand that the boxes take: 1 is a map that is spread evenly over the hand. And
-does its maximum lie in a box (pointing game: Zhang et al., Top-down neural attention by excitation
-backprop, IJCV 2018;126:1084-1102), beside how often a point anywhere on the hand would.
+does its maximum on the hand lie in a box (pointing game: Zhang et al., Top-down neural attention by
+excitation backprop, IJCV 2018;126:1084-1102), beside how often a point anywhere on the hand would.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -28,7 +28,7 @@ EDGES = ["x_min", "y_min", "x_max", "y_max"]
 COLUMNS = ["case_id", "region", *EDGES]
 # A maximum so near a region hits it, as a share of the picture's side: feature maps are coarse.
 TOLERANCE = 0.03
-FEWEST = 5  # cases of a group whose scores are given
+FEWEST = 10  # cases of a group whose scores are given
 TOO_FEW = "too few"
 MEASURES = ["ratio", "energy_share", "area_share", "hit", "chance"]
 SUMMARY = ["metric", "n", "value", "lower", "upper", "note"]
@@ -138,11 +138,11 @@ def localise(
     - `case_id`, `stage`, `region`;
     - `energy_share`, `area_share`: shares of the hand's energy and of its pixels that lie inside
       the boxes; `ratio`: the one over the other;
-    - `hit`: whether the maximum of the whole map lies in a box, or within TOLERANCE of one;
+    - `hit`: whether the map's maximum on the hand lies in a box, or within TOLERANCE of one;
     - `chance`: the share of the hand's pixels from which a maximum would hit.
 
-    A value that is not defined is null: a map without energy has no shares, a flat one no maximum,
-    a region outside the picture no ratio and no hit.
+    A value that is not defined is null: a map without energy has no shares, one that is flat on the
+    hand no maximum, a region outside the picture no ratio and no hit.
 
     Args:
         maps: float [n, side, side], energies, none below 0.
@@ -224,11 +224,11 @@ def _measure(energy: np.ndarray, mask: np.ndarray, hand: np.ndarray) -> tuple:
     energy_share = _share(energy[mask & hand].sum(), energy[hand].sum())
     area_share = _share(np.count_nonzero(mask & hand), np.count_nonzero(hand))
     hit, chance = None, np.nan
-    if mask.any():
+    if mask.any() and hand.any():
         away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         near = away <= TOLERANCE * len(mask)
-        hit = bool(near[_maximum(energy)]) if np.ptp(energy) else None
-        chance = float(near[hand].mean()) if hand.any() else np.nan
+        hit = bool(near[_maximum(np.where(hand, energy, -1))]) if np.ptp(energy[hand]) else None
+        chance = float(near[hand].mean())
     return _share(energy_share, area_share), energy_share, area_share, hit, chance
 
 

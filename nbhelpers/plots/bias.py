@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from nbhelpers.bias.corruptions import GROWTH
 from nbhelpers.evaluation.scores import ALL
 from nbhelpers.plots.style import COLOURS, by_sex, draw_points, show, year_axis
 from nbhelpers.plots.tables import METRICS, corruption_words, model_name, number
@@ -28,13 +29,8 @@ def by_group(table: pd.DataFrame, metric: str) -> tuple[Figure, str]:
     for value in part.loc[part["group"] == ALL, "value"]:
         axes.axvline(value, color=COLOURS[7], linewidth=1)
     named = part[part["group"] != ALL].sort_values("value")
-    if named.empty:
-        return figure, f"{label} by group: every group is too small."
-    low, high = (
-        f"{number(row['value'], metric)} ({row['group']})"
-        for _, row in named.iloc[[0, -1]].iterrows()
-    )
-    return figure, f"{label} by group, from {low} to {high}."
+    each = [f"{row.group} {number(row.value, metric)}" for row in named.itertuples()]
+    return figure, f"{label} by group: {', '.join(each) or 'every group is too small'}."
 
 
 def show_bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> None:
@@ -44,16 +40,17 @@ def show_bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> None:
     """
     figure, axes = plt.subplots(figsize=(7.0, 4.2))
     middle = (errors["age_months"] + errors["predicted_months"]) / 2
-    look = {"s": 9, "alpha": 0.4, "linewidth": 0}
+    look = {"s": 28, "alpha": 0.7, "linewidth": 0}
     sns.scatterplot(x=middle, y=errors["error_months"], ax=axes, **look, **by_sex(errors))
     lines = agreement.set_index("metric")["value"]
-    for value in lines[["mean_difference", "lower_limit", "upper_limit"]].dropna():
+    for metric, value in lines[["mean_difference", "lower_limit", "upper_limit"]].dropna().items():
         axes.axhline(value, color=COLOURS[7], linewidth=1)
-        axes.text(240, value, f"{value:+.1f}", ha="right", va="bottom", fontsize=8)
+        named = f"{metric.replace('_', ' ')} {value:+.1f}"
+        axes.text(240, value, named, ha="right", va="bottom", fontsize=8)
     year_axis(axes)
     axes.set_xlabel("mean of predicted and true, months and years")
     axes.set_ylabel(METRICS["signed_error"].heading)
-    axes.legend(markerscale=2, loc="lower left")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above, clear of the limits
     show(
         figure,
         f"Predicted minus true months: mean {lines['mean_difference']:+.1f}, 95 % of the cases "
@@ -67,6 +64,7 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
     """MAE against the strength of each corruption, of `stress.stress`: a panel a kind.
 
     A line a model; of one model alone with its 95 % interval, where several would hide each other.
+    A broken line lies where its error has grown by `GROWTH`; harm grows to the right.
     Panels end at `HIGHEST` times the smallest MAE, which a line may leave: one harm that is beyond
     all others would flatten them.
     """
@@ -78,16 +76,19 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
     panels = grid.ravel()
     for axes, (kind, of_kind) in zip(panels, table.groupby("kind", sort=False), strict=False):
         for number_of, (model, part) in enumerate(of_kind.groupby("model", sort=False)):
-            part = part.sort_values("strength")
+            limit, part = (1 + GROWTH) * part["mae"].iloc[0], part.sort_values("strength")
             look = {"color": COLOURS[number_of % len(COLOURS)], "marker": MARKERS[number_of % 8]}
             look |= {"markersize": 3, "linewidth": 1.2, "label": model_name(model)}
             axes.plot(part["strength"], part["mae"], **look)
+            axes.axhline(limit, color=look["color"], linewidth=0.8, linestyle="--")
             if len(models) == 1:
                 ends = part["lower"], part["upper"]
                 axes.fill_between(part["strength"], *ends, alpha=0.15, color=COLOURS[0])
         axes.set_title(kind, fontsize=9)
         axes.set_xlabel(of_kind["unit"].iloc[0], fontsize=8)
         axes.tick_params(labelsize=8)
+        if of_kind["strength"].idxmax() == of_kind.index[0]:  # less is worse, as of JPEG's quality
+            axes.invert_xaxis()
         if of_kind["strength"].nunique() == 2:
             axes.set_xticks(sorted(of_kind["strength"].unique()), ["off", "on"])
     ends = table["upper" if len(models) == 1 else "mae"].max(), HIGHEST * table["mae"].min()
@@ -101,6 +102,6 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
     worst = table.loc[table["mae"].idxmax()]
     return figure, (
         f"Mean absolute error of {', '.join(names)} on corrupted radiographs, {len(kinds)} kinds; "
-        f"the largest is {worst['mae']:.1f} months, {model_name(worst['model'])} under "
+        f"at most {table['mae'].max():.1f} months, {model_name(worst['model'])} under "
         f"{corruption_words(worst['kind'], worst['strength'], worst['unit'])}."
     )

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from nbhelpers import metrics
+from nbhelpers.evaluation import scores as scoring
 from nbhelpers.explain import checks, regions, shortcuts
 from nbhelpers.explain.material import Explained
 from nbhelpers.explain.shortcuts import MARKER, PLACES
@@ -32,6 +33,8 @@ PLACE_VEIL = 0.5  # how much of the radiograph a tint hides
 HEAT = "inferno"  # its steps look equal, and it has no middle: maps have no sign
 VEIL = 0.45  # how much of the radiograph a map hides
 A_ROW = 5  # radiographs of a figure
+METHODS = {"hires_cam": "HiResCAM", "grad_cam": "Grad-CAM", "grad_cam_pp": "Grad-CAM++"}
+Verdict = tuple[bool, str]  # whether maps pass a check, and what it found: a sentence, or ""
 
 
 def titles(errors: pd.DataFrame, stage_names: list[str]) -> np.ndarray:
@@ -46,9 +49,23 @@ def titles(errors: pd.DataFrame, stage_names: list[str]) -> np.ndarray:
     )
 
 
+def failures_first(folder: Path, model: str, verdicts: list[Verdict]) -> str:
+    """The answer: what the checks found, failures first.
+
+    Before all, that a model of ages may be no better than a predictor that looks at no picture.
+    """
+    scores = scoring.evaluate(folder, model, "age")
+    words = [f"{tables.model_name(model)} has a {tables.error_words(scores, model, 'age')}."]
+    if not words[0].endswith((f"{tables.NO_BETTER}.", f"{tables.AS_GOOD}.")):
+        words = []
+    words += [found for passed, found in sorted(verdicts, key=lambda one: one[0])]
+    brackets = "Brackets hold 95 % intervals; over random initialisations, the lowest and highest."
+    return " ".join([*words, brackets])
+
+
 def show_localisation(
     local: pd.DataFrame, network: str, controls: list[str], stage_names: list[str]
-) -> tuple[dict[str, pd.DataFrame], str]:
+) -> tuple[dict[str, pd.DataFrame], Verdict]:
     """How maps lie on ossification regions, next to maps that know nothing.
 
     All maps as a table; of `network` a figure by region, and a table by region and stage.
@@ -58,36 +75,42 @@ def show_localisation(
         controls: names of the maps that know nothing of the network.
 
     Returns:
-        By name, `regions.summarise` by map and `regions.beyond` of the network; and what the
-        latter says, in words.
+        By name, `regions.summarise` by map and `regions.beyond` of the network; and whether its
+        maps lie on the regions clearly more than every control.
     """
     order = pd.CategoricalDtype(local["map"].unique(), ordered=True)
     summary = regions.summarise(local.astype({"map": order}), by=["map"])
     found = regions.beyond(local, network, controls)
-    every = summary[(summary["region"] == regions.ANY) & (summary["metric"] != "energy_share")]
+    every = summary[summary["region"] == regions.ANY]
+    own = every[every["map"] == network].set_index("metric")
     more = found[found["region"] == regions.ANY].assign(metric="more", note="")
-    every = pd.concat([every, more]).assign(map=lambda rows: rows["map"].map(network_name))
+    every = pd.concat([every[every["metric"].isin(["ratio", "hit"])], more])
+    every = every.assign(map=every["map"].map(network_name))
     display(_wide(every, "map", "metric", "all regions together").fillna(""))
     _show_ratios(summary[summary["metric"] == "ratio"], network, controls)
     above = found.groupby("region")["lower"].min() > 0
     names = [region for region in regions.REGIONS if above.get(region, False)]
-    own = every[every["map"] == network_name(network)].set_index("metric")
-    area, chance = (
-        tables.value_and_interval(own.loc[of], of)[0] for of in ("area_share", "chance")
-    )
+    area, chance = (f"{100 * own['value'][of]:.1f} %" for of in ("area_share", "chance"))
+    beyond, n = bool(above[regions.ANY]), own["n"]["ratio"]
     words = (
-        f"The ossification regions take {area} of the hand, a point of chance hits them in "
-        f"{chance}, and they hold {tables.score_text(own.loc['ratio'], 'ratio')} times their share "
-        f"of the map of {network_name(network)} (n = {own.loc['ratio', 'n']:,}): "
-        f"{'' if above[regions.ANY] else 'not '}clearly more than of every map that knows nothing. "
-        f"By region this holds for {_listed(names) or 'none'}."
+        f"Ossification regions take {area} of the hand, and hold "
+        f"{tables.score_text(own.loc['ratio'], 'ratio')} times as much of the map of "
+        f"{network_name(network)} as of the hand's area (n = {n:,}), "
+        f"{'' if beyond else 'not '}clearly more than of every map that knows nothing."
     )
-    display(Markdown(words))
+    more = f"By region, clearly more lies on {_listed(names) or 'none'}. "
+    more += f"A random point on the hand hits a region in {chance}."
+    if n < regions.FEWEST:
+        beyond, more = True, ""
+        words = f"Ossification regions are marked in too few cases ({n:,}) to judge."
+    display(Markdown(f"{words} {more}"))
     local = local[(local["map"] == network) & local["stage"].notna()]
     by_stage = regions.summarise(local, by=["stage"]).query("metric == 'ratio'")
-    by_stage = by_stage.assign(stage=[stage_names[stage] for stage in by_stage["stage"]])
-    display(_wide(by_stage, "region", "stage", f"{network_name(network)}: energy over area"))
-    return {"localisation": summary, "beyond controls": found}, words
+    sizes = by_stage.groupby("stage")["n"].max()
+    named = [f"{stage_names[stage]}, n = {sizes[stage]:,}" for stage in by_stage["stage"]]
+    by_stage = by_stage.assign(stage=named)
+    display(_wide(by_stage, "region", "stage", "energy over area"))
+    return {"localisation": summary, "beyond controls": found}, (beyond, words)
 
 
 def show_places(
@@ -97,10 +120,11 @@ def show_places(
     sex: np.ndarray,
     months: np.ndarray,
     maps: np.ndarray,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, Verdict]:
     """Where places that are not the hand are found, and what they matter: `shortcuts.examine`.
 
-    Gives its two tables: the energy of the maps on each place, and what masking the place changes.
+    Gives its two tables, the energy of the maps on each place and what masking the place changes;
+    and whether neither maps nor error clearly hang on lead markers.
     """
     has_hand, masks, energy, masking = shortcuts.examine(network, pictures, sex, months, maps)
     pictures, titles = pictures[has_hand], titles[has_hand]
@@ -123,14 +147,31 @@ def show_places(
         f"{', '.join(have)}.",
     )
     display(_wide(energy, "place", "metric", "of the picture"))
-    words = {"n": "cases", "mae_before": "mean error, months", "mae_after": "without the place"}
-    words |= {"prediction_change": "predictions moved by", "difference": "change of the error"}
-    display(tables.plain(masking.round(2), ["place"], words, 2))
+    words = {"n": "cases", "mae_before": "mean absolute error", "mae_after": "without the place"}
+    words |= {"prediction_change": "predictions move by", "difference": "the error changes by"}
+    display(tables.plain(masking.round(2), ["place"], words, 2).rename_axis(columns="months"))
     clear = masking.loc[masking["lower"] * masking["upper"] > 0, "place"]
     known = masking.loc[masking["lower"].notna(), "place"]
-    words = f"Without a place the error changes clearly for: {_listed(clear) or 'none'}"
-    display(Markdown(f"{words} (of {_listed(known) or 'none'}, each in enough cases)."))
-    return energy, masking
+    words = f"Masking {_listed(clear) or 'none of these places'} changes the error clearly"
+    display(Markdown(f"{words} ({_listed(known) or 'none'} in enough cases to say)."))
+    return energy, masking, _marker_words(energy, masking)
+
+
+def _marker_words(energy: pd.DataFrame, masking: pd.DataFrame) -> Verdict:
+    """Whether neither the map, over the area, nor the error clearly hangs on lead markers."""
+    ratios = energy[energy["metric"] == "ratio"]
+    share, change = (table.set_index("place").loc[MARKER] for table in (ratios, masking))
+    if change.isna()["difference"]:
+        return True, f"Lead markers were found on too few radiographs ({change['n']:,}) to judge."
+    added = {**change, "value": change["difference"]}
+    marked, changed = share["lower"] > 1, change["lower"] * change["upper"] > 0
+    words = (
+        f"Lead markers hold {tables.score_text(share, 'ratio')} times as much of the map as of the "
+        f"picture's area, {'' if marked else 'not '}clearly more than their share; painting them "
+        f"over changes the error by {tables.score_text(added, 'difference')} months, "
+        f"{'' if changed else 'not '}clearly (n = {change['n']:,})."
+    )
+    return not (marked or changed), words
 
 
 def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
@@ -173,14 +214,17 @@ def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> Non
     show(figure, f"{len(cases)} original radiographs with their maps.")
 
 
-def show_sizes(tried: pd.DataFrame, chosen: dict[str, int]) -> None:
+def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
     """What maps of coarse and fine feature maps gain on each control, the chosen ones ringed.
 
+    Gives whether each network has a size that gains clearly on the random map, or which have none.
+
     Args:
-        tried: `network`, `cells` (asked for), `side` (cells a side), `against`, `value`, `lower`,
+        tried: `network`, `cells` (asked for), `side` (cells per side), `against`, `value`, `lower`,
             `upper`.
-        chosen: cells asked for, by network.
+        networks: by name, with the `cells` that are chosen.
     """
+    chosen = {name: one.cells for name, one in networks.items()}
     tried = tried.assign(chosen=tried["cells"] == tried["network"].map(chosen))
     against = tried["against"].unique()
     figure, panels = plt.subplots(1, len(against), figsize=(7.4, 3.4), sharey=True, squeeze=False)
@@ -196,26 +240,29 @@ def show_sizes(tried: pd.DataFrame, chosen: dict[str, int]) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sides, sides)
         axes.minorticks_off()
-        axes.set(xlabel="cells a side of the feature map", title=f"gain on {control}")
+        axes.set(xlabel="cells per side of the feature map", title=f"gain on {control}")
         axes.axhline(0, color=COLOURS[7], linewidth=1)
     panels[0, 0].legend(fontsize=8)
     ringed = tried[tried["chosen"] & (tried["against"] == checks.CHANCE)]
     each = [f"{network_name(row.network)} {row.side}" for row in ringed.itertuples()]
     without = ringed.loc[~(ringed["lower"] > 0), "network"].map(network_name)
-    words = f"Chosen, cells a side: {', '.join(each)}."
+    words, fails = f"Chosen, cells per side: {', '.join(each)}.", ""
     if len(without):
-        words += f" No size gains clearly on chance for {_listed(without)}: its maps prove nothing."
-    show(figure, f"What maps of feature maps of each size gain on controls. {words}")
-    display(Markdown(words))
+        fails = f"No size of feature map gains clearly on a random map for {_listed(without)}: "
+        fails += "such maps prove nothing."
+    show(figure, f"What maps of feature maps of each size gain on controls. {words} {fails}")
+    display(Markdown(f"{words} {fails}"))
+    return not fails, fails
 
 
-def show_likeness(sanity: pd.DataFrame, network: str, levels: dict[str, float]) -> str:
+def show_likeness(sanity: pd.DataFrame, network: str, n: int, levels: dict[str, float]) -> str:
     """Correlation of maps with those of ever more random networks, and what that says of one.
 
     Args:
         sanity: `network`, `seed` (of the random weights), `random_share` (of the layers, from the
             top) and `value`, the mean rank correlation over the cases.
         network: the one to speak of.
+        n: the cases.
         levels: correlations with maps of yet another network, each a broken line across.
     """
     trained = sanity.drop_duplicates("network").assign(random_share=0, value=1)
@@ -232,13 +279,16 @@ def show_likeness(sanity: pd.DataFrame, network: str, levels: dict[str, float]) 
     for name, value in levels.items():
         axes.axhline(value, color=COLOURS[3], linewidth=1.2, linestyle="--", label=name)
     figure.legend(loc="outside right upper", fontsize=8)
-    last, before = (table[table["network"] == network].iloc[-row] for row in (1, 2))
+    whole = table[table["random_share"] == 1].set_index("network")
+    last, others = whole.loc[network], whole["mean"].drop(network).sort_values()[::-1]
     words = (
-        f"The maps of {network_name(network)} correlate {before['mean']:.2f} with those of the "
-        f"network whose top {100 * before['random_share']:.0f} % of layers are random, and "
-        f"{last['mean']:.2f} ({last['min']:.2f} to {last['max']:.2f} over {last['count']} random "
-        "initialisations) where all are."
+        f"With all weights random, the maps of {network_name(network)} keep a rank correlation of "
+        f"{last['mean']:.2f} with its own ({last['min']:.2f} to {last['max']:.2f} over "
+        f"{last['count']:.0f} random initialisations, n = {n:,})"
     )
+    for name, value in others[:1].items():
+        words += f"; of the other networks {network_name(name)} keeps most, {value:.2f}"
+    words += "."
     show(figure, words)
     display(Markdown(words))
     return words
@@ -246,8 +296,8 @@ def show_likeness(sanity: pd.DataFrame, network: str, levels: dict[str, float]) 
 
 def show_faithfulness(
     curves: np.ndarray, names: Sequence[str], gains: pd.DataFrame, network: str
-) -> str:
-    """Curves of one network, the gains of all; and what they say of the one, in words.
+) -> Verdict:
+    """Curves of one network of ages, the gains of all; and whether the one gains on all controls.
 
     Args:
         curves: how far predictions move, of `names` (a map and its controls), of both kinds of
@@ -261,30 +311,32 @@ def show_faithfulness(
     for axes, kind, of_kind in zip(panels, kinds, curves.swapaxes(0, 1), strict=False):
         for name, of_map in zip(names, of_kind, strict=True):
             points = np.array([metrics.score_mean(values)[1:] for values in of_map.T]).T
-            axes.plot(share, points[0], marker="o", markersize=3, label=name)
+            label = METHODS.get(name, name)
+            axes.plot(share, points[0], marker="o", markersize=3, label=label)
             axes.fill_between(share, *points[1:], alpha=0.15)
         axes.set(xlabel="pixels changed, %", title=kind)
-    panels[0].set(ylabel="prediction moved by")
+    panels[0].set(ylabel="prediction moved by, months")
     panels[0].set_ylim(bottom=0)
     panels[0].legend(fontsize=8)
     own = gains[gains["network"] == network]
     said = []
-    for kind, rows in own[own["kind"] != "both"].groupby("kind", sort=False):
+    own = own[own["kind"] != "both"].sort_values("value", kind="stable")
+    for kind, rows in own.groupby("kind", sort=False):
+        ways = ["clearly worse than", "clearly better than"], "not clearly different from"
+        way = np.select([rows["upper"] < 0, rows["lower"] > 0], *ways)
         on = [
-            f"{tables.score_text(row, 'likeness')} on a {row['against']}"
-            for _, row in rows.iterrows()
+            f"{of} a {row['against']}, {tables.score_text(row, 'likeness')}"
+            for of, (_, row) in zip(way, rows.iterrows(), strict=True)
         ]
-        said.append(f"in {kind} {_listed(on)}")
-    beyond = own.groupby("kind", sort=False)["lower"].min().loc[kinds[:2]] > 0
+        said.append(f"in {kind} {', and '.join(on)}")
     words = (
-        f"Changing pixels in the order of the maps of {network_name(network)} gains "
-        f"{', '.join(said)} (n = {own['n'].max():,}): beyond both controls in "
-        f"{_listed(beyond.index[beyond]) or 'neither'}."
+        f"Maps of {network_name(network)} are {'; '.join(said)} "
+        f"(gain: difference of the areas under both curves over the control's; n = {own.n.max()})."
     )
     show(figure, words)
     _show_gains(gains)
     display(Markdown(words))
-    return words
+    return bool((own["lower"] > 0).all()), words
 
 
 def _show_gains(gains: pd.DataFrame) -> None:
@@ -295,12 +347,13 @@ def _show_gains(gains: pd.DataFrame) -> None:
     by_measure = table.groupby("measure", sort=False)
     rows = -(-len(by_measure) // 2)
     size = (7.4, rows * (0.65 + 0.24 * len(networks)))
-    figure, grid = plt.subplots(rows, 2, figsize=size, sharey=True, squeeze=False)
+    figure, grid = plt.subplots(rows, 2, figsize=size, sharex=True, sharey=True, squeeze=False)
     for (name, part), axes in zip(by_measure, grid.T.ravel(), strict=True):
         draw_points(axes, part.set_index("network").reindex(networks), names)
         axes.axvline(0, color=COLOURS[7], linewidth=1)
         axes.set_title(name, fontsize=8.5)
         axes.tick_params(labelsize=8)
+    figure.supxlabel("gain, a share of the control's area", fontsize=9)
     show(figure, f"Gains of the maps of {', '.join(names)} on each control, with intervals.")
     named = table.assign(network=table["network"].map(network_name), metric="likeness")
     wide = tables.wide(named, "measure", "network")
@@ -325,11 +378,7 @@ def _show_ratios(table: pd.DataFrame, network: str, controls: list[str]) -> None
     axes.legend(fontsize=8)
     most = values.max(axis=1)
     each = ", ".join(f"{name} {row.value:.2f} ({most[name]:.2f})" for name, row in own.iterrows())
-    show(
-        figure,
-        f"Share of the map on each region over its share of the hand, and in brackets the "
-        f"highest of maps that know nothing: {each}.",
-    )
+    show(figure, f"Energy over area by region (highest of maps that know nothing): {each}.")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -347,7 +396,7 @@ def _rows(
     for axes, picture, title in zip(grid[0], pictures, titles, strict=True):
         draw_picture(axes, picture, title)
     for axes, name in zip(grid[:, 0], ["radiograph", *below], strict=True):
-        axes.set_ylabel(name, fontsize=8)
+        axes.set_ylabel(METHODS.get(name, network_name(name)), fontsize=8)
     return figure, grid
 
 

@@ -83,15 +83,19 @@ def show_scores(
     return scores, tables.verdict(scores, model, task), tables.headline(scores, model, task)
 
 
-def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST) -> None:
+def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST) -> pd.DataFrame:
     """The test radiographs whose predicted months lie furthest off, the worst first.
 
     Args:
         view: the prepared pictures to show; empty: those that the model takes.
+
+    Returns:
+        Their `case_id`, `sex`, `age_months`, `predicted_months` and `error_months`.
     """
     view = view or _view_of(folder, model)
     worst = scoring.largest_errors(folder, model, "test", count)
     style.show(*drawn.largest_errors(worst, pictures_of(folder, view, worst["case_id"])))
+    return worst[["case_id", "sex", "age_months", "predicted_months", "error_months"]]
 
 
 def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
@@ -186,7 +190,8 @@ def show_elsewhere(
 def show_stress(table: pd.DataFrame, tips: pd.DataFrame) -> str:
     """What `stress.stress` found; gives what adds most to the error of any model, in words."""
     style.show(*drawn_bias.stress_curves(table))
-    display(tables.by_kind(tips))
+    with pd.option_context("display.max_colwidth", None):
+        display(tables.by_kind(tips))
     return tables.worst_corruption(table)
 
 

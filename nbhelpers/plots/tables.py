@@ -111,6 +111,10 @@ SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
 NUMBERED = ("exponent", "quality")  # units that stand before their number
+# What follows the scores of a model and of the simplest predictor where the model is not clearly
+# better.
+NO_BETTER = ", so the model is no better than a predictor that looks at no picture"
+AS_GOOD = ", which may be as good as the model"
 CLEAR = 0.05  # p below which a finding is called clear
 
 
@@ -236,27 +240,29 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
 
     The row's name ends in the strongest that was tried.
     """
-    switch = tips["unit"] == SWITCH
-    tried = ", tried to " + tips["strongest"].map("{:g}".format)
-    below = "weaker than " + tips["weakest"].map("{:.3g}".format)
-    # What lies between none and the weakest has no more digits than that.
-    small = {end: abs(tips[end] - tips["strongest"]) for end in ("strength", "lower", "upper")}
-    unresolved = {end: far > abs(tips["weakest"] - tips["strongest"]) for end, far in small.items()}
-    value, lower, upper = (
-        tips[end]
-        .map("{:.3g}".format)
-        .mask(unresolved[end], below)
-        .mask(tips[end].isna(), NOT_REACHED)
-        for end in unresolved
-    )
-    text = value + " (" + lower + " to " + upper + ")"
-    text = text.mask((lower == value) & (upper == value), value)
-    shown = tips.assign(
-        text=text.mask(switch, value.mask(value != NOT_REACHED, "on")),
-        corruption=tips["kind"] + ", " + tips["unit"] + tried.mask(switch, ""),
-        model=tips["model"].map(model_name),
-    )
+    texts, names = [], []
+    for tip in tips.itertuples():
+        value, lower, upper = (_tipping_text(tip, end) for end in ("strength", "lower", "upper"))
+        name = f"{tip.kind}, {tip.unit}"
+        if tip.unit == SWITCH:
+            value = value if value == NOT_REACHED else "on"
+        else:
+            value = value if lower == value == upper else f"{value} ({lower} to {upper})"
+            name += f", tried to {tip.strongest:g}"
+        texts.append(value)
+        names.append(name)
+    shown = tips.assign(text=texts, corruption=names, model=tips["model"].map(model_name))
     return _pivot(shown, "corruption", "model").rename_axis(columns="error grown by 10 % at")
+
+
+def _tipping_text(tip: tuple, end: str) -> str:
+    strength = getattr(tip, end)
+    if np.isnan(strength):
+        return NOT_REACHED
+    # What lies between none and the weakest tried has no more digits than that.
+    if abs(strength - tip.strongest) > abs(tip.weakest - tip.strongest):
+        return f"weaker than {tip.weakest:.3g}"
+    return f"{strength:.3g}"
 
 
 def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
@@ -351,7 +357,7 @@ def gap_words(gaps: pd.DataFrame) -> str:
     told = []
     for row in gaps[gaps["adjustment"] == "standardised"].to_dict("records"):
         if pd.isna(row["value"]):
-            return "Girls and boys of equal ages are too few to compare them."
+            return "There are too few girls and boys of equal age to compare."
         errors = "signed" if row["metric"] == "signed_error" else "absolute"
         told.append(
             f"{score_words(row, 'difference')} in {errors} errors (equality within "
@@ -360,13 +366,54 @@ def gap_words(gaps: pd.DataFrame) -> str:
     return f"At equal ages girls minus boys is {' and '.join(told)}."
 
 
+def clear_words(tests: pd.DataFrame) -> str:
+    """Which groups differ from all others after Holm's correction, the first three by name.
+
+    tests: `group`, `error` ("signed" or "absolute"), `n`, `value` (months more than that of all
+    others) and `p_holm`.
+    """
+    clear = tests[tests["p_holm"] < CLEAR].sort_values("p_holm", kind="stable")
+    if clear.empty:
+        return f"None of {len(tests)} comparisons of groups is clear after Holm's correction."
+    named = [
+        f"{row.group}, {row.error} error {abs(row.value):.1f} months "
+        f"{'larger' if row.value > 0 else 'smaller'} than elsewhere (n = {row.n:,})"
+        for row in clear[:3].itertuples()
+    ]
+    named += [f"{len(clear) - 3} more of {len(tests)} comparisons"] * (len(clear) > 3)
+    return f"Clear after Holm's correction: {'; '.join(named)}."
+
+
+def furthest_words(signed: pd.DataFrame, model: str) -> str:
+    """In which stage signed errors of a model lie furthest from 0: the stage as true, as predicted.
+
+    signed: `group` ("post-puberty (true)"), `n`, `value`, `lower`, `upper`; NaN where too few.
+    """
+    known = signed.dropna().set_index("group")
+    stages = known.filter(like="(true)", axis=0)["value"].abs()
+    if stages.empty:
+        return "Every stage has too few cases to say whether it is predicted too old or too young."
+    both = [stages.idxmax(), stages.idxmax().replace("(true)", "(predicted)")]
+    rows = known[known.index.isin(both)].iterrows()
+    each = [f"{group}: {score_words(row, 'signed_error')}" for group, row in rows]
+    return (
+        f"Of the true stages with at least {FEWEST} cases (here {len(stages)}) predicted "
+        f"minus true of {model} is furthest from 0 in {'; '.join(each)}; the first interval is not "
+        "corrected for that choice."
+    )
+
+
 def worst_corruption(table: pd.DataFrame) -> str:
-    """What adds most to the error of any model, of `stress.stress`, in words."""
+    """What adds most to the error of any model, of `stress.stress`: a sentence."""
     row = table.loc[table["difference"].idxmax()]
     named = corruption_words(row["kind"], row["strength"], row["unit"])
     added = {key: row[f"difference_{key}"] for key in ("lower", "upper")}
     words = score_words(added | {"value": row["difference"], "n": row["n"]}, "difference")
-    return f"{named} adds most to the error of {model_name(row['model'])}: {words}"
+    return (
+        f"Of {table['kind'].nunique()} corruptions at the strengths tried {named} "
+        f"adds most to the error of {model_name(row['model'])}: {words}, an interval that is not "
+        "corrected for that choice."
+    )
 
 
 def corruption_words(kind: str, strength: float, unit: str) -> str:
@@ -412,9 +459,9 @@ def error_words(scores: pd.DataFrame, model: str, task: str, split: str = "test"
     better = (own["value"] < other["value"]) == (metric in LOWER_IS_BETTER)
     said = ""
     if not better or own["value"] == other["value"]:
-        said = ", so the model is no better than a predictor that looks at no picture"
+        said = NO_BETTER
     elif own["lower"] <= other["value"] <= own["upper"]:
-        said = ", which may be as good as the model"
+        said = AS_GOOD
     return (
         f"{METRICS[metric].name} of {score_words(own, metric)}; always predicting the "
         f"{SIMPLEST[task]} gives {score_words(other, metric)}{said}"

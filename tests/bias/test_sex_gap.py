@@ -89,7 +89,7 @@ def test_equal_sexes_are_equivalent_not_shown_so_or_too_few_by_how_many_they_are
         found = told(made().query(chosen))
         assert (found["verdict"] == TOO_FEW).all()
         assert found[["value", "lower", "upper", "lower_90", "upper_90"]].isna().all(axis=None)
-    assert tables.gap_words(found.reset_index()).startswith("Girls and boys of equal ages are too")
+    assert tables.gap_words(found.reset_index()).startswith("There are too few girls and boys")
 
 
 def test_a_bound_within_the_error_of_resampling_of_the_margin_is_undecided():

@@ -13,7 +13,7 @@ from nbhelpers.models import saved
 
 SIDE, N = 32, 30
 CARD = {"mean_months": 120.0, "spread_months": 40.0, "male_share": 0.25, "view": "hand"}
-KINDS, CONTROLS = ("deletion", "insertion"), ("map of chance", "blob in the middle")
+KINDS, CONTROLS = ("deletion", "insertion"), ("random map", "blob in the middle")
 curve, gains = functions("06_grad_cam", "curve", "gains")
 gain_table, choose, randomised = functions(
     "06_grad_cam", "gain_table", "choose", "randomised", gains=gains, kinds=KINDS, controls=CONTROLS
@@ -67,7 +67,7 @@ def test_a_gain_is_a_share_of_the_control_s_area_which_is_drawn_again_too():
     (table,) = [
         gain_table(np.repeat(np.stack([areas[0], areas[1], areas[1]])[:, None, :, None], 2, axis=1))
     ]
-    row = table.query("kind == 'deletion' and against == 'map of chance'").iloc[0]
+    row = table.query("kind == 'deletion' and against == 'random map'").iloc[0]
     assert row["value"] == pytest.approx(areas[0].mean() / areas[1].mean() - 1)
     ends = np.quantile(drawn[:, 0] / drawn[:, 1] - 1, [0.025, 0.975])
     assert row[["lower", "upper"]].tolist() == pytest.approx(ends)
@@ -75,7 +75,7 @@ def test_a_gain_is_a_share_of_the_control_s_area_which_is_drawn_again_too():
 
 def test_the_finest_size_that_gains_clearly_is_chosen_and_the_last_map_where_none_does():
     table = pd.DataFrame({"cells": [0, 12, 24, 48], "value": [0.3, 0.6, 0.58, 0.4]})
-    table = table.assign(lower=0.1, upper=table["value"] + 0.1, against="map of chance")
+    table = table.assign(lower=0.1, upper=table["value"] + 0.1, against="random map")
     blob = table.assign(against="blob in the middle", value=9.0, upper=9.0)
     assert choose(pd.concat([table, blob])) == 24
     assert choose(table.assign(upper=table["value"])) == 12

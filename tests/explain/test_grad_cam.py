@@ -67,7 +67,7 @@ def test_the_feature_map_is_the_last_that_is_fine_enough_and_that_nothing_leads_
     around = layers.Concatenate()([pooled, layers.GlobalAveragePooling2D()(whole)])
     made = keras.Model([radiograph, sex], networks.output(around, "age", CARD), name="around")
     assert grad_cam.feature_layer(made).name == "whole"
-    with pytest.raises(InputError, match="around has no feature map of 100 cells a side"):
+    with pytest.raises(InputError, match="around has no feature map of 100 cells per side"):
         grad_cam.feature_layer(made, 100)
     flat = networks.output(layers.Flatten()(x), "age", CARD)
     with pytest.raises(InputError, match="plain has no convolution"):

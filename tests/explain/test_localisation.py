@@ -83,7 +83,13 @@ def test_energy_beside_the_hand_is_told_apart_and_none_has_no_scores():
     marker = np.zeros((SIDE, SIDE))
     marker[:4, :4] = 9
     half = measured(marker + 9 * 16 / hand().sum() * hand(), hand())
-    assert half["ratio"].to_numpy() == pytest.approx(1) and not half["hit"].any()
+    assert half["ratio"].to_numpy() == pytest.approx(1)
+
+
+def test_a_maximum_beside_the_hand_counts_as_little_as_a_random_point_there():
+    energy = point_at(54, 30)
+    energy[np.unravel_index((~hand()).argmax(), hand().shape)] = 9
+    assert measured(energy, hand()).loc["Wrist", "hit"]
 
 
 def test_chance_is_how_often_points_all_over_the_hand_hit():

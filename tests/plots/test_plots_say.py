@@ -12,6 +12,8 @@ import pytest
 from nbhelpers import metrics
 from nbhelpers.bias.corruptions import CORRUPTIONS
 from nbhelpers.bias.stress import TIPPING_COLUMNS
+from nbhelpers.plots import bias as plots_bias
+from nbhelpers.plots import maps as plots_maps
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
 from nbhelpers.plots import tables as plots_tables
@@ -153,11 +155,13 @@ def test_the_worst_corruption_is_named_with_its_harm():
     ends = [f"difference{end}" for end in ("", "_lower", "_upper")]
     table = pd.DataFrame(rows, columns=["kind", "strength", "unit", "model", "n", *ends])
     assert plots_tables.worst_corruption(table) == (
-        "blur (2 % of the side) adds most to the error of Custom CNN: +4.0 months (95 % interval "
-        "+3.0 to +5.0, n = 30)"
+        "Of 2 corruptions at the strengths tried blur (2 % of the side) adds most to the error of "
+        "Custom CNN: +4.0 months (95 % interval +3.0 to +5.0, n = 30), an interval that is not "
+        "corrected for that choice."
     )
     words = plots_tables.worst_corruption(table[1:])
-    assert words.startswith("mirrored adds most to the error of HOG and XGBoost: +1.0 months")
+    assert "mirrored adds most to the error of HOG and XGBoost: +1.0 months" in words
+
     strongest = {
         plots_tables.corruption_words(kind, max(one.strengths), one.unit)
         for kind, one in CORRUPTIONS.items()
@@ -171,6 +175,39 @@ def test_the_worst_corruption_is_named_with_its_harm():
     }
 
 
+def test_harm_grows_to_the_right_past_a_line_at_a_tenth_more_error():
+    rows = [("jpeg", 100.0, 10.0), ("jpeg", 5.0, 14.0), ("blur", 0.0, 10.0), ("blur", 2.0, 20.0)]
+    table = pd.DataFrame(rows, columns=["kind", "strength", "mae"])
+    table = table.assign(model="cnn", unit="", lower=table["mae"], upper=table["mae"])
+    figure, _ = plots_bias.stress_curves(table)
+    assert [axes.xaxis_inverted() for axes in figure.axes[:2]] == [True, False]
+    for axes in figure.axes[:2]:
+        assert axes.lines[1].get_ydata() == pytest.approx([11.0, 11.0])
+
+
+def test_groups_that_differ_are_named_and_more_than_three_counted():
+    rows = [(f"g{place}", "absolute", 11, -16.3, 0.001 * place) for place in range(5)]
+    tests = pd.DataFrame(rows, columns=["group", "error", "n", "value", "p_holm"])
+    assert plots_tables.clear_words(tests[1:2]) == (
+        "Clear after Holm's correction: g1, absolute error 16.3 months smaller than elsewhere "
+        "(n = 11)."
+    )
+    words = plots_tables.clear_words(tests[::-1])
+    assert ": g0," in words and "g3" not in words and words.endswith("; 2 more of 5 comparisons.")
+    assert plots_tables.clear_words(tests.assign(p_holm=0.06)).startswith("None of 5")
+
+
+def test_the_stage_predicted_furthest_off_stands_beside_the_same_stage_as_predicted():
+    rows = [("late (true)", 12, -3.0), ("post (true)", 11, -10.4), ("post (predicted)", 17, -5.8)]
+    rows += [("early (true)", 4, np.nan), ("female", 20, -30.0)]
+    signed = pd.DataFrame(rows, columns=["group", "n", "value"])
+    signed = signed.assign(lower=signed["value"] - 1, upper=signed["value"] + 1)
+    words = plots_tables.furthest_words(signed, "VGG16")
+    assert "(here 2)" in words and "post (true): -10.4 months (95 % interval -11.4" in words
+    assert "; post (predicted): -5.8 months" in words and "not corrected" in words
+    assert plots_tables.furthest_words(signed[3:], "VGG16").startswith("Every stage has too few")
+
+
 @pytest.mark.parametrize(
     ("task", "values", "said"),
     [
@@ -181,10 +218,64 @@ def test_the_worst_corruption_is_named_with_its_harm():
         ("stage", (0.5, 0.0), r"majority stage gives 0\.000 .*\)$"),
     ],
 )
-def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(task, values, said):
+def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(
+    monkeypatch, task, values, said
+):
     metric, half = plots_tables.RANKED_BY[task], 0.3 if task == "age" else 0.1
     rows = [("vgg16", values[0]), (f"trivial: {plots_tables.SIMPLEST[task]}", values[1])]
     scores = pd.DataFrame(rows, columns=["model", "value"]).assign(split="test", metric=metric)
     scores = scores.assign(n=100, lower=scores["value"] - half, upper=scores["value"] + half)
     words = plots_tables.error_words(scores, "vgg16", task)
     assert re.search(said, words), words
+    if task == "age":
+        monkeypatch.setattr(plots_maps.scoring, "evaluate", lambda *of: scores)
+        answer = plots_maps.failures_first(None, "vgg16", [(True, "Fine."), (False, "Fails.")])
+        assert ("VGG16 has" in answer) == ("model" in said or "picture" in said)
+        assert re.search(r"(^|\. )Fails\. Fine\. Brackets hold", answer), answer
+
+
+@pytest.mark.parametrize(("n", "more"), [(6, 1.0), (12, 0.0), (12, 1.0)])
+def test_maps_lie_on_regions_where_they_do_so_beyond_controls_in_enough_cases(n, more):
+    random = np.random.default_rng(0)
+    made = {"region": "any", "case_id": range(n), "stage": np.arange(n) % 2, "area_share": 0.5}
+    made |= {"energy_share": 0.5, "chance": 0.7, "hit": pd.array([True] * n, "boolean")}
+    every = {"cnn age": 1 + more, "edges": 1.0}
+    local = pd.concat(
+        pd.DataFrame(made | {"map": name, "ratio": random.normal(mean, 0.2, n)})
+        for name, mean in every.items()
+    )
+    _, (passed, words) = plots_maps.show_localisation(local, "cnn age", ["edges"], ["a", "b"])
+    assert passed == (n < 10 or more == 1) and ("too few cases (6)" in words) == (n < 10)
+    assert ("not clearly more" in words) == (not passed) and "nan" not in words
+
+
+def test_maps_are_called_worse_as_plainly_as_better():
+    rows = [("deletion", "random map", -0.1, -0.2, 0.1), ("deletion", "blob", -0.2, -0.3, -0.1)]
+    rows += [("insertion", "random map", 0.2, 0.1, 0.3), ("insertion", "blob", 0.4, 0.3, 0.5)]
+    rows += [("both", control, 0.1, 0.05, 0.2) for control in ("random map", "blob")]
+    gains = pd.DataFrame(rows, columns=["kind", "against", "value", "lower", "upper"])
+    curves, names = np.ones((3, 2, 10, 11)), ["hires_cam", "random map", "blob"]
+    for gained, passes in ((gains, False), (gains.assign(lower=0.01, upper=0.5), True)):
+        gained = gained.assign(network="cnn age", n=10)
+        passed, words = plots_maps.show_faithfulness(curves, names, gained, "cnn age")
+        assert passed == passes and ("worse" in words) != passes
+    first = plots_maps.show_faithfulness(curves, names, gains.assign(network="x", n=10), "x")[1]
+    assert "in deletion clearly worse than a blob, -0.20 (-0.30 to -0.10), and not clearly" in first
+    assert "in insertion clearly better than a random map, 0.20 (0.10 to 0.30), and cl" in first
+
+
+@pytest.mark.parametrize(
+    ("share", "change", "passes"),
+    [((0.8, 1.2), (-1, 1), True), ((1.1, 2), (-1, 1), False), ((0.8, 1.2), (0.5, 1), False)],
+)
+def test_maps_or_errors_that_hang_on_lead_markers_fail(share, change, passes):
+    columns = ["place", "value", "lower", "upper"]
+    energy = pd.DataFrame([("marker", 1.0, *share)], columns=columns).assign(metric="ratio", n=12)
+    masking = pd.DataFrame([("marker", 0.7, *change)], columns=columns).assign(n=12)
+    masking = masking.rename(columns={"value": "difference"})
+    passed, words = plots_maps._marker_words(energy, masking)
+    assert passed == passes and "1.00 (" in words and "by +0.7 (" in words
+    assert ("not clearly more" in words) == (share[0] < 1)
+    assert ("not clearly (" in words) == (change[0] < 0)
+    few = masking.assign(difference=np.nan, lower=np.nan, upper=np.nan, n=3)
+    assert "too few" in plots_maps._marker_words(energy, few)[1]
