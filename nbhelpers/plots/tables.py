@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nbhelpers.evaluation.conformal import OLDEST_MONTHS
 from nbhelpers.evaluation.scores import ALL, DERIVED, FEWEST, RANKED_BY, TRIVIAL
 from nbhelpers.metrics import LOWER_IS_BETTER
 
@@ -111,6 +112,7 @@ SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
 CLEAR = 0.05  # p below which a finding is called clear
+SHORT = 0.025  # chance of so few held below which a group falls short: one side of 95 %
 
 
 def model_name(model: str) -> str:
@@ -287,44 +289,55 @@ def kind_words(kind: str, quantiles: int | None) -> str:
 
 
 def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
-    """Of one kind and level: a row a group, those whose promise fails first.
+    """Of one kind and level: a row a group, those that are held less often than chance would first.
 
-    It fails where Wilson's interval of the share inside lies below the level.
+    A group of fewer than `FEWEST` cases gets no verdict; a promise fails where there is one.
     """
     size, digits, unit = ("mean_stages", 2, "stages")
     if "width_months" in coverage:
         size, digits, unit = ("width_months", 1, "width, months")
-    few, failed = coverage["n"] < FEWEST, fails(coverage)
-    notes = np.select([few, failed], [TOO_FEW, "promise fails"], "")
+    few, low, level = coverage["n"] < FEWEST, falls_short(coverage), coverage["level"].iloc[0]
+    words = [TOO_FEW, "promise fails", f"below {100 * level:.0f} %"]
+    notes = np.select([few, low & coverage["promised"], low], words, "")
     shares = 100 * coverage[["coverage", "lower", "upper"]]
-    table = coverage.round({size: digits}).assign(**shares, note=notes, holds=~failed)
-    held = f"held, % (promised {100 * coverage['level'].iloc[0]:.0f})"
+    table = coverage.round({size: digits}).assign(**shares, note=notes, holds=~low)
+    held = f"held, % (promised {100 * level:.0f})"
     words = {"n": "cases", size: unit, "note": "", "coverage": held}
     return plain(table.sort_values("holds", kind="stable"), ["group"], words, 1)
 
 
-def fails(coverage: pd.DataFrame) -> pd.Series:
-    """Whether each row of `conformal.coverage` holds less than its level, beyond chance.
+def falls_short(coverage: pd.DataFrame) -> pd.Series:
+    """Whether each row of `conformal.coverage` is held less often than chance explains.
 
-    A group of fewer than `FEWEST` cases gets no verdict.
+    So few or fewer would be held in less than 2.5 % of draws, were the level kept there.
     """
-    return (coverage["upper"] < coverage["level"]) & (coverage["n"] >= FEWEST)
+    return (coverage["chance"] < SHORT) & (coverage["n"] >= FEWEST)
 
 
 def coverage_words(own: pd.DataFrame) -> str:
-    """Of one kind and level: how many test cases are held, and the groups where it fails first."""
-    row = own[own["group"] == ALL].iloc[0]
+    """Of one kind and level: the groups where its promise fails first, and what is held of all."""
+    row, short = own[own["group"] == ALL].iloc[0], {}
+    large, low = own["n"] >= FEWEST, falls_short(own)
+    for promised in (True, False):
+        of = own[low & (own["promised"] == promised)]
+        shares = zip(of["group"], 100 * of["coverage"], strict=True)
+        short[promised] = ", ".join(f"{group} ({share:.0f} %)" for group, share in shares)
+    level, count = f"{100 * row['level']:.0f} %", (large & own["promised"]).sum()
     what, size = "sets", f"{row.get('mean_stages', 0):.2f} stages large"
     if "width_months" in row:
         what, size = "intervals", f"{row['width_months']:.1f} months wide"
-    failed = own[fails(own)]
-    shares = zip(failed["group"], 100 * failed["coverage"], strict=True)
-    where = ", ".join(f"{group} ({share:.0f} %)" for group, share in shares) or "none beyond chance"
+        if endless := (own["width_months"] == OLDEST_MONTHS).sum():
+            size += (
+                f", in {endless} of {len(own)} groups all ages, as calibration has too few cases"
+            )
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
-        f"Of {len(own)} groups of test cases the promise of {100 * row['level']:.0f} % fails in "
-        f"{where}; {what} ({kind_words(row['kind'], row['quantiles'])}) held {share} of all and "
-        f"are {size} on average."
+        f"Of {count} groups with ten or more test cases and a promise of {level} it fails in "
+        f"{short[True] or 'none beyond chance'}"
+        + (f", and without a promise less are held in {short[False]}" if short[False] else "")
+        + f" ({(~large).sum()} groups are too small to judge); "
+        f"{what} ({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on "
+        f"average {size}."
     )
 
 
