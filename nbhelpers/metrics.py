@@ -1,9 +1,10 @@
 """Scores of ages and of stages, each with a bootstrap interval.
 
 Intervals are 95 % percentile intervals over 2,000 resamples of the cases, seeded, so a score is the
-same in every file that quotes it. A resample is kept as the number of times it draws each case:
-means then are one matrix product. A value that is not defined (recall of a class that no case
-has, R2 where all ages are equal) is NaN here and null in files, never 0.
+same in every file that quotes it; shares of the cases have Wilson's. A resample is kept as the
+number of times it draws each case: means then are one matrix product. A value that is not defined
+(recall of a class that no case has, R2 where all ages are equal) is NaN here and null in files,
+never 0.
 
 An interval of no width is NaN: where all resamples give one value, as with a single case or where
 every case is right, they do not tell how sure it is.
@@ -29,6 +30,7 @@ STAGES = 5
 GRADES = np.arange(STAGES)
 WEIGHTS = (GRADES[:, None] - GRADES) ** 2  # of disagreements in kappa
 WITHIN_MONTHS = (6, 12, 24)
+SHARES = ("accuracy", *(f"within_{limit}" for limit in WITHIN_MONTHS))
 LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 
 
@@ -89,11 +91,15 @@ def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
 
     Wilson's (J Am Stat Assoc 1927;22:209-212): a share may be 0 or 1, where resampling sees none.
     """
+    n, count = len(happened), int(np.sum(happened))
+    return n, count / n, *_wilson(count, n)
+
+
+def _wilson(count: int, n: int) -> tuple[float, float]:
     from scipy.stats import binomtest  # it takes a second, and most of what needs scores does not
 
-    n, count = len(happened), int(np.sum(happened))
     found = binomtest(count, n).proportion_ci(LEVEL, "wilson")
-    return n, count / n, float(found.low), float(found.high)
+    return float(found.low), float(found.high)
 
 
 def score_enough(
@@ -190,6 +196,8 @@ def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:
         lower, upper = interval(np.concatenate([block[metric] for block in resampled]))
         if np.isnan(value[0]):
             lower = upper = np.nan
+        elif metric in SHARES and n > 1:
+            lower, upper = _wilson(round(value[0] * n), n)
         rows.append((metric, n, float(value[0]), lower, upper))
     return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
 

@@ -23,9 +23,8 @@ from nbhelpers.data.stages import SEXES
 from nbhelpers.evaluation import conformal, scores
 from nbhelpers.evaluation.scores import FEWEST, fine_groups, groups, sex_bands
 
-SMALLEST = 2  # cases of a group that is scored
 SCORE = ["n", "value", "lower", "upper"]
-COLUMNS = ["model", "task", "split", "group", "metric", *SCORE]
+COLUMNS = ["model", "task", "split", "group", "metric", *SCORE, "too_few"]
 ERROR_COLUMNS = ["model", "split", "group", "metric", *SCORE, "too_few"]
 BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
 OVER_MONTHS = (12, 24)
@@ -69,8 +68,8 @@ def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.D
     """COLUMNS, a row a group of `groups` and metric, with 95 % bootstrap intervals.
 
     Age: `mae` and `signed_error` (predicted minus true), months, and as `<model> (derived)` those
-    of the stages that months fall into. Stage: `accuracy` and `qwk`. Groups of less than
-    `SMALLEST` cases are left out.
+    of the stages that months fall into. Stage: `accuracy` and `qwk`. Of less than `FEWEST` cases
+    `too_few` is true and the figures are NaN.
     """
     rows = scores.case_errors(run_folder, model, task, split)
     blocks = []
@@ -80,7 +79,9 @@ def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.D
     rows = rows[rows["stage"].notna() & rows["predicted_stage"].notna()].reset_index(drop=True)
     blocks.append(_by_group(rows, groups(rows), _stages).assign(model=model, task="stage"))
     table = pd.concat(blocks, ignore_index=True).assign(split=split)
-    return table.loc[table["n"] >= SMALLEST, COLUMNS].reset_index(drop=True)
+    table["too_few"] = table["n"] < FEWEST
+    table.loc[table["too_few"], ["value", "lower", "upper"]] = np.nan
+    return table[COLUMNS]
 
 
 def _by_fine_group(run_folder: Path, rows: pd.DataFrame, score: Callable) -> pd.DataFrame:

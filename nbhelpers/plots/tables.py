@@ -5,6 +5,7 @@ notebooks, the index and the model card. Scores have `metric`, `n`, `value`, `lo
 null where they are not defined. Sentences are lines of a Markdown list, written from tables alone.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -157,15 +158,16 @@ def score_text(score: Mapping, metric: str) -> str:
 
 
 def score_words(score: Mapping, metric: str) -> str:
-    """A score in a sentence: "9.0 months or 0.75 years (95 % interval 8.6 to 9.7, n = 300)"."""
+    """A score in a sentence: "9.0 months (95 % interval 8.6 to 9.7, n = 300; 0.75 years)"."""
     value, interval = value_and_interval(score, metric)
     if METRICS[metric].unit == "months" and not pd.isna(score["value"]):
         value += " months"
-        if not METRICS[metric].sign:
-            value += f" or {score['value'] / 12:.2f} years"
     sizes = [score[key] for key in ("n", "n_female", "n_male") if key in score]
     n = " and ".join(f"{size:,.0f}" for size in sizes)
-    return f"{value} (95 % interval {interval}, n = {n})" if interval else f"{value} (n = {n})"
+    told = f"95 % interval {interval}, n = {n}" if interval else f"n = {n}"
+    if value.endswith("months") and not METRICS[metric].sign:
+        told += f"; {score['value'] / 12:.2f} years"
+    return f"{value} ({told})"
 
 
 def _pivot(table: pd.DataFrame, index: str, columns: str, cases: bool = False) -> pd.DataFrame:
@@ -284,8 +286,13 @@ def kind_words(kind: str, quantiles: int | None) -> str:
     told = KINDS.get(kind, kind)
     if kind not in LEFT or not quantiles:
         return told
-    most, left = LEFT[kind]
-    return f"{told}: {left if quantiles <= most else f'{quantiles} quantiles'}"
+    return f"{told}: {left_of(kind, quantiles) or f'{quantiles} quantiles'}"
+
+
+def left_of(kind: str, quantiles: int | None) -> str:
+    """What is left of a kind of intervals or sets where cases were too few, or ""."""
+    most, left = LEFT.get(kind, (0, ""))
+    return left if (quantiles or math.inf) <= most else ""
 
 
 def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
@@ -400,7 +407,8 @@ def _row(scores: pd.DataFrame, model: str, split: str, metric: str) -> pd.Series
 
 def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
     """How far a model errs on the test split, and the simplest predictor: two sentences."""
-    said = f"On the test split {model_name(model)} has a {error_words(scores, model, task)}."
+    words = error_words(scores, model, task)
+    said = f"On the test split the model *{model_name(model)}* has a {words}."
     if task == "age":
         kappa = score(scores, model + DERIVED, "test", "qwk")
         said += f" The stages that its months fall into have a weighted kappa of {kappa}."
@@ -437,6 +445,12 @@ def comparison_words(model: str, other: str, task: str, difference: Mapping) -> 
     better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
     clearly = "" if lower * upper > 0 else "not clearly "
     ends = f"95 % paired bootstrap interval {lower:+z.2f} to {upper:+z.2f}, "
+    if value == lower == upper == 0:
+        same = "stages" if task == "stage" else "months"
+        return (
+            f"On the test split {model_name(model)} predicts the same {same} as "
+            f"{model_name(other)} (n = {difference['n']:,})."
+        )
     return (
         f"On the test split {model_name(model)} is {clearly}{better} than {model_name(other)}: the "
         f"difference in {METRICS[metric].name} is {value:+z.2f}{months} "

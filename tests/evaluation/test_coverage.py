@@ -211,3 +211,12 @@ def test_scores_by_group_are_those_of_the_group_alone(run_folder):
     correct = scores.case_errors(run_folder, "stager", "stage", "test")["correct"]
     told = table.query("group == 'all'").set_index("metric")["value"]
     assert told["accuracy"] == pytest.approx(correct.mean()) and "qwk" in told
+
+
+def test_a_group_of_few_cases_stands_without_figures(run_folder, monkeypatch):
+    monkeypatch.setattr(subgroups, "FEWEST", 60)
+    table = subgroups.scores_by_group(run_folder, "good", "age", "test")
+    assert table["too_few"].any() and not table["too_few"].all()
+    assert (table["too_few"] == (table["n"] < 60)).all()
+    assert (table["value"].isna() == table["too_few"]).all()
+    assert "too few" in tables.group_table(table, ["mae"]).to_numpy()
