@@ -10,9 +10,10 @@ DATA ?=
 RUN ?= $(PROFILE)
 WEIGHTS ?=
 UNREADABLE ?=
+DOUBTFUL ?=
 TESTS ?=
 OWNER ?=
-export PROFILE DATA RUN WEIGHTS UNREADABLE TESTS OWNER
+export PROFILE DATA RUN WEIGHTS UNREADABLE DOUBTFUL TESTS OWNER
 
 BIN := .venv/bin
 INSTALLED := .venv/installed.lock
@@ -27,6 +28,7 @@ help: ## Show this list.
 	@echo 'make score    score or predict another folder with the models of a finished run'
 	@echo '              RUN=name of the run folder  DATA=folder of radiographs'
 	@echo '              UNREADABLE=exclude (leaves files out that cannot be read, and names them)'
+	@echo '              DOUBTFUL=score (scores radiographs that a doubt would leave out)'
 	@echo 'make test     run every test (TESTS=tests/data for some)'
 	@echo 'make platforms  run notebooks as on Kaggle, with the versions there'
 	@echo 'make places   the same for every place, Colab too (takes Python 3.12 or 3.13)'
@@ -42,11 +44,11 @@ help: ## Show this list.
 
 report: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch profile "$$PROFILE" --run "$$RUN" --data "$$DATA" \
-	  --weights "$$WEIGHTS" --unreadable "$$UNREADABLE"
+	  --weights "$$WEIGHTS" --unreadable "$$UNREADABLE" --doubtful "$$DOUBTFUL"
 
 score: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch score --run "$$RUN" --data "$$DATA" \
-	  --unreadable "$$UNREADABLE"
+	  --unreadable "$$UNREADABLE" --doubtful "$$DOUBTFUL"
 
 test: $(INSTALLED)
 	@exec $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \

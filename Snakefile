@@ -54,7 +54,8 @@ def command(run):
     words = [sys.executable, "-m", "nbhelpers.batch", "run", PROFILE.name, run.name, "--inside"]
     words += ["--project", str(PROJECT), "--folder", str(FOLDER)]
     words += ["--cores", str(workflow.cores)]  # runs side by side share them as the system does
-    words += [f"--{name}={config.get(name) or ''}" for name in ("data", "weights", "unreadable")]
+    passed = ("data", "weights", *profiles.SWITCHES)
+    words += [f"--{name}={config.get(name) or ''}" for name in passed]
     return lambda wildcards: shlex.join(words)  # a function's text may have braces too
 
 

@@ -34,7 +34,7 @@ def interval(row: dict, form: str = ".2f", value: str = "value") -> str:
 
 
 def test_every_figure_of_the_results_tables_stands_in_a_results_file():
-    scores = [one for path in MEASURED.glob("*.json") for one in measured(path.stem)["scores"]]
+    scores = [one for path in MEASURED.glob("0*.json") for one in measured(path.stem)["scores"]]
     known = {(s["model"], s["task"], s["metric"]): s for s in scores if s["split"] == "test"}
     ages, stages = tables("model")
     for task, (header, *rows) in (("age", ages), ("stage", stages)):
@@ -79,7 +79,23 @@ def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
     for row in found["masking"]:
         if row["place"] != "field edge":
             said = f"{interval(row, '+.2f', 'difference')[:-1]}, n = {row['n']})"
-            assert said in README.replace(" months (", " ("), row["place"]
+            assert said.removeprefix("-0.00") in README.replace(" months (", " ("), row["place"]
+
+
+def test_what_is_said_of_doubts_stands_in_their_results_file():
+    found = measured("doubts")
+    ((header, *rows),) = tables("fault")
+    sets = [found[name] for name in ("rsna100", "rsna_originals", "drawn")]
+    for fault, *cells in rows:
+        name, key = fault.replace("turned by ", "turned ").replace("°", "").split(": ")[0], "found"
+        name, key = name.removeprefix("fingers "), "marked" if fault.endswith("marked") else key
+        said = [
+            f"{100 * one['faults'][name][key]:.1f} % of {one['n of each fault']}"
+            for one in sets
+            if name in one["faults"]
+        ]
+        assert cells == (said or [f"{100 * one['marked']:.1f} % of {one['n']:,}" for one in sets])
+    assert len(header) == 4 and len(rows) == 11
 
 
 def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
@@ -107,7 +123,7 @@ def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
         if (row["metric"], row["adjustment"]) == ("signed_error", "standardised")
     ]
     value, lower, upper = (f"{-signed[key]:.2f}" for key in ("value", "upper", "lower"))
-    assert f"{value} months younger than boys ({lower} to {upper}, n = 775 and 911)" in README
+    assert f"{value} months lower for girls ({lower} to {upper}, n = 775 and 911)" in README
     stress = {
         (row["kind"], row["strength"]): row for row in found["stress"] if row["model"] == "cnn"
     }
@@ -119,7 +135,7 @@ def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
 
 
 def test_notebooks_tell_to_expect_what_was_measured():
-    scores = [one for path in MEASURED.glob("*.json") for one in measured(path.stem)["scores"]]
+    scores = [one for path in MEASURED.glob("0*.json") for one in measured(path.stem)["scores"]]
     mae = {s["model"]: s["value"] for s in scores if (s["split"], s["metric"]) == ("test", "mae")}
     (gap,) = [
         row["value"]

@@ -69,7 +69,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument("--run", default="", help="name of the run folder below reports/")
         command.add_argument("--folder", default="", help="the run folder itself, instead of --run")
         command.add_argument("--data", default="", help="folder of radiographs")
-        command.add_argument("--unreadable", default="", choices=["", "exclude"])
+        for option, (word, parameter) in profiles.SWITCHES.items():
+            command.add_argument(f"--{option}", default="", choices=["", word], help=parameter)
         command.add_argument("--cores", type=int, default=0, help="cores to use (default: all)")
         command.add_argument("--project", default="", help="folder with notebooks/ and params/")
     return parser.parse_args(arguments)
@@ -102,12 +103,9 @@ def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
     ran = [name for name in names if status.read_state(folder, name) != before[name]]
     unfinished = [name for name in names if not status.done_path(folder, name).exists()]
     if failed and not ran:
-        said = (
-            (folder / status.FOLDER / LOG)
-            .read_text(encoding="utf-8", errors="replace")
-            .splitlines()
-        )
-        print("Snakemake stopped:", *said[-LINES_SHOWN:], sep="\n", file=sys.stderr)
+        said = (folder / status.FOLDER / LOG).read_text(encoding="utf-8", errors="replace")
+        last = said.splitlines()[-LINES_SHOWN:]
+        print("Snakemake stopped:", *last, sep="\n", file=sys.stderr)
     took = pages.duration(time.monotonic() - started)
     if unfinished:
         print(f"NOT COMPLETE after {took}: {', '.join(unfinished)}.")
@@ -134,7 +132,7 @@ def run_snakemake(profile: Profile, asked: argparse.Namespace) -> int:
     command += " --rerun-triggers mtime input"
     words = [sys.executable, *command.split(), "--snakefile", str(asked.project / "Snakefile")]
     words += ["--config", f"profile={profile.name}", f"folder={folder}", f"data={asked.data}"]
-    words += [f"weights={asked.weights}", f"unreadable={asked.unreadable}"]
+    words += [f"{name}={getattr(asked, name)}" for name in ("weights", *profiles.SWITCHES)]
     with (
         explained_errors(folder),
         (folder / status.FOLDER / LOG).open("w", encoding="utf-8") as errors,
@@ -236,8 +234,9 @@ def run_notebook(
     given = {"run": run.name, "run_folder": str(asked.folder), "profile": profile.name}
     if asked.data and profiles.DATA in run.declared:
         given[profiles.DATA] = asked.data
-    if asked.unreadable and profiles.UNREADABLE in run.declared:
-        given[profiles.UNREADABLE] = True
+    for option, (_, parameter) in profiles.SWITCHES.items():
+        if getattr(asked, option) and parameter in run.declared:
+            given[parameter] = True
     use = asked.cores or cores()
     if use < cores():  # others work beside this run
         for name in THREAD_SETTINGS:

@@ -106,9 +106,8 @@ def stage_rows(data: dict) -> list[tuple[str, float, float]]:
     """Each stage's name and the months at which it begins, for girls and for boys."""
     if "stage_cuts" not in data:
         return []
-    cuts = stages.parse_cuts(data["stage_cuts"])
-    begins = [(0.0, *cuts[sex]) for sex in stages.SEXES]
-    return list(zip(data["stage_names"], *begins, strict=True))
+    begins = stages.begins(data["stage_cuts"])
+    return list(zip(data["stage_names"], begins["female"], begins["male"], strict=True))
 
 
 def looks(run_folder: Path) -> dict[str, int]:

@@ -20,7 +20,11 @@ from nbhelpers.workspace import InputError, is_synthetic, read_json
 SHARED = "_profile.yaml"
 KERNEL = "kernel_name"  # the key of _profile.yaml that no notebook gets
 DATA = "data_folder"  # the parameter that DATA=... replaces, in notebooks that declare it
-UNREADABLE = "exclude_unreadable"  # the parameter that UNREADABLE=exclude makes true
+# Words of the command line that make a parameter true: UNREADABLE=exclude, say.
+SWITCHES = {
+    "unreadable": ("exclude", "exclude_unreadable"),
+    "doubtful": ("score", "score_doubtful"),
+}
 WEIGHTS = "weights"  # the parameter that WEIGHTS=none replaces where it asks for ImageNet's
 IMAGENET = ("imagenet", "imagenet if found")
 RANDOM_WEIGHTS = "none"

@@ -100,11 +100,9 @@ def stress(
 def ways(kind: str, tried: Iterable[float]) -> list[list[float]]:
     """The strengths tried, from none on, in each direction: darker and brighter are two."""
     none = CORRUPTIONS[kind].identity
-    both = (
-        sorted(one for one in tried if one >= none),
-        sorted(one for one in tried if one <= none),
-    )
-    return [way for way in (both[0], both[1][::-1]) if len(way) > 1]
+    up = sorted(one for one in tried if one >= none)
+    down = sorted((one for one in tried if one <= none), reverse=True)
+    return [way for way in (up, down) if len(way) > 1]
 
 
 def between(kind: str, tried: dict[float, dict[str, np.ndarray]]) -> list[float]:

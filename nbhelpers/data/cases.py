@@ -19,14 +19,7 @@ import pandas as pd
 from nbhelpers import workspace
 from nbhelpers.data.splits import SHARES, assign_folds, assign_splits, split_manifest
 from nbhelpers.data.stages import parse_cuts, stage_names, stage_of
-from nbhelpers.data.tables import (
-    Table,
-    describe,
-    find_files,
-    find_tables,
-    read_labels,
-    some,
-)
+from nbhelpers.data.tables import Table, describe, find_files, find_tables, read_labels, some
 from nbhelpers.images.doubts import is_scored
 from nbhelpers.workspace import InputError, find_run_file, read_json, require_same_fingerprint
 

@@ -86,6 +86,13 @@ def stage_names(stage_cuts: str) -> tuple[str, ...]:
     return (f"under {edges[0]} months", *between, f"{edges[-1]} months on")
 
 
+def begins(stage_cuts: str) -> pd.DataFrame:
+    """The months at which each stage begins: a row a stage by its name, a column a sex."""
+    cuts = parse_cuts(stage_cuts)
+    index = pd.Index(stage_names(stage_cuts), name="stage begins at, months")
+    return pd.DataFrame({sex: (0.0, *cuts[sex]) for sex in SEXES}, index)
+
+
 def stage_of(
     age_months: pd.Series | np.ndarray, sex: pd.Series | np.ndarray, stage_cuts: str
 ) -> pd.arrays.IntegerArray:

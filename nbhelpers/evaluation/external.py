@@ -15,14 +15,15 @@ from nbhelpers import predictions, workspace
 from nbhelpers.data import cases as data_cases
 from nbhelpers.data import duplicates, splits, stages
 from nbhelpers.evaluation import conformal, scores
+from nbhelpers.images.doubts import UNLIKE
 from nbhelpers.images.preparation import load_images, prepare_cases
 from nbhelpers.models import saved
 from nbhelpers.phantom import dataset
 from nbhelpers.results import set_folder, set_name, set_source, split_name
 from nbhelpers.workspace import InputError, atomic_path
 
-TRAINING_SAMPLE = 2000  # pictures of train that are looked at
-SEED = 0
+TRAINING_SAMPLE = 2000  # pictures of train whose grey levels are looked at
+NETWORK_SAMPLE = 1000  # pictures of train that a network looks at
 
 
 def saved_models(run_folder: Path) -> list[tuple[str, str]]:
@@ -107,59 +108,93 @@ def prepare_set(
     return table, learnt, folder
 
 
-def predict_set(run_folder: Path, name: str) -> None:
-    """Predict the prepared set with every saved model, ensembles too, and write their tables."""
-    folder = set_folder(run_folder, name)
-    table = data_cases.load_cases(folder)
-    sex = splits.sex_codes(table["sex"])
-    pictures = functools.partial(load_images, folder)
-    for task in predictions.TASKS:
-        models = [model for model, of in saved_models(run_folder) if of == task]
-        said = saved.predict_each(run_folder, models, task, pictures, sex)
-        for model, predicted in said.items():
-            predictions.save_predictions(folder, model, task, table, predicted)
-
-
 def pictures(
     run_folder: Path, name: str, model: str
 ) -> tuple[Iterator[np.ndarray], Sequence[np.ndarray]]:
     """The pictures that a model of ages takes, uint8 `[height, width]` each: of train and of a set.
 
-    Of train at most `TRAINING_SAMPLE`, drawn at random and read one by one.
+    Of train at most `TRAINING_SAMPLE`, drawn evenly and read one by one.
     """
     view = saved.view_of(run_folder, model, "age")
     train = np.flatnonzero((data_cases.load_cases(run_folder)["split"] == "train").to_numpy())
-    random, images = np.random.default_rng(SEED), load_images(run_folder, view)
-    drawn = np.sort(random.choice(train, min(TRAINING_SAMPLE, len(train)), replace=False))
-    return (images[row] for row in drawn), load_images(set_folder(run_folder, name), view)
+    images = load_images(run_folder, view)
+    drawn = (images[row] for row in _evenly(train, TRAINING_SAMPLE))
+    return drawn, load_images(set_folder(run_folder, name), view)
 
 
-def score_set(run_folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """What `scores.evaluate` gives of every saved model; how often intervals hold the labels.
+def embeddings(run_folder: Path, name: str, of: Sequence[str]) -> tuple[str, dict[str, np.ndarray]]:
+    """How the best network of ages on calibration sees pictures: see `saved.picture_features`.
 
-    The latter is `conformal.coverage` of all cases, of months (`intervals`) and of stages (`sets`),
-    of every model that has some. The split has the name of the set.
+    Args:
+        of: splits of the run; of `train` at most `NETWORK_SAMPLE` pictures are drawn evenly.
+
+    Returns:
+        The network's name, and features `[n, k]` by split; those of the set are `here`. "" and {}
+        where the run has no network.
+    """
+    files = saved.saved_networks(run_folder)
+    ranking = scores.ranked(run_folder, "age").index
+    best = next((model for model in ranking if (model, "age") in files), "")
+    if not best:
+        return "", {}
+    network, view = saved.load(files[best, "age"]), saved.view_of(run_folder, best, "age")
+    rows = data_cases.load_cases(run_folder).groupby("split").indices
+    rows["train"] = _evenly(rows["train"], NETWORK_SAMPLE)
+    own, here = load_images(run_folder, view), load_images(set_folder(run_folder, name), view)
+    found = {split: saved.picture_features(network, own, rows[split]) for split in of}
+    return best, found | {"here": saved.picture_features(network, here)}
+
+
+def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of some rows, at even steps."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+
+
+def score_set(
+    run_folder: Path, name: str, unlike: np.ndarray
+) -> tuple[pd.DataFrame | None, dict[str, pd.DataFrame]]:
+    """Predict the prepared set with every saved model, ensembles too, and score what has an age.
+
+    Args:
+        unlike: `[n]`, whether a case gets the word `UNLIKE` in its `doubts`, here and in the
+            prediction tables.
+
+    Returns:
+        What `scores.evaluate` gives of every model, None where nothing has an age; and how often
+        intervals hold the labels, `conformal.coverage` of all cases, of months (`intervals`) and of
+        stages (`sets`), of every model that has some. The split has the name of the set.
     """
     folder = set_folder(run_folder, name)
-    found, held = [], {"intervals": [], "sets": []}
-    of_stage = data_cases.load_cases(folder)["stage"].notna().any()
-    if not of_stage:
+    facts, table = data_cases.load_data_facts(folder), data_cases.load_cases(folder)
+    marked = (table["doubts"] + ", " + UNLIKE).str.removeprefix(", ")
+    table["doubts"] = table["doubts"].mask(unlike, marked)
+    saved_as = facts["fingerprint"], facts["stage_cuts"], facts["excluded"]
+    data_cases.save_cases(folder, table, *saved_as)
+    labelled = table[table["split"] == data_cases.SCORED]
+    has_label = {"age": len(labelled) > 0, "stage": labelled["stage"].notna().any()}
+    if has_label["age"] and not has_label["stage"]:
         print("no stage is scored: it takes the age and the sex, and no case has both")
-    for model, task in saved_models(run_folder):
-        if task == "stage" and not of_stage:
-            continue
-        found.append(scores.evaluate(folder, model, task, learnt_in=run_folder))
-        if conformal.has_intervals(run_folder, model, task):
-            shares = conformal.coverage(folder, model, task, "external", run_folder)
-            of_all = shares[shares["group"] == scores.ALL].assign(model=model)
-            held["intervals" if task == "age" else "sets"].append(of_all)
-    table = pd.concat(found).drop_duplicates(["model", "task", "metric"])
+    sex, pictures = splits.sex_codes(table["sex"]), functools.partial(load_images, folder)
+    found, held = [], {"intervals": [], "sets": []}
+    for task, title in zip(predictions.TASKS, held, strict=True):
+        models = predictions.saved_models(run_folder, task)
+        said = saved.predict_each(run_folder, models, task, pictures, sex)
+        for model, predicted in said.items():
+            predictions.save_predictions(folder, model, task, table, predicted)
+            if has_label[task]:
+                found.append(scores.evaluate(folder, model, task, learnt_in=run_folder))
+            if has_label[task] and conformal.has_intervals(run_folder, model, task):
+                shares = conformal.coverage(folder, model, task, "external", run_folder)
+                held[title].append(shares[shares["group"] == scores.ALL].assign(model=model))
+    if not found:
+        return None, {}
+    scored = pd.concat(found).drop_duplicates(["model", "task", "metric"])
     split = split_name(name)
     held = {title: pd.concat(of).assign(split=split) for title, of in held.items() if of}
-    return table.assign(split=split), held
+    return scored.assign(split=split), held
 
 
-def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> Path:
+def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> pd.DataFrame:
     """Write `predictions.csv` of a set, for people: a row a case, what every model says of it.
 
     After the months of all models come the interval of `model` (percent in the columns' names), the
@@ -169,16 +204,10 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     folder = set_folder(run_folder, name)
     facts, table = data_cases.load_data_facts(folder), data_cases.load_cases(folder)
     names = dict(enumerate(facts["stage_names"]))
-    told = table[["case_id", "doubts", "sex", "age_months"]].rename(
-        columns={"age_months": "label_months"}
-    )
-
-    def said(other: str, task: str) -> pd.DataFrame:
-        """What a model predicts of each case, in the order of the table."""
-        return predictions.said_rows(folder, other, task).set_index("case_id").loc[told["case_id"]]
-
+    told = table[["case_id", "doubts", "sex"]].assign(label_months=table["age_months"])
+    said = functools.partial(predictions.said_rows, folder)  # in the order of the table
     for other in predictions.saved_models(folder, "age"):
-        told[f"{other}_months"] = said(other, "age")["predicted_months"].round(1).to_numpy()
+        told[f"{other}_months"] = said(other, "age")["predicted_months"].round(1)
     months = said(model, "age")["predicted_months"].to_numpy()
     ends = conformal.told_ends(run_folder, model, months, told["sex"])
     if ends is not None:
@@ -189,10 +218,10 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> P
     for other in predictions.saved_models(folder, "stage"):
         likely = said(other, "stage")[predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
         told[f"{other}_stage"] = pd.Series(likely).map(names)
-    path = folder / "predictions.csv"
-    with atomic_path(path) as temporary:
-        told.assign(outside=outside).to_csv(temporary, index=False)
-    return path
+    told["outside"] = outside
+    with atomic_path(folder / "predictions.csv") as temporary:
+        told.to_csv(temporary, index=False)
+    return told
 
 
 def _near_copies(
@@ -201,11 +230,8 @@ def _near_copies(
     """Cases whose picture is nearly that of one that the run learnt from."""
     view = saved.view_of(run_folder, *saved_models(run_folder)[0])
     learnt = np.flatnonzero(own["split"].isin(data_cases.LEARNT_SPLITS))
-    pictures = load_images(run_folder, view)
-    both = [
-        *(pictures[row] for row in learnt),
-        *load_images(set_folder(run_folder, name), view),
-    ]
+    pictures, here = load_images(run_folder, view), load_images(set_folder(run_folder, name), view)
+    both = [*(pictures[row] for row in learnt), *here]
     together = pd.concat([own.iloc[learnt], table.assign(split="here")])[["case_id", "split"]]
     pairs = duplicates.find(both, together)
     pairs = pairs[(pairs["split"] != "here") & (pairs["other_split"] == "here")]

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -11,7 +11,7 @@ from nbhelpers.workspace import InputError, cores, log
 FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of Ampere; T4 has 7.5, P100 6.0
 
 
-def prepare(require_gpu: bool = False) -> None:
+def prepare(require_gpu: bool = False) -> Callable[[], contextlib.AbstractContextManager[int]]:
     """Set Keras's global dtype policy to what the slowest device does well, and log both.
 
     `mixed_bfloat16` from compute capability 8.0 (float32's range: no loss scaling). `mixed_float16`
@@ -20,7 +20,8 @@ def prepare(require_gpu: bool = False) -> None:
     time. `float32` on a CPU and on GPUs that tell no capability. Weights are float32 under every
     policy, and heads compute in float32 by their own dtype.
 
-    Raises InputError at once where a GPU is required and TensorFlow sees none.
+    Returns `several_devices`, to train in. Raises InputError at once where a GPU is required and
+    TensorFlow sees none.
     """
     seen = _seen_gpus()
     if require_gpu and not seen:
@@ -38,6 +39,7 @@ def prepare(require_gpu: bool = False) -> None:
     keras.config.set_dtype_policy(policy)
     kinds = [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
     log(f"TensorFlow on {' and '.join(kinds) or f'CPU ({cores()} cores)'}, {policy}")
+    return several_devices
 
 
 @contextlib.contextmanager

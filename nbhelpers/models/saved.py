@@ -7,10 +7,11 @@ Elsewhere, `keras.models.load_model(path)` reads a `.keras` file after
 `import nbhelpers.models.networks`, which knows its layers.
 """
 
+import functools
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from nbhelpers import predictions, workspace
 from nbhelpers.images.preparation import VERSION, Preparation, load_preparation, read_description
 from nbhelpers.models import ensembles, hog, networks
 from nbhelpers.models.ensembles import Combination
-from nbhelpers.models.material import Material
+from nbhelpers.models.material import Material, pictures_of
 from nbhelpers.workspace import InputError
 
 BATCH_SIZE = 128
@@ -80,6 +81,18 @@ def predict(
         as_male = _predict_rows(model, images, np.ones_like(sex), rows[unknown], flip)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
+
+
+def picture_features(
+    network: keras.Model, images: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """What pooling leaves of a network's last maps, its layer `picture_features`: `[n, k]`.
+
+    Args:
+        images, rows: see `predict`.
+    """
+    seen = keras.Model(network.inputs, network.get_layer("picture_features").output)
+    return predict(seen, images, np.zeros(len(images)), rows, flip=False)
 
 
 def predict_unseen(
@@ -179,15 +192,16 @@ def find_model(run_folder: Path, model: str, task: str) -> Path:
     return found[0] if found else workspace.find_run_file(run_folder, names[0])
 
 
-def predict_saved(
-    run_folder: Path, model: str, task: str, images: np.ndarray, sex: np.ndarray
+def predict_cases(
+    run_folder: Path, model: str, task: str, case_ids: Sequence[str], sex: np.ndarray
 ) -> np.ndarray:
-    """What a saved model of any kind says of prepared radiographs: see `predict`.
+    """What a saved model of any kind says of some cases, given these sexes: see `predict`.
 
     Raises InputError where the model is not in the run folder, or a member of an ensemble is
     another file than it was made of.
     """
-    return predict_each(run_folder, [model], task, lambda view: images, sex)[model]
+    images_of = functools.partial(pictures_of, run_folder, case_ids=case_ids)
+    return predict_each(run_folder, [model], task, images_of, sex)[model]
 
 
 def predict_each(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from nbhelpers.evaluation.scores import ALL
 from nbhelpers.plots.style import COLOURS, by_sex, draw_points, show, year_axis
-from nbhelpers.plots.tables import METRICS, model_name, number
+from nbhelpers.plots.tables import METRICS, corruption_words, model_name, number
 
 COLUMNS = 4  # of the panels of corruptions
 MARKERS = "os^Dv<>P"  # one a model, as colours are
@@ -102,5 +102,5 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
     return figure, (
         f"Mean absolute error of {', '.join(names)} on corrupted radiographs, {len(kinds)} kinds; "
         f"the largest is {worst['mae']:.1f} months, {model_name(worst['model'])} under "
-        f"{worst['kind']} of {worst['strength']:g} {worst['unit']}."
+        f"{corruption_words(worst['kind'], worst['strength'], worst['unit'])}."
     )

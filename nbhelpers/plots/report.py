@@ -86,8 +86,13 @@ def show_scores(
     return scores, tables.verdict(scores, model, task), tables.headline(scores, model, task)
 
 
-def show_largest(folder: Path, model: str, view: str, count: int = LARGEST) -> None:
-    """The test radiographs whose predicted months lie furthest off, the worst first."""
+def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST) -> None:
+    """The test radiographs whose predicted months lie furthest off, the worst first.
+
+    Args:
+        view: the prepared pictures to show; empty: those that the model takes.
+    """
+    view = view or _view_of(folder, model)
     worst = scoring.largest_errors(folder, model, "test", count)
     style.show(*drawn.largest_errors(worst, pictures_of(folder, view, worst["case_id"])))
 
@@ -131,9 +136,7 @@ def show_prepared(folder: Path, name: str, model: str) -> None:
 
     Prints on how many a hand was found, where the preparation looks for one.
     """
-    from nbhelpers.models.saved import view_of  # it loads Keras, which 01 and 04 do without
-
-    here, view = results.set_folder(folder, name), view_of(folder, model, "age")
+    here, view = results.set_folder(folder, name), _view_of(folder, model)
     months = predictions.said_rows(here, model, "age")["predicted_months"].to_numpy()
     style.show(*drawn.gallery(load_cases(here), load_images(here, view), months))
     if load_preparation(here, view).find_hand:
@@ -305,6 +308,13 @@ def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[
     found = scoring.compare_models(folder, model, other, task, "test")
     figures = {f"against {other}: {key}": value for key, value in found.items()}
     return tables.comparison_words(model, other, task, found), figures
+
+
+def _view_of(folder: Path, model: str) -> str:
+    """The view that a model of ages takes."""
+    from nbhelpers.models.saved import view_of  # it loads Keras, which 01 and 04 do without
+
+    return view_of(folder, model, "age")
 
 
 def _show_folded(title: str, table: pd.DataFrame) -> None:

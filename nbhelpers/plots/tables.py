@@ -112,6 +112,7 @@ HYPERPARAMETERS = {"first_width": "first channels", "convolutions": "convolution
 SEXES = {"female": "girls", "male": "boys"}
 TOO_FEW, UNDEFINED, NOT_REACHED = "too few", "–", "not reached"
 SWITCH = "on or off"  # the unit of corruptions without strengths between
+NUMBERED = ("exponent", "quality")  # units that stand before their number
 CLEAR = 0.05  # p below which a finding is called clear
 SHORT = 0.025  # chance of so few held below which a group falls short: one side of 95 %
 
@@ -382,10 +383,20 @@ def gap_words(gaps: pd.DataFrame) -> str:
 def worst_corruption(table: pd.DataFrame) -> str:
     """What adds most to the error of any model, of `stress.stress`, in words."""
     row = table.loc[table["difference"].idxmax()]
-    strength = "" if row["unit"] == SWITCH else f" ({row['strength']:g}, {row['unit']})"
+    named = corruption_words(row["kind"], row["strength"], row["unit"])
     added = {key: row[f"difference_{key}"] for key in ("lower", "upper")}
     words = score_words(added | {"value": row["difference"], "n": row["n"]}, "difference")
-    return f"{row['kind']}{strength} adds most to the error of {model_name(row['model'])}: {words}"
+    return f"{named} adds most to the error of {model_name(row['model'])}: {words}"
+
+
+def corruption_words(kind: str, strength: float, unit: str) -> str:
+    """A corruption and how strong it is: `shift (30 % of the side)`, `jpeg (quality 5)`."""
+    if unit == SWITCH:
+        return kind
+    before, _, after = unit.rpartition(" in ")  # as in "SD in grey levels"
+    if unit in NUMBERED:
+        before, after = unit, ""
+    return f"{kind} ({f'{before} {strength:g} {after}'.strip()})"
 
 
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:

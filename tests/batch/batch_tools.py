@@ -20,12 +20,14 @@ model = "none"  # name of the model – or none
 steps = 3  # 1 to 10
 rate = 1e-3  # 0.0 to 1.0
 flip = True  # True or False
-exclude_unreadable = False  # True or False"""
+exclude_unreadable = False  # True or False
+score_doubtful = False  # True or False"""
 # What `results.save` writes, without its need of a case table.
 SAVE = """import json, pathlib, time
 results = pathlib.Path(run_folder) / "results" / f"{run}.json"
 results.parent.mkdir(parents=True, exist_ok=True)
-content = {"run": run, "title": run, "scores": [], "seconds": 0.1, "left": exclude_unreadable}
+content = {"run": run, "title": run, "scores": [], "seconds": 0.1}
+content["switches"] = [exclude_unreadable, score_doubtful]
 results.with_suffix(".new").write_text(json.dumps({**content, "steps": steps, "at": time.time()}))
 results.with_suffix(".new").replace(results)"""
 

@@ -71,6 +71,8 @@ def test_the_folders_for_kaggle_attach_what_each_notebook_reads(tmp_path: Path):
     assert kernels["02_cnn_tuning"]["kernel_sources"] == ["someone/bone-age-01-preprocessing"]
     assert len(kernels["05_ensembling"]["kernel_sources"]) == 4
     assert kernels["02_cnn_tuning"]["enable_gpu"] and not kernels["01_preprocessing"]["enable_gpu"]
+    pushed = tmp_path / "kaggle" / "03_transfer_learning" / "03_transfer_learning.ipynb"
+    assert 'weights = "imagenet"  #' in cells_of(pushed)[4]
     suite = tmp_path / "kaggle" / "suite"
     assert (
         read_json(suite / "dataset-metadata.json")["id"]

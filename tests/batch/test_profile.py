@@ -46,7 +46,8 @@ def report(project: Path, *more: str, status: int = 0) -> str:
     other = {"SNAKEMAKE_PROFILE": "slurm", "KERAS_BACKEND": "torch"}
     latin = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment = clean_environment(project) | other | latin
-    done = execute(project, "profile", "demo", "--unreadable=exclude", *more, env=environment)
+    switches = ("--unreadable=exclude", "--doubtful=score")
+    done = execute(project, "profile", "demo", *switches, *more, env=environment)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -64,7 +65,8 @@ def test_only_what_a_change_reaches_runs_again(project: Path):
     first = report(project)
     assert set(started(first)) == set(RUNS) and started(first)[-1] == "05_ensembling"
     assert f"Open {project}/reports/demo/index.html" in first
-    assert read_json(status.results_path(project / "reports" / "demo", "05_ensembling"))["left"]
+    last = read_json(status.results_path(project / "reports" / "demo", "05_ensembling"))
+    assert last["switches"] == [True, True]
 
     def reruns() -> set[str]:
         return set(started(report(project)))

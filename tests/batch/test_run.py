@@ -44,13 +44,14 @@ def test_a_run_gets_its_kernel_and_parameters_and_leaves_page_results_and_stamp(
 print("at", os.getcwd())
 keys = ("NBHELPERS_HEADLESS", "NBHELPERS_CORES", "OTHER")
 seen = [os.environ.get(key) for key in keys]
-seen += [model, steps, rate, flip, profile, run, run_folder, data_folder, exclude_unreadable]"""
+seen += [model, steps, rate, flip, profile, run, run_folder, data_folder]
+seen += [exclude_unreadable, score_doubtful]"""
     set_code(project, facts, SAVE.replace('"steps": steps', '"seen": seen'))
     data = ("--data", str(tmp_path), "--unreadable=exclude")
     done = execute(project, "run", "demo", RUN, *data, "--cores", "1", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = project / "reports" / "demo"
-    got = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(tmp_path), True]
+    got = ["hog", 7, 0.002, True, "demo", RUN, str(folder), str(tmp_path), True, False]
     assert results_of(project)["seen"] == ["1", "1", "yes", *got]
     assert f"{RUN} | at {project}" in done.stdout and f"reports/demo/{RUN}.html" in done.stdout
     for name in (f"{RUN}.html", "index.html", f"executed/{RUN}.ipynb", f"state/{RUN}.done"):
@@ -92,9 +93,10 @@ def test_scoring_again_keeps_a_good_page_until_there_is_a_better_one(project, tm
     write_json(folder / "results" / "01_preprocessing.json", {"profile": "demo"})
     data.mkdir()
     pages = []
-    for code in ("print('at first')", "1 / 0", "print('at last')"):
+    for code in ("print('at first')", "1 / 0", "print('at last'); assert score_doubtful"):
         write_notebook(project / "notebooks" / "09_external.ipynb", code, SAVE)
-        done = execute(project, "score", "--run", "demo", "--data", str(data))
+        arguments = ("score", "--run", "demo", "--data", str(data), "--doubtful=score")
+        done = execute(project, *arguments)
         assert done.returncode == ("0" in code), done.stdout + done.stderr
         pages.append({path.name: path.read_text() for path in folder.glob("09_*.html")})
     page, failed = "09_external.clinic.html", "09_external.clinic-again.html"

@@ -42,7 +42,9 @@ def test_cuts_come_back_from_their_text(cuts):
     assert stages.parse_cuts(text_of(cuts)) == cuts
     girls, boys = text_of(cuts).split("; ")  # in any order and case
     assert stages.parse_cuts(f"{boys.title()};{girls.upper()}") == cuts
-    assert len(set(stages.stage_names(text_of(cuts)))) == 5
+    begins = stages.begins(text_of(cuts))
+    assert begins.index.is_unique and begins.shape == (5, 2) and not begins.iloc[0].any()
+    assert {sex: tuple(begins[sex][1:]) for sex in begins} == cuts
 
 
 @given(CUTS, AGE, AGE, st.sampled_from(["female", "male"]))

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import small_networks
 import xgboost
 from conftest import write_radiographs
 
@@ -40,8 +41,8 @@ def finished(tmp_path_factory):
         save_trees(run, table, model, task, seed)
     (run / "models").mkdir(exist_ok=True)
     saved.save_ensemble(run, "mean", ensembles.equal("age", ("one", "two"), 0.5))
-    pictures = preparation.load_images(run, "frame")
-    said = saved.predict_saved(run, "mean", "age", pictures, splits.sex_codes(table["sex"]))
+    sex = splits.sex_codes(table["sex"])
+    said = saved.predict_cases(run, "mean", "age", table["case_id"], sex)
     predictions.save_predictions(run, "mean", "age", table, said)
     for model in ("one", "two", "mean"):
         conformal.fit_model(run, model, "age")
@@ -86,7 +87,7 @@ def score(run_folder, folder, name="part"):
     """What notebook 09 does before its figures."""
     _, found, fingerprint = external.open_set(run_folder, str(folder), name, 0, 0)
     prepared = external.prepare_set(run_folder, found, fingerprint, name, score_doubtful=True)
-    external.predict_set(run_folder, name)
+    external.score_set(run_folder, name, np.zeros(len(prepared[0]), bool))
     return prepared
 
 
@@ -113,6 +114,40 @@ def test_a_picture_without_a_hand_is_scored_only_where_that_is_asked(run_folder,
     table, *_ = external.prepare_set(run_folder, found, fingerprint, "part")
     marked = table["doubts"].str.contains("no hand")
     assert (table["split"] == "doubtful")[marked].all() and marked.mean() > 0.8
+    ids = table.loc[marked, "case_id"]
+    folder = part_of(run_folder, tmp_path / "none", lambda own: own["case_id"].isin(ids))
+    _, found, fingerprint = external.open_set(run_folder, str(folder), "none", 0, 0)
+    external.prepare_set(run_folder, found, fingerprint, "none")
+    nothing = external.score_set(run_folder, "none", np.zeros(len(ids), bool))
+    assert nothing == (None, {}), "they have ages and stages, and none is scored"
+
+
+def test_pictures_unlike_training_are_seen_by_a_network_marked_and_scored(
+    run_folder, tmp_path, monkeypatch
+):
+    folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
+    table, _, here = score(run_folder, folder)
+    of, own = ("train", "calibration", "test"), cases.load_cases(run_folder)
+    assert external.embeddings(run_folder, "part", of) == ("", {}), "trees alone"
+    facts = small_networks.CARD | {"view": "frame"}
+    facts["preparation"] = preparation.preparation_hash(run_folder, "frame")
+    network = small_networks.custom_cnn(32, facts)
+    saved.save(network, run_folder / "models" / "cnn.age.keras")
+    predictions.save_predictions(run_folder, "cnn", "age", own, np.full(len(own), 50.0))
+    monkeypatch.setattr(external, "NETWORK_SAMPLE", 30)
+    name, seen = external.embeddings(run_folder, "part", of)
+    assert (name, len(seen["train"])) == ("cnn", 30)
+    assert len(seen["calibration"]) == (own["split"] == "calibration").sum()
+    np.testing.assert_array_equal(seen["here"], seen["test"])
+    before, _ = external.score_set(run_folder, "part", np.zeros(len(table), bool))
+    after, _ = external.score_set(run_folder, "part", np.arange(len(table)) < 3)
+    pd.testing.assert_frame_equal(before, after)
+    for path in (here / "cases.parquet", *(here / "predictions").glob("*.parquet")):
+        words = pd.read_parquet(path)["doubts"].str.split(", ")
+        assert words.map(lambda each: "unlike training" in each).tolist()[:4] == [True] * 3 + [
+            False
+        ]
+        assert words.str.len().max() <= 2 and "" not in words[0]
 
 
 def test_what_the_run_learnt_from_is_predicted_and_not_scored(run_folder, tmp_path):
@@ -141,8 +176,8 @@ def test_unlabelled_images_are_predicted_with_intervals(run_folder, tmp_path):
     (folder / "table.csv").unlink()
     table, _, here = score(run_folder, folder)
     rows = predictions.all_rows(here, "mean", "age")
-    path = external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
-    told = pd.read_csv(path)
+    external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
+    told = pd.read_csv(here / "predictions.csv")
     assert told["mean_months"].tolist() == rows["predicted_months"].round(1).tolist()
     assert told["mean_months"].between(told["mean_lower_90"], told["mean_upper_90"]).all()
     assert {"one_months", "two_months", "one_stage"} <= set(told)
@@ -161,7 +196,7 @@ def test_corrected_labels_are_scored_anew_and_unknown_sexes_have_no_stage(run_fo
         labels.assign(sex=sex).to_csv(folder / "table.csv", index=False)
         table, _, _ = score(run_folder, folder)
         assert set(table["age_months"]) == {100}
-        scored, held = external.score_set(run_folder, "part")
+        scored, held = external.score_set(run_folder, "part", np.zeros(len(table), bool))
         assert set(scored["task"]) == ({"age", "stage"} if sex else {"age"})
         assert set(held) == {"intervals"}
 

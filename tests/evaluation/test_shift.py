@@ -9,7 +9,7 @@ from notebook_code import functions
 
 from nbhelpers.evaluation import external
 
-outside, statistics = functions("09_external", "outside", "statistics")
+distance, outside, statistics = functions("09_external", "distance", "outside", "statistics")
 
 
 def pictures(n, seed=0, side=32):
@@ -34,6 +34,22 @@ def test_other_pictures_are_outside_and_those_like_training_hardly_ever(change):
     train = statistics(pictures(1500))
     assert outside(train, statistics(pictures(1000, seed=1))).mean() < 0.025
     assert outside(train, statistics(change(pictures(50, seed=2)))).mean() > 0.9
+
+
+def test_what_lies_between_clusters_is_far_and_units_do_not_matter():
+    """A blob of training on either side: the middle is unlike both, though its mean is theirs."""
+    random = np.random.default_rng(0)
+
+    def features(n, centre):
+        return random.normal(0, 1, (n, 16)) + centre * random.choice((-1, 1), (n, 1))
+
+    train, calibration = features(600, 8), features(600, 8)
+    limit = np.quantile(distance(train, calibration), 0.99)
+    assert (distance(train, features(600, 8)) > limit).mean() < 0.03
+    between = features(50, 0)
+    assert (distance(train, between) > limit).mean() > 0.9
+    units = 10.0 ** np.arange(-8, 8)
+    np.testing.assert_allclose(distance(train * units, between * units), distance(train, between))
 
 
 def test_statistics_are_what_they_say():

@@ -44,7 +44,7 @@ def test_a_gpu_that_is_wanted_and_not_there_stops_at_once(monkeypatch):
 )
 def test_precision_is_what_the_slowest_gpu_does_well(monkeypatch, capsys, seen, policy, told):
     monkeypatch.setattr(devices, "_seen_gpus", lambda: seen)
-    devices.prepare()
+    assert devices.prepare() is devices.several_devices
     assert keras.config.dtype_policy().name == policy
     assert re.search(rf"TensorFlow on {told}, {policy}\n", capsys.readouterr().out)
 

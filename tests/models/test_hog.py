@@ -1,10 +1,13 @@
 """HOG features see edges and not exposure; trees on them learn and travel whole."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
 
+from nbhelpers import predictions
 from nbhelpers.models import hog
+from nbhelpers.models.material import Material
 
 SIZE = 48
 SETTINGS = hog.HogSettings()
@@ -62,6 +65,14 @@ def test_a_saved_model_needs_nothing_else(tmp_path, grown):
     np.testing.assert_array_equal(hog.predict(again, pictures, sex), before)
     assert hog.model_facts(again)["view"] == "hand"
     assert list(tmp_path.iterdir()) == [path]
+    split = np.resize(["train", "tuning", "calibration", "test", "doubtful"], 200)
+    known = pd.DataFrame({"case_id": np.arange(200).astype(str), "split": split, "sex": None})
+    card = {"task": "age"}
+    data = Material(pictures, sex, None, None, None, unknown_sex=0.4, table=known, card=card)
+    hog.predict_unseen(tmp_path, "hog", booster, table, data)
+    written = predictions.all_rows(tmp_path, "hog", "age")
+    assert written["split"].tolist() == split[split != "train"].tolist()
+    np.testing.assert_array_equal(written["predicted_months"], before[split != "train"])
 
 
 def test_sex_counts_and_unknown_sex_is_the_weighted_mean_of_both(grown):

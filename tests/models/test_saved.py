@@ -123,7 +123,7 @@ def test_an_ensemble_knows_its_members(tmp_path):
     pictures, sex = PICTURES[:20], SEX[:20]
 
     def said(model):
-        return saved.predict_saved(tmp_path, model, "age", pictures, sex)
+        return saved.predict_each(tmp_path, [model], "age", lambda view: pictures, sex)[model]
 
     members = save_members(tmp_path, CARD, CARD)
     saved.save_ensemble(tmp_path, "cnn", ensembles.equal("age", members, 0.25))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from nbhelpers import metrics
+from nbhelpers.bias.corruptions import CORRUPTIONS
 from nbhelpers.bias.stress import TIPPING_COLUMNS
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
@@ -153,11 +154,22 @@ def test_the_worst_corruption_is_named_with_its_harm():
     ends = [f"difference{end}" for end in ("", "_lower", "_upper")]
     table = pd.DataFrame(rows, columns=["kind", "strength", "unit", "model", "n", *ends])
     assert plots_tables.worst_corruption(table) == (
-        "blur (2, % of the side) adds most to the error of Custom CNN: +4.0 months (95 % interval "
+        "blur (2 % of the side) adds most to the error of Custom CNN: +4.0 months (95 % interval "
         "+3.0 to +5.0, n = 30)"
     )
     words = plots_tables.worst_corruption(table[1:])
     assert words.startswith("mirrored adds most to the error of HOG and XGBoost: +1.0 months")
+    strongest = {
+        plots_tables.corruption_words(kind, max(one.strengths), one.unit)
+        for kind, one in CORRUPTIONS.items()
+    }
+    assert strongest == {
+        *("rotation (90 degrees)", "shift (30 % of the side)", "scale (40 %)", "inverted"),
+        *("brightness (80 grey levels)", "contrast (100 %)", "gamma (exponent 2.5)", "mirrored"),
+        *("noise (SD 80 grey levels)", "blur (SD 2 % of the longer side)", "jpeg (quality 70)"),
+        *("resolution (32 times coarser)", "marker (25 % of the shorter side)"),
+        "collimation (40 % of the side)",
+    }
 
 
 @pytest.mark.parametrize(
