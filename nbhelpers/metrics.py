@@ -91,15 +91,11 @@ def score_share(happened: np.ndarray) -> tuple[int, float, float, float]:
 
     Wilson's (J Am Stat Assoc 1927;22:209-212): a share may be 0 or 1, where resampling sees none.
     """
-    n, count = len(happened), int(np.sum(happened))
-    return n, count / n, *_wilson(count, n)
-
-
-def _wilson(count: int, n: int) -> tuple[float, float]:
     from scipy.stats import binomtest  # it takes a second, and most of what needs scores does not
 
+    n, count = len(happened), int(np.sum(happened))
     found = binomtest(count, n).proportion_ci(LEVEL, "wilson")
-    return float(found.low), float(found.high)
+    return n, count / n, float(found.low), float(found.high)
 
 
 def score_enough(
@@ -197,7 +193,7 @@ def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:
         if np.isnan(value[0]):
             lower = upper = np.nan
         elif metric in SHARES and n > 1:
-            lower, upper = _wilson(round(value[0] * n), n)
+            lower, upper = score_share(np.arange(n) < round(value[0] * n))[2:]
         rows.append((metric, n, float(value[0]), lower, upper))
     return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
 

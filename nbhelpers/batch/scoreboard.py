@@ -20,16 +20,7 @@ from nbhelpers.evaluation.scores import (
     in_order_of_rank,
 )
 from nbhelpers.metrics import LOWER_IS_BETTER
-from nbhelpers.plots.tables import (
-    KINDS,
-    METRICS,
-    SHOWN,
-    TASKS,
-    kind_words,
-    left_of,
-    model_name,
-    value_and_interval,
-)
+from nbhelpers.plots.tables import METRICS, SHOWN, TASKS, kind_words, model_name, value_and_interval
 from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs
 from nbhelpers.workspace import is_synthetic
 
@@ -196,18 +187,19 @@ def interval_boards(results: list[dict]) -> list[dict]:
         told = [r for r in coverage(results, task) if (r["kind"], r["level"]) == (kind, TOLD_LEVEL)]
         held, scores = by(told, "model", "split"), collect(results, task)
         splits = in_order({record["split"] for record in told})
-        left = {record["model"]: left_of(kind, record.get("quantiles")) for record in told}
+        quantiles = {record.get("quantiles") for record in told}
+        known = quantiles.pop() if len(quantiles) == 1 else None
         rows = [
             {
                 "name": model_name(model),
-                "marks": [*marks_of(scores, model, "test"), *filter(None, [left[model]])],
+                "marks": marks_of(scores, model, "test"),
                 "cells": [coverage_cell(held[model].get(split)) for split in splits],
             }
             for model in in_order_of_rank(scores, SHOWN[task][0])
             if model in held
         ]
         if rows:
-            board = {"heading": heading, "kind": KINDS[kind], "splits": splits}
+            board = {"heading": heading, "kind": kind_words(kind, known), "splits": splits}
             found.append({**board, "rows": rows})
     return found
 

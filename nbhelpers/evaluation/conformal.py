@@ -43,7 +43,7 @@ SET_KINDS = ("plain", "by stage")
 TOLD_KIND, TOLD_LEVEL = "mondrian", 0.9  # where one interval stands for all
 NAMES = {"age": "models/{}.age.intervals.json", "stage": "models/{}.stage.sets.json"}
 COLUMNS = ["kind", "quantiles", "level", "group", "n", "coverage", "lower", "upper"]
-PROMISE_COLUMNS = ["promised", "chance"]
+COLUMNS += ["promised", "chance"]
 SMALLEST_GROUP = 40
 OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to here at most
 KNOTS = 8  # of the usual error as a function of predicted age
@@ -216,7 +216,7 @@ def fit_all(run_folder: Path, task: str) -> None:
 
 def fit_model(run_folder: Path, model: str, task: str) -> None:
     """Fit the intervals or sets of one model and write them; raises InputError as `fit_all`."""
-    rows = _calibration_rows(run_folder, model, task)
+    rows = predictions.fitting_rows(run_folder, model, task)
     if rows.empty:
         raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
     if task == "age":
@@ -227,12 +227,6 @@ def fit_model(run_folder: Path, model: str, task: str) -> None:
         content = {"limits": fit_stage_sets(probabilities, rows["stage"].to_numpy(int))}
     path = run_folder / NAMES[task].format(model)
     write_json(path, content | {"model": model, "calibration_cases": len(rows)})
-
-
-def _calibration_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
-    """The cases of calibration with a label, and what a model predicts of them."""
-    rows = predictions.fitting_rows(run_folder, model, task)
-    return rows[rows["age_months" if task == "age" else "stage"].notna()]
 
 
 def count_quantiles(fitted: Intervals | Limits, kind: str) -> int:
@@ -271,7 +265,7 @@ def told_ends(
 def coverage(
     run_folder: Path, model: str, task: str, split: str, fitted_in: Path | None = None
 ) -> pd.DataFrame:
-    """COLUMNS, PROMISE_COLUMNS and a size, a row a kind, level and group.
+    """COLUMNS and a size, a row a kind, level and group.
 
     Groups are all, each sex, band of age and true stage; of intervals each sex by predicted stage,
     too: those of kind `mondrian`. `quantiles` is how many a kind has: fewer than groups where
@@ -283,7 +277,7 @@ def coverage(
     """
     rows = case_errors(run_folder, model, task, split)
     fitted = load(fitted_in or run_folder, model, task)
-    calibration = _calibration_rows(fitted_in or run_folder, model, task)
+    calibration = predictions.fitting_rows(fitted_in or run_folder, model, task)
     kinds, size = KINDS, "width_months"
     if task == "stage":
         kinds, size = SET_KINDS, "mean_stages"
@@ -314,9 +308,9 @@ def coverage(
                 of_kind = kind, count_quantiles(fitted, kind), level
                 promised = not np.isin(of[chosen], of[~chosen]).any()
                 chance = chance_of_so_few(held[chosen].sum(), of[chosen], fitted_on, level)
-                mean_size = float(sizes[chosen].mean())
-                told.append((*of_kind, group, *score, promised, chance, mean_size))
-    return pd.DataFrame(told, columns=[*COLUMNS, *PROMISE_COLUMNS, size])
+                score = *score, promised, chance, float(sizes[chosen].mean())
+                told.append((*of_kind, group, *score))
+    return pd.DataFrame(told, columns=[*COLUMNS, size])
 
 
 def chance_of_so_few(held: int, of: np.ndarray, fitted_on: dict[str, int], level: float) -> float:

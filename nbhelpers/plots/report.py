@@ -176,13 +176,14 @@ def show_elsewhere(
     style.show(*drawn.predicted_against_true(errors, f"{tables.model_name(model)}, {name}"))
     style.show(*drawn.ages(own.loc[own["split"] == "train", "age_months"], errors["age_months"]))
     split = scores["split"].iloc[0]
+    where = "On these **synthetic** radiographs, which say nothing about a hospital's, the"
+    if not is_synthetic(load_data_facts(here)["fingerprint"]["data_folder"]):
+        where = "The"
     words = (
-        f"The model *{tables.model_name(model)}*, the best on calibration, has a "
+        f"{where} model *{tables.model_name(model)}*, the best on calibration, has a "
         f"{tables.error_words(scores, model, 'age', split)}; on the test split it errs by "
         f"{tables.score(before, model, 'test', 'mae')}."
     )
-    if is_synthetic(load_data_facts(here)["fingerprint"]["data_folder"]):
-        words += " **These radiographs are synthetic**: they say nothing about a hospital's."
     return words, tables.headline(scores, model, "age", split)
 
 

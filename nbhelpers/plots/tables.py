@@ -5,7 +5,6 @@ notebooks, the index and the model card. Scores have `metric`, `n`, `value`, `lo
 null where they are not defined. Sentences are lines of a Markdown list, written from tables alone.
 """
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -282,22 +281,17 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
 def kind_words(kind: str, quantiles: int | None) -> str:
     """What a kind of intervals or sets is called, and what is left of it where cases were few.
 
-    `quantiles`: how many it has; None in older results.
+    `quantiles`: how many it has; None where that is not known or not the same for all.
     """
     told = KINDS.get(kind, kind)
     if kind not in LEFT or not quantiles:
         return told
-    return f"{told}: {left_of(kind, quantiles) or f'{quantiles} quantiles'}"
-
-
-def left_of(kind: str, quantiles: int | None) -> str:
-    """What is left of a kind of intervals or sets where cases were too few, or ""."""
-    most, left = LEFT.get(kind, (0, ""))
-    return left if (quantiles or math.inf) <= most else ""
+    most, left = LEFT[kind]
+    return f"{told}: {left if quantiles <= most else f'{quantiles} quantiles'}"
 
 
 def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
-    """Of one kind and level: a row a group, those that are held less often than chance would first.
+    """Of one kind and level: a row a group, those that fall short beyond chance first.
 
     A group of fewer than `FEWEST` cases gets no verdict; a promise fails where there is one.
     """
@@ -324,29 +318,27 @@ def falls_short(coverage: pd.DataFrame) -> pd.Series:
 
 def coverage_words(own: pd.DataFrame) -> str:
     """Of one kind and level: the groups where its promise fails first, and what is held of all."""
-    row, short = own[own["group"] == ALL].iloc[0], {}
-    large, low = own["n"] >= FEWEST, falls_short(own)
-    for promised in (True, False):
-        of = own[low & (own["promised"] == promised)]
-        shares = zip(of["group"], 100 * of["coverage"], strict=True)
-        short[promised] = ", ".join(f"{group} ({share:.0f} %)" for group, share in shares)
-    level, count = f"{100 * row['level']:.0f} %", (large & own["promised"]).sum()
+    row, large, low = own[own["group"] == ALL].iloc[0], own["n"] >= FEWEST, falls_short(own)
+    failed, others = (_shares(own[low & of]) for of in (own["promised"], ~own["promised"]))
+    others = others and f", and without a promise less are held in {others}"
     what, size = "sets", f"{row.get('mean_stages', 0):.2f} stages large"
     if "width_months" in row:
         what, size = "intervals", f"{row['width_months']:.1f} months wide"
         if endless := (own["width_months"] == OLDEST_MONTHS).sum():
-            size += (
-                f", in {endless} of {len(own)} groups all ages, as calibration has too few cases"
-            )
+            size += f", in {endless} of {len(own)} groups all ages for lack of calibration cases"
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
-        f"Of {count} groups with ten or more test cases and a promise of {level} it fails in "
-        f"{short[True] or 'none beyond chance'}"
-        + (f", and without a promise less are held in {short[False]}" if short[False] else "")
-        + f" ({(~large).sum()} groups are too small to judge); "
-        f"{what} ({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on "
-        f"average {size}."
+        f"Of {(large & own['promised']).sum()} groups with ten or more test cases and a promise of "
+        f"{100 * row['level']:.0f} % it fails in {failed or 'none beyond chance'}{others} "
+        f"({(~large).sum()} groups are too small to judge); {what} "
+        f"({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on average "
+        f"{size}."
     )
+
+
+def _shares(coverage: pd.DataFrame) -> str:
+    shares = zip(coverage["group"], 100 * coverage["coverage"], strict=True)
+    return ", ".join(f"{group} ({share:.0f} %)" for group, share in shares)
 
 
 def plain(
@@ -402,7 +394,7 @@ def corruption_words(kind: str, strength: float, unit: str) -> str:
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
     """Of scores at some places (column `place`): a row a measure, a column a place."""
     sizes = calibration.groupby("place", sort=False)["n"].max()
-    names = {place: f"{place}, n = {n:,}" for place, n in sizes.items()}
+    names = {place: f"{place}, n = {n:,.0f}" for place, n in sizes.dropna().items()}
     return wide(calibration, "metric", "place").rename(columns=names).fillna("")
 
 
@@ -453,17 +445,14 @@ def comparison_words(model: str, other: str, task: str, difference: Mapping) -> 
     """What `scores.compare_models` found on the test split, as a sentence."""
     metric, months = RANKED_BY[task], " months" if task == "age" else ""
     value, lower, upper = (difference[key] for key in ("value", "lower", "upper"))
+    model, other, n = model_name(model), model_name(other), f"n = {difference['n']:,}"
+    if value == lower == upper == 0:
+        return f"On the test split {model} predicts the same {task}s as {other} ({n})."
     better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
     clearly = "" if lower * upper > 0 else "not clearly "
     ends = f"95 % paired bootstrap interval {lower:+z.2f} to {upper:+z.2f}, "
-    if value == lower == upper == 0:
-        same = "stages" if task == "stage" else "months"
-        return (
-            f"On the test split {model_name(model)} predicts the same {same} as "
-            f"{model_name(other)} (n = {difference['n']:,})."
-        )
     return (
-        f"On the test split {model_name(model)} is {clearly}{better} than {model_name(other)}: the "
-        f"difference in {METRICS[metric].name} is {value:+z.2f}{months} "
-        f"({ends if np.isfinite(lower) else ''}n = {difference['n']:,})."
+        f"On the test split {model} is {clearly}{better} than {other}: the difference in "
+        f"{METRICS[metric].name} is {value:+z.2f}{months} "
+        f"({ends if np.isfinite(lower) else ''}{n})."
     )
