@@ -65,8 +65,8 @@ def value_at(content: object, keys: list[str]) -> object:
 def words(value: object) -> str:
     """A value in a line: numbers of four digits, of a table the number of its rows."""
     if isinstance(value, dict):
-        told = {name: words(of) for name, of in value.items() if of not in (None, "")}
-        value = ", ".join(f"{name} {of}" for name, of in told.items())
+        told = value.items()
+        value = ", ".join(f"{name} {words(of)}" for name, of in told if of not in (None, ""))
     if isinstance(value, float):
         value = f"{value:.4g}"
     if isinstance(value, list):

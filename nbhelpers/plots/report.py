@@ -263,8 +263,8 @@ def show_ensembles(
     against, difference = compare(folder, best, single, task)
     name, member, first = map(tables.model_name, (best, single, ranking.index[0]))
     verdict = (
-        f"On calibration, {name} is the best ensemble, {member} the best member and {first} the "
-        f"best of all; {against.replace('On the', 'on the', 1)} The model *{name}* has a "
+        f"On calibration, {name} is the best ensemble and {member} the best member (the best of "
+        f"all is {first}); {against.replace('On the', 'on the', 1)} The model *{name}* has a "
         f"{tables.error_words(scores, best, task)}."
     )
     return scores, verdict, tables.headline(scores, best, task), difference, pd.concat(by_group)

@@ -101,6 +101,8 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
+# Size in a coverage table -> what has it, its unit, and how many decimals it is shown with.
+SIZES = {"width_months": ("intervals", "months wide", 1), "mean_stages": ("sets", "stages", 2)}
 # Kind -> up to how many quantiles all stages share one, and what that is called.
 LEFT = {
     "mondrian": (2, "too few cases, so by sex alone"),
@@ -267,9 +269,8 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
 
     A cell is the share inside with its 95 % interval, and the mean width or number of stages.
     """
-    size, unit, digits = "mean_stages", "stages", 2
-    if "width_months" in coverage:
-        size, unit, digits = "width_months", "months wide", 1
+    size = next(name for name in SIZES if name in coverage)
+    _, unit, digits = SIZES[size]
     shares = 100 * coverage[["coverage", "lower", "upper"]]
     cells = shares.assign(size=coverage[size]).to_numpy()
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
@@ -295,9 +296,8 @@ def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
 
     A group of fewer than `FEWEST` cases gets no verdict; a promise fails where there is one.
     """
-    size, digits, unit = ("mean_stages", 2, "stages")
-    if "width_months" in coverage:
-        size, digits, unit = ("width_months", 1, "width, months")
+    size = next(name for name in SIZES if name in coverage)
+    _, unit, digits = SIZES[size]
     few, low, level = coverage["n"] < FEWEST, falls_short(coverage), coverage["level"].iloc[0]
     words = [TOO_FEW, "promise fails", f"below {100 * level:.0f} %"]
     notes = np.select([few, low & coverage["promised"], low], words, "")
@@ -320,19 +320,18 @@ def coverage_words(own: pd.DataFrame) -> str:
     """Of one kind and level: the groups where its promise fails first, and what is held of all."""
     row, large, low = own[own["group"] == ALL].iloc[0], own["n"] >= FEWEST, falls_short(own)
     failed, others = (_shares(own[low & of]) for of in (own["promised"], ~own["promised"]))
-    others = others and f", and without a promise less are held in {others}"
-    what, size = "sets", f"{row.get('mean_stages', 0):.2f} stages large"
-    if "width_months" in row:
-        what, size = "intervals", f"{row['width_months']:.1f} months wide"
-        if endless := (own["width_months"] == OLDEST_MONTHS).sum():
-            size += f", in {endless} of {len(own)} groups all ages for lack of calibration cases"
+    others = others and f", and, without a promise, fewer are held in {others}"
+    size = next(name for name in SIZES if name in own)
+    what, unit, digits = SIZES[size]
+    if endless := (own[size] == OLDEST_MONTHS).sum():
+        unit += f", in {endless} of {len(own)} groups all ages for lack of calibration cases"
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
-        f"Of {(large & own['promised']).sum()} groups with ten or more test cases and a promise of "
-        f"{100 * row['level']:.0f} % it fails in {failed or 'none beyond chance'}{others} "
-        f"({(~large).sum()} groups are too small to judge); {what} "
+        f"The promise of {100 * row['level']:.0f} % fails in {failed or 'no group beyond chance'}"
+        f"{others} (groups that are judged: {(large & own['promised']).sum()}, of fewer than "
+        f"{FEWEST} test cases: {(~large).sum()}); {what} "
         f"({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on average "
-        f"{size}."
+        f"{row[size]:.{digits}f} {unit}."
     )
 
 
