@@ -320,7 +320,7 @@ def coverage_words(own: pd.DataFrame) -> str:
     """Of one kind and level: the groups where its promise fails first, and what is held of all."""
     row, large, low = own[own["group"] == ALL].iloc[0], own["n"] >= FEWEST, falls_short(own)
     failed, others = (_shares(own[low & of]) for of in (own["promised"], ~own["promised"]))
-    others = others and f", and, without a promise, fewer are held in {others}"
+    others = others and f"without a promise, fewer are held in {others}; "
     size = next(name for name in SIZES if name in own)
     what, unit, digits = SIZES[size]
     if endless := (own[size] == OLDEST_MONTHS).sum():
@@ -328,8 +328,8 @@ def coverage_words(own: pd.DataFrame) -> str:
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
         f"The promise of {100 * row['level']:.0f} % fails in {failed or 'no group beyond chance'}"
-        f"{others} (groups that are judged: {(large & own['promised']).sum()}, of fewer than "
-        f"{FEWEST} test cases: {(~large).sum()}); {what} "
+        f" (judged are {(large & own['promised']).sum()}; {(~large).sum()} groups have fewer than "
+        f"{FEWEST} test cases); {others}{what} "
         f"({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on average "
         f"{row[size]:.{digits}f} {unit}."
     )
