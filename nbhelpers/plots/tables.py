@@ -328,8 +328,8 @@ def coverage_words(own: pd.DataFrame) -> str:
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
         f"The promise of {100 * row['level']:.0f} % fails in {failed or 'no group beyond chance'}"
-        f" (judged are {(large & own['promised']).sum()}; {(~large).sum()} groups have fewer than "
-        f"{FEWEST} test cases); {others}{what} "
+        f" (groups judged: {(large & own['promised']).sum()}; with fewer than {FEWEST} test cases: "
+        f"{(~large).sum()}); {others}{what} "
         f"({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on average "
         f"{row[size]:.{digits}f} {unit}."
     )

@@ -135,7 +135,7 @@ def test_groups_whose_promise_fails_are_named_first(run_folder):
     words = tables.coverage_words(shipped)
     assert words.index("fails in") < words.index("male, predicted c (") < words.index(" e (")
     few = (shipped["n"] < scores.FEWEST).sum()
-    assert f"{few} groups have fewer than 10 test cases)" in words
+    assert f"with fewer than 10 test cases: {few})" in words
 
 
 def test_too_few_held_are_counted_over_draws_of_calibration_too():
