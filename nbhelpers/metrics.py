@@ -1,9 +1,10 @@
 """Scores of ages and of stages, each with a bootstrap interval.
 
 Intervals are 95 % percentile intervals over 2,000 resamples of the cases, seeded, so a score is the
-same in every file that quotes it. A resample is kept as the number of times it draws each case:
-means then are one matrix product. A value that is not defined (recall of a class that no case
-has, R2 where all ages are equal) is NaN here and null in files, never 0.
+same in every file that quotes it; shares of the cases have Wilson's. A resample is kept as the
+number of times it draws each case: means then are one matrix product. A value that is not defined
+(recall of a class that no case has, R2 where all ages are equal) is NaN here and null in files,
+never 0.
 
 An interval of no width is NaN: where all resamples give one value, as with a single case or where
 every case is right, they do not tell how sure it is.
@@ -29,6 +30,7 @@ STAGES = 5
 GRADES = np.arange(STAGES)
 WEIGHTS = (GRADES[:, None] - GRADES) ** 2  # of disagreements in kappa
 WITHIN_MONTHS = (6, 12, 24)
+SHARES = ("accuracy", *(f"within_{limit}" for limit in WITHIN_MONTHS))
 LOWER_IS_BETTER = ("mae", "mse", "rmse", "median_error")
 
 
@@ -190,6 +192,8 @@ def _table(point: dict, resampled: list[dict], n: int) -> pd.DataFrame:
         lower, upper = interval(np.concatenate([block[metric] for block in resampled]))
         if np.isnan(value[0]):
             lower = upper = np.nan
+        elif metric in SHARES and n > 1:
+            lower, upper = score_share(np.arange(n) < round(value[0] * n))[2:]
         rows.append((metric, n, float(value[0]), lower, upper))
     return pd.DataFrame(rows, columns=["metric", "n", "value", "lower", "upper"])
 

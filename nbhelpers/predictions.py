@@ -73,11 +73,12 @@ def _check_table(table: pd.DataFrame, task: str) -> None:
 
 
 def fitting_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:
-    """The rows of calibration: the ones that something may be fitted on.
+    """The rows of calibration that have a label: the ones that something may be fitted on.
 
     Not those out of fold: one network makes them, the mean of all makes every other row.
     """
-    return _read(run_folder, model, task, CASE_COLUMNS, [("split", "==", "calibration")])
+    rows = _read(run_folder, model, task, CASE_COLUMNS, [("split", "==", "calibration")])
+    return rows[rows["age_months" if task == "age" else "stage"].notna()]
 
 
 def said_rows(run_folder: Path, model: str, task: str) -> pd.DataFrame:

@@ -160,14 +160,19 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
 
 
 def test_one_case_has_no_interval_and_no_verdict():
-    """Nor has a score that is the same in every resample: four of four right may be luck."""
+    """Nor has a score that is the same in every resample: four of four right may be luck.
+
+    Shares of several cases have one, that knows it.
+    """
     ends = ["lower", "upper"]
     told = pd.Series(metrics.compare_errors([9.0], [1.0]))
     assert told["value"] == 8 and told[[*ends, "p"]].isna().all()
     assert metrics.score_ages([100.0], [132.2])[ends].isna().all(axis=None)
     assert np.isnan(metrics.score_mean([32.2])[2:]).all()
     scores = metrics.score_stages([0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 1, 2])
-    assert (scores["value"] == 1).any() and scores[ends].isna().all(axis=None)
+    scores = scores.set_index("metric")
+    assert (scores["value"] == 1).any() and scores[ends].drop("accuracy").isna().all(axis=None)
+    assert tuple(scores.loc["accuracy", ends]) == metrics.score_share([True] * 6)[2:]
     for alike in (([90.0] * 4, [90.0, 91, 92, 93]), ([90.0, 91, 92, 93], [90.0] * 4)):
         assert np.isnan(metrics.score_slope(*map(np.array, alike))[1:]).all()
 

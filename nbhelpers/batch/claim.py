@@ -5,11 +5,12 @@ Artif Intell 2024;6:e240300; items are named here in words of our own. What a fi
 answer, with its key; whether it is a good one is for a reader to judge, so nothing is counted.
 """
 
+import textwrap
 from pathlib import Path
 
 from nbhelpers.batch import pages
-from nbhelpers.results import EMPTY
-from nbhelpers.workspace import read_json
+from nbhelpers.results import EMPTY, set_source
+from nbhelpers.workspace import is_synthetic, read_json
 
 PAGE = "claim.html"
 ANSWERED, NOT_DONE, NOT_APPLICABLE = "answered", "not done", "not applicable"
@@ -25,7 +26,11 @@ def write_claim(environment, run_folder: Path, folder: dict, looks: dict[str, in
         looks: prediction tables whose test rows were opened, by model and task.
     """
     files = {"data.json": folder["data"]}
-    files |= {f"results/{run}.json": content for run, content in folder["results"].items()}
+    for run, content in folder["results"].items():
+        elsewhere = content["figures"].get("folder")
+        # Radiographs that the suite drew are of no other hospital.
+        if not (elsewhere and is_synthetic(set_source(run_folder, elsewhere))):
+            files[f"results/{run}.json"] = content
     items = [answer(item, files) for item in read_json(pages.TEMPLATES / "claim.json")]
     template = environment.get_template("claim.html.j2")
     page = template.render(page={**folder, "items": items, "looks": looks})
@@ -58,11 +63,13 @@ def value_at(content: object, keys: list[str]) -> object:
 
 
 def words(value: object) -> str:
-    """A value in a line: of a table the number of its rows."""
+    """A value in a line: numbers of four digits, of a table the number of its rows."""
     if isinstance(value, dict):
-        value = ", ".join(f"{name} {of}" for name, of in value.items() if of not in (None, ""))
+        told = value.items()
+        value = ", ".join(f"{name} {words(of)}" for name, of in told if of not in (None, ""))
+    if isinstance(value, float):
+        value = f"{value:.4g}"
     if isinstance(value, list):
         plain = value and not isinstance(value[0], dict)
         value = ", ".join(map(str, value)) if plain else f"{len(value):,} rows"
-    text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return textwrap.shorten(str(value), LONGEST, placeholder=" …")

@@ -187,6 +187,8 @@ def interval_boards(results: list[dict]) -> list[dict]:
         told = [r for r in coverage(results, task) if (r["kind"], r["level"]) == (kind, TOLD_LEVEL)]
         held, scores = by(told, "model", "split"), collect(results, task)
         splits = in_order({record["split"] for record in told})
+        quantiles = {record.get("quantiles") for record in told}
+        known = quantiles.pop() if len(quantiles) == 1 else None
         rows = [
             {
                 "name": model_name(model),
@@ -197,7 +199,7 @@ def interval_boards(results: list[dict]) -> list[dict]:
             if model in held
         ]
         if rows:
-            board = {"heading": heading, "kind": kind_words(kind, None), "splits": splits}
+            board = {"heading": heading, "kind": kind_words(kind, known), "splits": splits}
             found.append({**board, "rows": rows})
     return found
 

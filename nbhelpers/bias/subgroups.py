@@ -23,9 +23,8 @@ from nbhelpers.data.stages import SEXES
 from nbhelpers.evaluation import conformal, scores
 from nbhelpers.evaluation.scores import FEWEST, fine_groups, groups, sex_bands
 
-SMALLEST = 2  # cases of a group that is scored
 SCORE = ["n", "value", "lower", "upper"]
-COLUMNS = ["model", "task", "split", "group", "metric", *SCORE]
+COLUMNS = ["model", "task", "split", "group", "metric", *SCORE, "too_few"]
 ERROR_COLUMNS = ["model", "split", "group", "metric", *SCORE, "too_few"]
 BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
 OVER_MONTHS = (12, 24)
@@ -52,7 +51,8 @@ def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     ends = conformal.told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
     if ends is not None:
         rows = rows.assign(held=conformal.inside(ends, rows["age_months"]))
-    return _by_fine_group(run_folder, rows, _errors).assign(model=model, split=split)[ERROR_COLUMNS]
+    of_group = fine_groups(rows, load_data_facts(run_folder)["stage_names"])
+    return _by_group(rows, of_group, _errors).assign(model=model, split=split)[ERROR_COLUMNS]
 
 
 def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
@@ -62,15 +62,16 @@ def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
     """
     rows = scores.case_errors(run_folder, model, "stage", split)
     rows = rows[rows["stage"].notna()].reset_index(drop=True)
-    return _by_fine_group(run_folder, rows, _right).assign(model=model, split=split)[ERROR_COLUMNS]
+    of_group = fine_groups(rows, load_data_facts(run_folder)["stage_names"])
+    return _by_group(rows, of_group, _right).assign(model=model, split=split)[ERROR_COLUMNS]
 
 
 def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
     """COLUMNS, a row a group of `groups` and metric, with 95 % bootstrap intervals.
 
     Age: `mae` and `signed_error` (predicted minus true), months, and as `<model> (derived)` those
-    of the stages that months fall into. Stage: `accuracy` and `qwk`. Groups of less than
-    `SMALLEST` cases are left out.
+    of the stages that months fall into. Stage: `accuracy` and `qwk`. Of less than `FEWEST` cases
+    `too_few` is true and the figures are NaN.
     """
     rows = scores.case_errors(run_folder, model, task, split)
     blocks = []
@@ -80,13 +81,7 @@ def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.D
     rows = rows[rows["stage"].notna() & rows["predicted_stage"].notna()].reset_index(drop=True)
     blocks.append(_by_group(rows, groups(rows), _stages).assign(model=model, task="stage"))
     table = pd.concat(blocks, ignore_index=True).assign(split=split)
-    return table.loc[table["n"] >= SMALLEST, COLUMNS].reset_index(drop=True)
-
-
-def _by_fine_group(run_folder: Path, rows: pd.DataFrame, score: Callable) -> pd.DataFrame:
-    names = load_data_facts(run_folder)["stage_names"]
-    table = _by_group(rows, fine_groups(rows, names), score)
-    return table.assign(too_few=table["n"] < FEWEST)
+    return table[COLUMNS]
 
 
 def _by_group(
@@ -94,18 +89,21 @@ def _by_group(
     of_group: dict[str, np.ndarray],
     score: Callable[[pd.DataFrame], dict[str, tuple]],
 ) -> pd.DataFrame:
-    """Group, metric and SCORE; `score` gives each metric's SCORE of the rows of a group."""
+    """Group, metric, SCORE and `too_few`; `score` gives each metric's SCORE of a group's rows."""
     told = [
         (group, metric, *scored)
         for group, chosen in of_group.items()
         for metric, scored in score(rows[chosen]).items()
     ]
-    return pd.DataFrame(told, columns=["group", "metric", *SCORE])
+    table = pd.DataFrame(told, columns=["group", "metric", *SCORE])
+    table["too_few"] = table["n"] < FEWEST
+    table.loc[table["too_few"], SCORE[1:]] = np.nan
+    return table
 
 
-def _months(rows: pd.DataFrame, score: Callable = metrics.score_mean) -> dict[str, tuple]:
+def _months(rows: pd.DataFrame) -> dict[str, tuple]:
     error = rows["error_months"].to_numpy(float)
-    return {"mae": score(abs(error)), "signed_error": score(error)}
+    return {"mae": metrics.score_mean(abs(error)), "signed_error": metrics.score_mean(error)}
 
 
 def _stages(rows: pd.DataFrame) -> dict[str, tuple]:
@@ -116,23 +114,17 @@ def _stages(rows: pd.DataFrame) -> dict[str, tuple]:
 
 def _errors(rows: pd.DataFrame) -> dict[str, tuple]:
     error = abs(rows["error_months"].to_numpy(float))
-    scored = _months(rows, _enough)
-    scored |= {f"over_{far}": _enough(error > far, metrics.score_share) for far in OVER_MONTHS}
-    scored["qwk"] = _enough(rows.dropna(subset=["stage", "predicted_stage"]), _score_kappa)
+    scored = _months(rows)
+    scored |= {f"over_{far}": metrics.score_share(error > far) for far in OVER_MONTHS}
+    scored["qwk"] = _score_kappa(rows.dropna(subset=["stage", "predicted_stage"]))
     if "held" in rows:
-        scored["coverage"] = _enough(rows["held"].to_numpy(bool), metrics.score_share)
+        scored["coverage"] = metrics.score_share(rows["held"])
     return scored
 
 
 def _right(rows: pd.DataFrame) -> dict[str, tuple]:
     """As `_errors`, of stages."""
-    right = (rows["stage"] == rows["predicted_stage"]).to_numpy(bool)
-    accuracy = _enough(right, metrics.score_share)
-    return {"accuracy": accuracy, "qwk": _enough(rows, _score_kappa)}
-
-
-def _enough(values: np.ndarray | pd.DataFrame, score: Callable = metrics.score_mean) -> tuple:
-    return metrics.score_enough(values, FEWEST, score)
+    return _stages(rows) | {"qwk": _score_kappa(rows)}
 
 
 def _score_kappa(rows: pd.DataFrame) -> tuple[int, float, float, float]:

@@ -23,6 +23,7 @@ Both are kept beside the model, in `models/<model>.age.intervals.json` and
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -42,6 +43,7 @@ SET_KINDS = ("plain", "by stage")
 TOLD_KIND, TOLD_LEVEL = "mondrian", 0.9  # where one interval stands for all
 NAMES = {"age": "models/{}.age.intervals.json", "stage": "models/{}.stage.sets.json"}
 COLUMNS = ["kind", "quantiles", "level", "group", "n", "coverage", "lower", "upper"]
+COLUMNS += ["promised", "chance"]
 SMALLEST_GROUP = 40
 OLDEST_MONTHS = 240.0  # atlases end at 19 years; an interval reaches from 0 to here at most
 KNOTS = 8  # of the usual error as a function of predicted age
@@ -74,10 +76,15 @@ def quantiles(scores: np.ndarray) -> dict[str, float | None]:
     ordered = np.sort(scores)
     found = {}
     for level in LEVELS:
-        # Rounded first: 0.95 times 20 must not become 20 by a bit.
-        rank = math.ceil(round((len(ordered) + 1) * level, 9))
+        rank = quantile_rank(len(ordered), level)
         found[str(level)] = float(ordered[rank - 1]) if rank <= len(ordered) else None
     return found
+
+
+def quantile_rank(n: int, level: float) -> int:
+    """Which of n calibration errors, the smallest first, is their quantile; above n: none is."""
+    # Rounded first: 0.95 times 20 must not become 20 by a bit.
+    return math.ceil(round((n + 1) * level, 9))
 
 
 def joined(stage: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -210,8 +217,6 @@ def fit_all(run_folder: Path, task: str) -> None:
 def fit_model(run_folder: Path, model: str, task: str) -> None:
     """Fit the intervals or sets of one model and write them; raises InputError as `fit_all`."""
     rows = predictions.fitting_rows(run_folder, model, task)
-    label = rows["age_months" if task == "age" else "stage"]
-    rows = rows[label.notna()]
     if rows.empty:
         raise InputError(f"{model}.{task} predicts no case of calibration: intervals need some.")
     if task == "age":
@@ -260,16 +265,19 @@ def told_ends(
 def coverage(
     run_folder: Path, model: str, task: str, split: str, fitted_in: Path | None = None
 ) -> pd.DataFrame:
-    """COLUMNS and a size, a row a kind, level and group: all, each sex, band of age and true stage.
+    """COLUMNS and a size, a row a kind, level and group.
 
-    Intervals have each sex by predicted stage, too: the groups of kind `mondrian`. `quantiles` is
-    how many a kind has: fewer than groups where calibration has too few cases for some. `coverage`
-    is a share with Wilson's 95 % interval. The size is `width_months`, the mean width of the
+    Groups are all, each sex, band of age and true stage; of intervals each sex by predicted stage,
+    too: those of kind `mondrian`. `quantiles` is how many a kind has: fewer than groups where
+    calibration has too few cases for some. `coverage` is a share with Wilson's 95 % interval.
+    `promised`: the level is promised to the group, as none of its quantiles serves a case outside
+    it. `chance`: see `chance_of_so_few`. The size is `width_months`, the mean width of the
     intervals, or `mean_stages`, how many of the five stages a set holds on average. `fitted_in` is
     the run folder that holds the intervals, if it is another.
     """
     rows = case_errors(run_folder, model, task, split)
     fitted = load(fitted_in or run_folder, model, task)
+    calibration = predictions.fitting_rows(fitted_in or run_folder, model, task)
     kinds, size = KINDS, "width_months"
     if task == "stage":
         kinds, size = SET_KINDS, "mean_stages"
@@ -290,12 +298,53 @@ def coverage(
             stages = held_stages(fitted, probabilities, kind, level)
             held = stages[np.arange(len(rows)), rows["stage"].to_numpy(int)]
             sizes = stages.sum(axis=1)
+        # The interval of unknown sex spans a girl's.
+        known = rows.assign(sex=rows["sex"].fillna(SEXES[0]))
+        of = _quantile_of(fitted, kind, known, calibration)
+        fitted_on = Counter(_quantile_of(fitted, kind, calibration, calibration))
         for group, chosen in of_group.items():
             if chosen.any():
                 score = metrics.score_share(held[chosen])
                 of_kind = kind, count_quantiles(fitted, kind), level
-                told.append((*of_kind, group, *score, float(sizes[chosen].mean())))
+                promised = not np.isin(of[chosen], of[~chosen]).any()
+                chance = chance_of_so_few(held[chosen].sum(), of[chosen], fitted_on, level)
+                score = *score, promised, chance, float(sizes[chosen].mean())
+                told.append((*of_kind, group, *score))
     return pd.DataFrame(told, columns=[*COLUMNS, size])
+
+
+def chance_of_so_few(held: int, of: np.ndarray, fitted_on: dict[str, int], level: float) -> float:
+    """How likely so few cases or fewer are held, over draws of calibration and of new cases.
+
+    How many of some new cases are held by the quantile of `c` errors follows a beta-binomial law
+    (Vovk, JMLR W&CP 2012;25:475-490), which is wider than the binomial one: the calibration cases
+    are a draw, too. Cases under several quantiles sum.
+
+    Args:
+        held: how many are.
+        of: the name of the quantile of each case `[n]`.
+        fitted_on: how many calibration cases each quantile has.
+        level: the share that is promised, 0 to 1.
+    """
+    from scipy.stats import betabinom  # it takes a second, and most of what loads this does not
+
+    law = np.ones(1)
+    for name, n in Counter(of).items():
+        rank = quantile_rank(fitted_on[name], level)
+        part = np.eye(n + 1)[n]  # without a quantile all are held
+        if rank <= fitted_on[name]:
+            part = betabinom.pmf(np.arange(n + 1), n, rank, fitted_on[name] + 1 - rank)
+        law = np.convolve(law, part)
+    return float(law[: held + 1].sum())
+
+
+def _quantile_of(fitted, kind: str, rows: pd.DataFrame, calibration: pd.DataFrame) -> np.ndarray:
+    """The name of the quantile that each of some rows `[n]` is held by."""
+    if kind == "mondrian":
+        return _of_cases(fitted.groups, rows["predicted_months"], rows["sex"], fitted.stage_cuts)
+    if kind == "by stage":
+        return joined(calibration["stage"].to_numpy(int), "01234")[rows["stage"].to_numpy(int)]
+    return np.full(len(rows), "")
 
 
 def _usual_error(months: np.ndarray, error: np.ndarray) -> tuple[list[float], list[float]]:

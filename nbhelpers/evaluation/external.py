@@ -109,17 +109,19 @@ def prepare_set(
 
 
 def pictures(
-    run_folder: Path, name: str, model: str
-) -> tuple[Iterator[np.ndarray], Sequence[np.ndarray]]:
-    """The pictures that a model of ages takes, uint8 `[height, width]` each: of train and of a set.
+    run_folder: Path, name: str, model: str, own: str
+) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray], Sequence[np.ndarray]]:
+    """The pictures that a model of ages takes, uint8 `[height, width]`, of three places.
 
-    Of train at most `TRAINING_SAMPLE`, drawn evenly and read one by one.
+    They are train, another split `own` of the run, and a set; those of the run are read one by one,
+    of train at most `TRAINING_SAMPLE`, drawn evenly.
     """
     view = saved.view_of(run_folder, model, "age")
-    train = np.flatnonzero((data_cases.load_cases(run_folder)["split"] == "train").to_numpy())
+    rows = data_cases.load_cases(run_folder).groupby("split").indices
     images = load_images(run_folder, view)
-    drawn = (images[row] for row in _evenly(train, TRAINING_SAMPLE))
-    return drawn, load_images(set_folder(run_folder, name), view)
+    train = (images[row] for row in _evenly(rows["train"], TRAINING_SAMPLE))
+    beside = (images[row] for row in rows[own])
+    return train, beside, load_images(set_folder(run_folder, name), view)
 
 
 def embeddings(run_folder: Path, name: str, of: Sequence[str]) -> tuple[str, dict[str, np.ndarray]]:

@@ -66,7 +66,6 @@ def known_rows(run_folder: Path, members: tuple[str, ...], task: str) -> Known:
     tables = {m: predictions.fitting_rows(run_folder, m, task) for m in members}
     every = load_cases(run_folder)
     label = "age_months" if task == "age" else "stage"
-    tables = {m: table[table[label].notna()] for m, table in tables.items()}
     _require_own_cases(every.set_index("case_id")["split"], tables, task)
     cases = tables[members[0]].set_index("case_id")
     if len(cases) < SMALLEST:

@@ -22,7 +22,10 @@ from nbhelpers.workspace import is_synthetic
 UNITS = {"age": "months", "stage": "cross-entropy"}  # of losses
 STAGES_OF_AGES = """### The stages that these ages fall into
 
-*Derived* stages are cut out of predicted months; *years cuts* are at 4, 8, 12 and 15 years."""
+*Derived* stages follow from the predicted months and the child's sex. Under *years cuts* stages
+begin at 4, 8, 12 and 15 years in both sexes; kappas compare only under the same cuts. Means of
+stages run over those that occur or are predicted; one that is never predicted counts with
+precision 0, though its row shows a dash."""
 LARGEST = 8  # errors whose radiographs are shown
 
 
@@ -52,7 +55,7 @@ def show_scores(
 ) -> tuple[pd.DataFrame, str, tuple[str, str]]:
     """Evaluate a model, show how far it errs and for whom, and return its scores.
 
-    Of ages: months, and the stages that they fall into. Scores stand with their 95 % bootstrap
+    Of ages: months, and the stages that they fall into. Scores stand with their 95 %
     interval, where there is one, next to predictors that look at no picture.
 
     Args:
@@ -177,13 +180,14 @@ def show_elsewhere(
     style.show(*drawn.predicted_against_true(errors, f"{tables.model_name(model)}, {name}"))
     style.show(*drawn.ages(own.loc[own["split"] == "train", "age_months"], errors["age_months"]))
     split = scores["split"].iloc[0]
+    where = "On these **synthetic** radiographs, which say nothing about a hospital's, the"
+    if not is_synthetic(load_data_facts(here)["fingerprint"]["data_folder"]):
+        where = "The"
     words = (
-        f"{tables.model_name(model)}, the best on calibration, has a "
+        f"{where} model *{tables.model_name(model)}*, the best on calibration, has a "
         f"{tables.error_words(scores, model, 'age', split)}; on the test split it errs by "
         f"{tables.score(before, model, 'test', 'mae')}."
     )
-    if is_synthetic(load_data_facts(here)["fingerprint"]["data_folder"]):
-        words += " **These radiographs are synthetic**: they say nothing about a hospital's."
     return words, tables.headline(scores, model, "age", split)
 
 
@@ -262,11 +266,11 @@ def show_ensembles(
     by_group = [subgroups.scores_by_group(folder, name, task, "test") for name in every]
     display(tables.group_table(by_group[every.index(best)].query("model == @best")))
     against, difference = compare(folder, best, single, task)
-    first = ranking.index[0]
-    others = "" if first == best else f" (of all models {tables.model_name(first)} is)"
+    name, member, first = map(tables.model_name, (best, single, ranking.index[0]))
     verdict = (
-        f"{against} The latter is the best member on calibration, the former the best ensemble"
-        f"{others}; it has a {tables.error_words(scores, best, task)}."
+        f"On calibration, {name} is the best ensemble and {member} the best member (the best of "
+        f"all is {first}); {against.replace('On the', 'on the', 1)} The model *{name}* has a "
+        f"{tables.error_words(scores, best, task)}."
     )
     return scores, verdict, tables.headline(scores, best, task), difference, pd.concat(by_group)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nbhelpers.evaluation.conformal import OLDEST_MONTHS
 from nbhelpers.evaluation.scores import ALL, DERIVED, FEWEST, RANKED_BY, TRIVIAL
 from nbhelpers.metrics import LOWER_IS_BETTER
 
@@ -100,6 +101,8 @@ KINDS = {
     "mondrian": "by sex and stage",
     "by stage": "by stage",
 }
+# Size in a coverage table -> what has it, its unit, and how many decimals it is shown with.
+SIZES = {"width_months": ("intervals", "months wide", 1), "mean_stages": ("sets", "stages", 2)}
 # Kind -> up to how many quantiles all stages share one, and what that is called.
 LEFT = {
     "mondrian": (2, "too few cases, so by sex alone"),
@@ -116,6 +119,7 @@ NUMBERED = ("exponent", "quality")  # units that stand before their number
 NO_BETTER = ", so the model is no better than a predictor that looks at no picture"
 AS_GOOD = ", which may be as good as the model"
 CLEAR = 0.05  # p below which a finding is called clear
+SHORT = 0.025  # chance of so few held below which a group falls short: one side of 95 %
 
 
 def model_name(model: str) -> str:
@@ -160,15 +164,16 @@ def score_text(score: Mapping, metric: str) -> str:
 
 
 def score_words(score: Mapping, metric: str) -> str:
-    """A score in a sentence: "9.0 months or 0.75 years (95 % interval 8.6 to 9.7, n = 300)"."""
+    """A score in a sentence: "9.0 months (95 % interval 8.6 to 9.7, n = 300; 0.75 years)"."""
     value, interval = value_and_interval(score, metric)
     if METRICS[metric].unit == "months" and not pd.isna(score["value"]):
         value += " months"
-        if not METRICS[metric].sign:
-            value += f" or {score['value'] / 12:.2f} years"
     sizes = [score[key] for key in ("n", "n_female", "n_male") if key in score]
     n = " and ".join(f"{size:,.0f}" for size in sizes)
-    return f"{value} (95 % interval {interval}, n = {n})" if interval else f"{value} (n = {n})"
+    told = f"95 % interval {interval}, n = {n}" if interval else f"n = {n}"
+    if value.endswith("months") and not METRICS[metric].sign:
+        told += f"; {score['value'] / 12:.2f} years"
+    return f"{value} ({told})"
 
 
 def _pivot(table: pd.DataFrame, index: str, columns: str, cases: bool = False) -> pd.DataFrame:
@@ -270,9 +275,8 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
 
     A cell is the share inside with its 95 % interval, and the mean width or number of stages.
     """
-    size, unit, digits = "mean_stages", "stages", 2
-    if "width_months" in coverage:
-        size, unit, digits = "width_months", "months wide", 1
+    size = next(name for name in SIZES if name in coverage)
+    _, unit, digits = SIZES[size]
     shares = 100 * coverage[["coverage", "lower", "upper"]]
     cells = shares.assign(size=coverage[size]).to_numpy()
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
@@ -284,7 +288,7 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
 def kind_words(kind: str, quantiles: int | None) -> str:
     """What a kind of intervals or sets is called, and what is left of it where cases were few.
 
-    `quantiles`: how many it has; None in older results.
+    `quantiles`: how many it has; None where that is not known or not the same for all.
     """
     told = KINDS.get(kind, kind)
     if kind not in LEFT or not quantiles:
@@ -294,45 +298,52 @@ def kind_words(kind: str, quantiles: int | None) -> str:
 
 
 def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
-    """Of one kind and level: a row a group, those whose promise fails first.
+    """Of one kind and level: a row a group, those that fall short beyond chance first.
 
-    It fails where Wilson's interval of the share inside lies below the level.
+    A group of fewer than `FEWEST` cases gets no verdict; a promise fails where there is one.
     """
-    size, digits, unit = ("mean_stages", 2, "stages")
-    if "width_months" in coverage:
-        size, digits, unit = ("width_months", 1, "width, months")
-    few, failed = coverage["n"] < FEWEST, fails(coverage)
-    notes = np.select([few, failed], [TOO_FEW, "promise fails"], "")
+    size = next(name for name in SIZES if name in coverage)
+    _, unit, digits = SIZES[size]
+    few, low, level = coverage["n"] < FEWEST, falls_short(coverage), coverage["level"].iloc[0]
+    words = [TOO_FEW, "promise fails", f"below {100 * level:.0f} %"]
+    notes = np.select([few, low & coverage["promised"], low], words, "")
     shares = 100 * coverage[["coverage", "lower", "upper"]]
-    table = coverage.round({size: digits}).assign(**shares, note=notes, holds=~failed)
-    held = f"held, % (promised {100 * coverage['level'].iloc[0]:.0f})"
+    table = coverage.round({size: digits}).assign(**shares, note=notes, holds=~low)
+    held = f"held, % (promised {100 * level:.0f})"
     words = {"n": "cases", size: unit, "note": "", "coverage": held}
     return plain(table.sort_values("holds", kind="stable"), ["group"], words, 1)
 
 
-def fails(coverage: pd.DataFrame) -> pd.Series:
-    """Whether each row of `conformal.coverage` holds less than its level, beyond chance.
+def falls_short(coverage: pd.DataFrame) -> pd.Series:
+    """Whether each row of `conformal.coverage` is held less often than chance explains.
 
-    A group of fewer than `FEWEST` cases gets no verdict.
+    So few or fewer would be held in less than 2.5 % of draws, were the level kept there.
     """
-    return (coverage["upper"] < coverage["level"]) & (coverage["n"] >= FEWEST)
+    return (coverage["chance"] < SHORT) & (coverage["n"] >= FEWEST)
 
 
 def coverage_words(own: pd.DataFrame) -> str:
-    """Of one kind and level: how many test cases are held, and the groups where it fails first."""
-    row = own[own["group"] == ALL].iloc[0]
-    what, size = "sets", f"{row.get('mean_stages', 0):.2f} stages large"
-    if "width_months" in row:
-        what, size = "intervals", f"{row['width_months']:.1f} months wide"
-    failed = own[fails(own)]
-    shares = zip(failed["group"], 100 * failed["coverage"], strict=True)
-    where = ", ".join(f"{group} ({share:.0f} %)" for group, share in shares) or "none beyond chance"
+    """Of one kind and level: the groups where its promise fails first, and what is held of all."""
+    row, large, low = own[own["group"] == ALL].iloc[0], own["n"] >= FEWEST, falls_short(own)
+    failed, others = (_shares(own[low & of]) for of in (own["promised"], ~own["promised"]))
+    others = others and f"without a promise, fewer are held in {others}; "
+    size = next(name for name in SIZES if name in own)
+    what, unit, digits = SIZES[size]
+    if endless := (own[size] == OLDEST_MONTHS).sum():
+        unit += f", in {endless} of {len(own)} groups all ages for lack of calibration cases"
     share = score_words({**row, "value": row["coverage"]}, "coverage")
     return (
-        f"Of {len(own)} groups of test cases the promise of {100 * row['level']:.0f} % fails in "
-        f"{where}; {what} ({kind_words(row['kind'], row['quantiles'])}) held {share} of all and "
-        f"are {size} on average."
+        f"The promise of {100 * row['level']:.0f} % fails in {failed or 'no group beyond chance'}"
+        f" (groups judged: {(large & own['promised']).sum()}; with fewer than {FEWEST} test cases: "
+        f"{(~large).sum()}); {others}{what} "
+        f"({kind_words(row['kind'], row['quantiles'])}) held {share} of all and are on average "
+        f"{row[size]:.{digits}f} {unit}."
     )
+
+
+def _shares(coverage: pd.DataFrame) -> str:
+    shares = zip(coverage["group"], 100 * coverage["coverage"], strict=True)
+    return ", ".join(f"{group} ({share:.0f} %)" for group, share in shares)
 
 
 def plain(
@@ -429,7 +440,7 @@ def corruption_words(kind: str, strength: float, unit: str) -> str:
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
     """Of scores at some places (column `place`): a row a measure, a column a place."""
     sizes = calibration.groupby("place", sort=False)["n"].max()
-    names = {place: f"{place}, n = {n:,}" for place, n in sizes.items()}
+    names = {place: f"{place}, n = {n:,.0f}" for place, n in sizes.dropna().items()}
     return wide(calibration, "metric", "place").rename(columns=names).fillna("")
 
 
@@ -445,7 +456,8 @@ def _row(scores: pd.DataFrame, model: str, split: str, metric: str) -> pd.Series
 
 def verdict(scores: pd.DataFrame, model: str, task: str) -> str:
     """How far a model errs on the test split, and the simplest predictor: two sentences."""
-    said = f"On the test split {model_name(model)} has a {error_words(scores, model, task)}."
+    words = error_words(scores, model, task)
+    said = f"On the test split the model *{model_name(model)}* has a {words}."
     if task == "age":
         kappa = score(scores, model + DERIVED, "test", "qwk")
         said += f" The stages that its months fall into have a weighted kappa of {kappa}."
@@ -479,11 +491,14 @@ def comparison_words(model: str, other: str, task: str, difference: Mapping) -> 
     """What `scores.compare_models` found on the test split, as a sentence."""
     metric, months = RANKED_BY[task], " months" if task == "age" else ""
     value, lower, upper = (difference[key] for key in ("value", "lower", "upper"))
+    model, other, n = model_name(model), model_name(other), f"n = {difference['n']:,}"
+    if value == lower == upper == 0:
+        return f"On the test split {model} predicts the same {task}s as {other} ({n})."
     better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
     clearly = "" if lower * upper > 0 else "not clearly "
     ends = f"95 % paired bootstrap interval {lower:+z.2f} to {upper:+z.2f}, "
     return (
-        f"On the test split {model_name(model)} is {clearly}{better} than {model_name(other)}: the "
-        f"difference in {METRICS[metric].name} is {value:+z.2f}{months} "
-        f"({ends if np.isfinite(lower) else ''}n = {difference['n']:,})."
+        f"On the test split {model} is {clearly}{better} than {other}: the difference in "
+        f"{METRICS[metric].name} is {value:+z.2f}{months} "
+        f"({ends if np.isfinite(lower) else ''}{n})."
     )

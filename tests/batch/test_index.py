@@ -98,12 +98,15 @@ def test_the_marks_of_a_model_stand_wherever_it_is_shown_and_another_folder_afte
 
 def test_intervals_stand_in_the_order_of_the_scoreboard():
     others = [{"kind": "plain"}, {"level": 0.8}, {"group": "female"}]
-    rows = [held("cnn", 0.912), held("hog", 0.887), *(held("cnn", 0.5, **of) for of in others)]
-    here = results(EXTERNAL, tables={"intervals": [held("hog", 0.7, "external clinic")]})
+    rows = [held("cnn", 0.912, quantiles=2), held("hog", 0.887, quantiles=2)]
+    rows += [held("cnn", 0.5, **of) for of in others]
+    elsewhere = held("hog", 0.7, "external clinic", quantiles=2)
+    here = results(EXTERNAL, tables={"intervals": [elsewhere]})
     made = results("05_ensembling", tables={"intervals": rows})
     (board,) = scoreboard.interval_boards([CNN, HOG, made, here])
     assert board["splits"] == ["test", "external clinic"]
     assert names(board) == [BEST, OTHER]
+    assert board["kind"] == "by sex and stage: too few cases, so by sex alone"
     hog, cnn = (row["cells"] for row in board["rows"])
     shown = [hog[0][key] for key in ("text", "interval", "n", "more")]
     assert shown == ["88.7 %", "86.7 to 90.7 %", 150, "38.2 months wide"]

@@ -19,7 +19,7 @@ from batch_tools import ROOT, execute, started
 from test_pages import Links
 
 from nbhelpers import workspace
-from nbhelpers.batch import profiles, status
+from nbhelpers.batch import claim, pages, profiles, status
 from nbhelpers.workspace import read_json
 
 pytestmark = pytest.mark.slow
@@ -65,6 +65,14 @@ def test_pages_work_offline_give_figures_a_text_and_name_no_folder(smoke: str, r
     index = (FOLDER / "index.html").read_text()
     assert "Bone age</h2>" in index and "Developmental stage</h2>" in index
     assert index.count('<li class="card done">') == index.count("<img") == len(runs)
+
+
+def test_every_key_that_the_checklist_asks_for_is_in_a_file(smoke: str):
+    files = [FOLDER / "data.json", *(FOLDER / "results").glob("*.json")]
+    for item in read_json(pages.TEMPLATES / "claim.json"):
+        for start, *keys in item["from"]:
+            of = [path for path in files if path.name.startswith(start)]
+            assert any(claim.value_at(read_json(path), keys) is not None for path in of), item
 
 
 def learning(runs: list[str]) -> list[str]:

@@ -118,11 +118,52 @@ def test_groups_whose_promise_fails_are_named_first(run_folder):
     found = conformal.coverage(run_folder, "good", "age", "test")
     shipped = found.query("kind == 'mondrian' and level == 0.9")
     assert {"e", "male, predicted c", "15 to 20 years"} < set(shipped["group"])
+    # No quantile is of a true age or stage, nor of a part of what joined for lack of cases.
+    fitted = conformal.load(run_folder, "good", "age")
+    alone = {
+        f"{sex}, predicted {stage}"
+        for sex, groups in fitted.groups.items()
+        for stage, group in zip("abcde", groups, strict=True)
+        if groups.count(group) == 1
+    }
+    promised = {"all", "female", "male"} | alone & set(shipped["group"])
+    assert set(shipped.query("promised")["group"]) == promised
     shown = tables.kept_table(shipped)
-    failed = (shown[""] == "promise fails").tolist()
-    assert failed == sorted(failed, reverse=True) and shown.loc["e", ""] and not all(failed)
+    notes = shown[""].replace("too few", "").tolist()
+    assert sorted(notes, key=lambda note: not note) == notes
+    assert shown.loc["e", ""] == "below 90 %" and shown.loc["male, predicted c", ""]
     words = tables.coverage_words(shipped)
-    assert words.index("fails in") < words.index(" e (") < words.index("months wide")
+    assert words.index("fails in") < words.index("male, predicted c (") < words.index(" e (")
+    few = (shipped["n"] < scores.FEWEST).sum()
+    assert f"with fewer than 10 test cases: {few})" in words
+
+
+def test_too_few_held_are_counted_over_draws_of_calibration_too():
+    random, n, cases, level = np.random.default_rng(0), 40, 100, 0.9
+    drawn = random.normal(size=(4000, n + cases))
+    limit = np.sort(drawn[:, :n])[:, conformal.quantile_rank(n, level) - 1]
+    held, counts = (drawn[:, n:] <= limit[:, None]).sum(axis=1), np.arange(cases + 1)
+    one, none = np.full(cases, "one"), np.full(50, "none")
+    chance = [conformal.chance_of_so_few(k, one, {"one": n}, level) for k in counts]
+    expected = [(held <= k).mean() for k in counts]
+    np.testing.assert_allclose(chance, expected, atol=0.03)
+    assert 0.01 < (np.array(chance)[held] < 0.025).mean() < 0.035
+    # Without a quantile, for lack of calibration cases, all of them are held.
+    both = np.concatenate([one, none])
+    found = conformal.chance_of_so_few(80 + 50, both, {"one": n, "none": 8}, level)
+    assert found == pytest.approx(chance[80])
+
+
+def test_intervals_of_all_ages_are_said_to_be_so(run_folder):
+    table = predictions.all_rows(run_folder, "good", "age")
+    table.loc[table["split"] == "calibration", "age_months"] = None
+    some = table.index[table["split"] == "calibration"][:12]
+    table.loc[some, "age_months"] = 100.0
+    table.to_parquet(run_folder / "predictions" / "good.age.parquet", index=False)
+    conformal.fit_model(run_folder, "good", "age")
+    found = conformal.coverage(run_folder, "good", "age", "test")
+    shipped = found.query("kind == 'mondrian' and level == 0.9")
+    assert "groups all ages for lack of calibration cases" in tables.coverage_words(shipped)
 
 
 def test_a_model_without_calibration_cases_or_with_a_damaged_file_has_no_intervals(run_folder):
@@ -170,3 +211,12 @@ def test_scores_by_group_are_those_of_the_group_alone(run_folder):
     correct = scores.case_errors(run_folder, "stager", "stage", "test")["correct"]
     told = table.query("group == 'all'").set_index("metric")["value"]
     assert told["accuracy"] == pytest.approx(correct.mean()) and "qwk" in told
+
+
+def test_a_group_of_few_cases_stands_without_figures(run_folder, monkeypatch):
+    monkeypatch.setattr(subgroups, "FEWEST", 60)
+    table = subgroups.scores_by_group(run_folder, "good", "age", "test")
+    assert table["too_few"].any() and not table["too_few"].all()
+    assert (table["too_few"] == (table["n"] < 60)).all()
+    assert (table["value"].isna() == table["too_few"]).all()
+    assert "too few" in tables.group_table(table, ["mae"]).to_numpy()

@@ -69,8 +69,9 @@ def test_the_sample_is_of_train_alone(monkeypatch):
     monkeypatch.setattr(external.data_cases, "load_cases", lambda folder: table)
     monkeypatch.setattr(external, "load_images", lambda folder, view: shown)
     monkeypatch.setattr(external.saved, "view_of", lambda *of: "hand")
-    of_train, of_here = external.pictures(Path("run"), "part", "cnn")
+    of_train, of_test, of_here = external.pictures(Path("run"), "part", "cnn", "test")
     drawn = statistics(of_train)["brightness"]
     assert (
         of_here is shown and len(drawn) == 10 and drawn.max() < 50 and drawn.is_monotonic_increasing
     )
+    assert statistics(of_test)["brightness"].tolist() == [255] * 50

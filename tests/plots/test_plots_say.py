@@ -79,6 +79,7 @@ def test_a_difference_that_may_be_chance_is_marked_though_its_interval_leaves_ou
         ("age", (0.4, -0.1, 0.9), "sam is not clearly worse than base: ", "-0.10 to +0.90, n = 17"),
         ("stage", (-0.22, -0.3, -0.1), "sam is worse than base: ", "kappa is -0.22 (95 %"),
         ("stage", (0.22, np.nan, np.nan), "sam is not clearly better than", "is +0.22 (n = 17)"),
+        ("stage", (0.0, 0.0, 0.0), "sam predicts the same stages as base", "(n = 17)"),
     ],
 )
 def test_a_comparison_says_which_is_better_and_whether_clearly(task, difference, said, figures):
@@ -108,7 +109,7 @@ def test_every_score_is_written_with_its_unit_and_interval():
         "0.812 (0.792 to 0.832)",
     ]
     words = plots_tables.score_words(rows[0], "mae")
-    assert words == "9.0 months or 0.75 years (95 % interval 9.0 to 9.1, n = 50)"
+    assert words == "9.0 months (95 % interval 9.0 to 9.1, n = 50; 0.75 years)"
     nothing = {"n": 3, "value": np.nan, "lower": np.nan, "upper": np.nan}
     assert plots_tables.score_words(nothing, "difference") == "– (n = 3)"
     undefined = {"value": None, "lower": None, "upper": None}
@@ -279,3 +280,13 @@ def test_maps_or_errors_that_hang_on_lead_markers_fail(share, change, passes):
     assert ("not clearly (" in words) == (change[0] < 0)
     few = masking.assign(difference=np.nan, lower=np.nan, upper=np.nan, n=3)
     assert "too few" in plots_maps._marker_words(energy, few)[1]
+
+
+def test_a_verdict_says_that_it_is_of_a_model():
+    rows = [("cnn", 9.0), (f"trivial: {plots_tables.SIMPLEST['age']}", 33.0)]
+    scores = pd.DataFrame(rows, columns=["model", "value"]).assign(metric="mae", n=100)
+    kappa = scores.assign(metric="qwk", model="cnn (derived)", value=0.8)
+    scores = pd.concat([scores, kappa]).assign(split="test", lower=np.nan, upper=np.nan)
+    words = plots_tables.verdict(scores, "cnn", "age")
+    assert words.startswith("On the test split the model *Custom CNN* has a mean absolute error of")
+    assert words.count(". ") == 1
