@@ -377,6 +377,11 @@ def gap_words(gaps: pd.DataFrame) -> str:
     return f"At equal ages girls minus boys is {' and '.join(told)}."
 
 
+def bias_words(tests: pd.DataFrame, signed: pd.DataFrame, gaps: pd.DataFrame, model: str) -> str:
+    """For whom a model errs: `clear_words`, `furthest_words` and `gap_words`, in that order."""
+    return f"{clear_words(tests)} {furthest_words(signed, model)} {gap_words(gaps)}"
+
+
 def clear_words(tests: pd.DataFrame) -> str:
     """Which groups differ from all others after Holm's correction, the first three by name.
 
