@@ -23,6 +23,11 @@ NEEDS = {
 }
 
 
+def reads(run: str) -> bool:
+    """Whether a run's notebook reads what others left."""
+    return run.partition(".")[0] in NEEDS
+
+
 def require(run_folder: Path, notebook: str, quick: bool) -> None:
     """See to it that a run folder holds what a notebook reads.
 

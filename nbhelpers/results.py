@@ -124,9 +124,8 @@ def begin(values: dict[str, object], title: str) -> Record:
     small = bool(values.get("quick"))
     folder = open_run_folder(values["run_folder"], small)
     quick.require(folder, run.partition(".")[0], small)
-    log(f"nbhelpers {own_version()}, outputs to {folder}")
-    for path in find_run_files(folder, "data.json"):
-        say_source(read_json(path)["fingerprint"]["data_folder"], path.parent)
+    for path in find_run_files(folder, "data.json") if quick.reads(run) else []:
+        say_source(read_json(path)["fingerprint"]["data_folder"], folder, path.parent)
     own = {name: values[name] for name in declared if name not in GIVEN}
     if own.get("compare_with"):
         predictions.require_saved(folder, own["compare_with"], own["task"])
@@ -136,14 +135,16 @@ def begin(values: dict[str, object], title: str) -> Record:
     return Record(folder, run, values["profile"], title, own, time.monotonic())
 
 
-def say_source(data_folder: str, prepared: Path | None = None) -> None:
-    """Say which radiographs a notebook uses, under a banner where the suite has drawn them.
+def say_source(data_folder: Path | str, run_folder: Path, prepared: Path | None = None) -> None:
+    """Say in one line what a notebook uses, with a banner where the suite drew the radiographs.
 
     Args:
-        data_folder: that they were read from.
-        prepared: the run folder that notebook 01 prepared them into; None where it will.
+        data_folder: that the radiographs were read from.
+        run_folder: that the notebook writes into.
+        prepared: the folder with the output of notebook 01, which may be attached; None in that.
     """
-    log(f"radiographs of {data_folder}" + (f", prepared in {prepared}" if prepared else ""))
+    of_01 = f", prepared in {prepared}" if prepared else ""
+    log(f"nbhelpers {own_version()}: radiographs of {data_folder}{of_01}; outputs to {run_folder}")
     if is_synthetic(data_folder):
         from IPython.display import Markdown, display
 

@@ -96,3 +96,16 @@ def test_a_broken_file_is_named_with_its_remedy_and_may_be_written_anew(run_fold
         results.read_all_results(run_folder)
     save(run_folder)
     assert len(results.read_all_results(run_folder)) == 1
+
+
+@pytest.mark.parametrize(("source", "banners"), [("rsna", 0), ("synthetic-140-0-v4", 1)])
+def test_one_line_says_what_is_used_under_a_banner_where_it_is_drawn(
+    tmp_path, monkeypatch, capsys, source, banners
+):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    results.say_source(tmp_path / source, tmp_path / "run", tmp_path / "attached")
+    (line,) = capsys.readouterr().out.splitlines()
+    for part in (source, "attached", "run", "nbhelpers"):
+        assert part in line
+    assert len(shown) == banners and all("not taken of children" in one.data for one in shown)

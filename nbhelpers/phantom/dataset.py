@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from nbhelpers import workspace
+from nbhelpers import results, workspace
 from nbhelpers.phantom import film
 from nbhelpers.phantom.anatomy import Child, grow_child
 from nbhelpers.phantom.film import Box, draw_frame, find_boxes, voc_xml
@@ -118,9 +118,11 @@ def find_or_draw(run_folder: Path, named: str, n: int, seed: int) -> tuple[Path,
         The folder, and whether its radiographs are `real` or `synthetic`.
     """
     found = workspace.find_data_folder(named)
+    source = found or folder_in(run_folder, n, seed)
+    results.say_source(source, run_folder)
     if found:
         return found, "real"
-    return write_radiographs(folder_in(run_folder, n, seed), n, seed=seed), "synthetic"
+    return write_radiographs(source, n, seed=seed), "synthetic"
 
 
 def regions_beside(cases: pd.DataFrame) -> str:
