@@ -31,14 +31,23 @@ def tuned(model, data=DATA) -> float:
     return model.evaluate(batches.of_splits(data, 16, 0)[1], verbose=0)
 
 
-def stop_after(monkeypatch, epochs, number):
-    """Sends this process a signal once so many epochs have been kept."""
+def interrupt():
+    """As Ctrl-C does; a process that a shell started in the background would ignore the signal."""
+    raise KeyboardInterrupt
+
+
+def kill():
+    signal.raise_signal(signal.SIGKILL)
+
+
+def stop_after(monkeypatch, epochs, stop):
+    """Stops this process once so many epochs have been kept."""
     keep = training.Progress.keep
 
     def keep_and_stop(progress):
         keep(progress)
         if len(progress.history) == epochs:
-            signal.raise_signal(number)
+            stop()
 
     monkeypatch.setattr(training.Progress, "keep", keep_and_stop)
 
@@ -75,17 +84,17 @@ def test_a_stopped_training_ends_where_an_unbroken_one_ends(tmp_path, monkeypatc
     unbroken = train(whole, tmp_path / "whole.npz", **options)
     assert len(unbroken) < 30
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_after(patch, kept, signal.SIGINT)
+        stop_after(patch, kept, interrupt)
         train(network(), tmp_path / "stopped.npz", **options)
     assert_same_end((again, train(again, tmp_path / "stopped.npz", **options)), (whole, unbroken))
 
 
 VICTIM = """
-    import signal, sys
+    import sys
     from pathlib import Path
     import pytest
     import test_training as t
-    t.stop_after(pytest.MonkeyPatch(), 2, signal.SIGKILL)
+    t.stop_after(pytest.MonkeyPatch(), 2, t.kill)
     t.train(t.network(), Path(sys.argv[1]), averaging=0.9)
 """
 
