@@ -19,7 +19,7 @@ NEEDS = {
     "05_ensembling": (FIRST, NETWORK, TREES),
     "06_grad_cam": (FIRST, NETWORK),
     "07_bias_analysis": (FIRST, NETWORK, TREES),
-    "09_external": (FIRST, NETWORK, TREES, "05_ensembling"),
+    "09_external": (FIRST, NETWORK, TREES),
 }
 
 

@@ -38,7 +38,7 @@ def test_without_notebook_01_one_sentence_says_what_to_do(tmp_path: Path, made):
 def test_quick_makes_in_order_what_is_missing_and_nothing_twice(tmp_path: Path, made):
     finish(tmp_path, "02_cnn_tuning.mine")
     quick.require(tmp_path, "09_external", quick=True)
-    assert made == ["01_preprocessing", "04_hog_xgboost", "05_ensembling"]
+    assert made == ["01_preprocessing", "04_hog_xgboost"]
 
 
 def test_what_fails_in_an_earlier_notebook_is_said_in_one_line(tmp_path: Path, monkeypatch):
