@@ -4,6 +4,7 @@ With `quick = True` the earlier notebooks run first, each as small as it gets, o
 that are there or on drawn ones.
 """
 
+import subprocess
 from pathlib import Path
 
 from nbhelpers.workspace import InputError, find_run_files, progress
@@ -67,7 +68,8 @@ def run_small(notebook: str, run_folder: Path) -> None:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += f"\nquick = True  # True or False\nrun_folder = {str(run_folder)!r}"
     where = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(content, timeout=None, kernel_name="python3", resources=where)
     try:
-        NotebookClient(content, timeout=None, kernel_name="python3", resources=where).execute()
+        client.execute(stderr=subprocess.DEVNULL)  # what the kernel itself says is no output
     except CellExecutionError as error:
         raise InputError(f"{path.name}: {error.ename}: {error.evalue}") from error
