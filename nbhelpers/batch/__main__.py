@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         asked.project = profiles.find_project(asked.project)
         named = asked.run or asked.profile
         asked.folder = status.find_run_folder(asked.project, asked.folder, named)
-        asked.data = str(workspace.find_data_folder(asked.data)) if asked.data else ""
+        if asked.data or asked.command != "score":  # what is scored has to be named
+            asked.data = str(workspace.find_data_folder(asked.data) or "")
         if asked.command == "score":
             profile, run = profiles.scoring_run(asked.project, asked.folder, asked.data)
             asked.data = ""
