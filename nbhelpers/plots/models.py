@@ -143,8 +143,9 @@ def trial_curves(curves: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     lowest = curves.groupby("trial")["tuning_loss"].min().sort_values()
     labels = {trial: f"trial {trial}: {loss:.2f}" for trial, loss in lowest.items()}
     trials = {"hue": curves["trial"].map(labels).rename(""), "hue_order": list(labels.values())}
-    sns.lineplot(curves, x="epoch", y="tuning_loss", marker=".", ax=axes, **trials)
-    axes.set(xlabel="epoch", ylabel=f"tuning loss, {unit}")
+    sns.lineplot(curves, x="epoch", y="tuning_loss", marker="o", ax=axes, **trials)
+    last = curves["epoch"].max() + 0.5
+    axes.set(xlabel="epoch", ylabel=f"tuning loss, {unit}", xlim=(0.5, last))
     axes.xaxis.get_major_locator().set_params(integer=True)
     each = ", ".join(f"{trial} {loss:.2f}" for trial, loss in lowest.items())
     return figure, f"Tuning loss by epoch of the best trials; their lowest: {each}."

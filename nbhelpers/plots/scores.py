@@ -249,6 +249,7 @@ def learning_curve(history: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     """Training and tuning loss by epoch or round; the kept one is marked."""
     steps = history.columns[0]
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.plot(history[steps], history["train_loss"], label="train", color=COLOURS[7])
     axes.plot(history[steps], history["tuning_loss"], label="tuning", color=COLOURS[0])
     best = history.loc[history["tuning_loss"].idxmin()]
