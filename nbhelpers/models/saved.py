@@ -4,8 +4,11 @@ A model's file tells which prepared pictures it takes, so that ones that this ve
 would prepare otherwise are refused.
 
 Elsewhere, `keras.models.load_model(path)` reads a `.keras` file after
-`import nbhelpers.models.networks`, which knows its layers.
+`import nbhelpers.models.networks`, which knows its layers. Keras is imported where a network is
+read or asked: trees need none of it, and it takes seconds.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
@@ -15,17 +18,20 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import xgboost
 
 from nbhelpers import predictions, workspace
 from nbhelpers.images.preparation import VERSION, Preparation, load_preparation, read_description
-from nbhelpers.models import ensembles, hog, networks
+from nbhelpers.models import ensembles, hog
 from nbhelpers.models.ensembles import Combination
 from nbhelpers.models.material import Material, pictures_of
 from nbhelpers.workspace import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 BATCH_SIZE = 128
 LONG = 20  # batches, from which on predicting tells how far it is
@@ -52,6 +58,10 @@ def save(model: keras.Model, path: Path) -> keras.Model:
 
 def load(path: Path) -> keras.Model:
     """Read a model in safe mode."""
+    import keras
+
+    import nbhelpers.models.networks  # noqa: F401  # its layers
+
     return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 
@@ -78,7 +88,7 @@ def predict(
     known = _predict_rows(model, images, np.nan_to_num(sex, nan=0.0), rows, flip)
     unknown = np.flatnonzero(np.isnan(sex[rows]))
     if len(unknown):
-        share = networks.model_facts(model)["male_share"]
+        share = model.get_layer("card").facts["male_share"]
         as_male = _predict_rows(model, images, np.ones_like(sex), rows[unknown], flip)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
@@ -92,6 +102,8 @@ def picture_features(
     Args:
         images, rows: see `predict`.
     """
+    import keras
+
     seen = keras.Model(network.inputs, network.get_layer("picture_features").output)
     return predict(seen, images, np.zeros(len(images)), rows, flip=False)
 
@@ -254,7 +266,7 @@ def predict_each(
                 said[model] = ensembles.combine(combination, np.stack(of_members, axis=1), sex)
             elif path.suffix == ".keras":
                 network = read(path)
-                view = networks.model_facts(network)["view"]
+                view = network.get_layer("card").facts["view"]
                 said[model] = predict(network, images_of(view), sex)
             else:
                 booster = xgboost.Booster(model_file=path)
