@@ -1,15 +1,18 @@
-"""What the README says is so: its figures stand in results files, its commands and files exist."""
+"""What both READMEs say is so: figures stand in results files, commands and files exist."""
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 
-from nbhelpers.plots.tables import SEXES, coverage_table
+from nbhelpers.plots.tables import SEXES, coverage_table, model_name
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+BOTH = README + (ROOT / "reports" / "README.md").read_text()
+WORDS = " ".join(BOTH.split()).replace(" months (", " (")
 MEASURED = ROOT / "reports" / "measured"
 METRICS = {"MAE, months": "mae", "RMSE, months": "rmse", "R²": "r2", "accuracy": "accuracy"}
 METRICS |= {"weighted kappa": "qwk", "within 12 months": "within_12"}
@@ -18,7 +21,7 @@ METRICS |= {"weighted kappa": "qwk", "within 12 months": "within_12"}
 def tables(first: str) -> list[list[list[str]]]:
     """Header and rows of every Markdown table whose first heading it is."""
     found = []
-    for block in re.findall(rf"^\| {first} \|.*\n(?:\|.*\n)+", README, flags=re.MULTILINE):
+    for block in re.findall(rf"^\| {first} \|.*\n(?:\|.*\n)+", BOTH, flags=re.MULTILINE):
         lines = [line.strip("|").split("|") for line in block.splitlines()]
         rows = [[cell.strip(" *`") for cell in line] for line in lines]
         found.append([rows[0], *rows[2:]])
@@ -29,22 +32,40 @@ def measured(name: str) -> dict:
     return json.loads((MEASURED / f"{name}.json").read_text())
 
 
+def the(rows: list[dict], **wanted: str) -> dict:
+    """The one row that has these values."""
+    (row,) = [one for one in rows if wanted.items() <= one.items()]
+    return row
+
+
+def opposite(row: dict) -> dict:
+    return {"value": -row["value"], "lower": -row["upper"], "upper": -row["lower"]}
+
+
+def scores_of_test() -> list[dict]:
+    runs = [measured(path.stem) for path in MEASURED.glob("0*.json")]
+    return [one for run in runs for one in run["scores"] if one["split"] == "test"]
+
+
 def interval(row: dict, form: str = ".2f", value: str = "value") -> str:
-    return f"{row[value]:{form}} ({row['lower']:{form}} to {row['upper']:{form}})"
+    ends = "" if row["lower"] is None else f" ({row['lower']:{form}} to {row['upper']:{form}})"
+    return f"{row[value]:{form}}{ends}"
 
 
 def test_every_figure_of_the_results_tables_stands_in_a_results_file():
-    scores = [one for path in MEASURED.glob("0*.json") for one in measured(path.stem)["scores"]]
-    known = {(s["model"], s["task"], s["metric"]): s for s in scores if s["split"] == "test"}
-    ages, stages = tables("model")
-    for task, (header, *rows) in (("age", ages), ("stage", stages)):
-        assert len(rows) >= 9
+    known = {(model_name(s["model"]), s["task"], s["metric"]): s for s in scores_of_test()}
+    first, ages, stages = tables("model")
+    assert len(first) == 6 and min(len(ages), len(stages)) >= 9
+    for task, (header, *rows) in (("age", first), ("age", ages), ("stage", stages)):
         for model, n, *cells in rows:
             for name, cell in zip(header[2:], cells, strict=True):
                 score = known[model, task, METRICS[name]]
                 digits = len(cell.split(" ")[0].partition(".")[2])
                 assert cell == interval(score, f".{digits}f") and digits, (model, name)
                 assert n == f"{score['n']:,}"
+    head = re.search(r"\*\*([\d.]+) months\*\* .* interval (.*), on the ([\d,]+) cases", WORDS)
+    assert (head[3], f"{head[1]} ({head[2]})") == tuple(first[1][1:3])
+    assert f"weighted kappa of {stages[1][2]}" in WORDS
 
 
 def test_every_difference_of_the_study_stands_in_a_results_file():
@@ -60,9 +81,9 @@ def test_what_is_said_of_the_ensemble_and_its_intervals_stands_in_its_results_fi
     run = measured("05_ensembling.age")
     figures, best = run["figures"], run["figures"]["best on calibration"]
     against = {key.rpartition(": ")[2]: v for key, v in figures.items() if "against" in key}
-    value, lower, upper = (f"{abs(against[key]):.2f}" for key in ("value", "upper", "lower"))
-    assert f"{value} months ({lower} to {upper}, paired, n = {against['n']:,}) better" in README
-    assert f"`{best}`, is" in README
+    said = f"{interval(opposite(against))[:-1]}, paired, n = {against['n']:,})"
+    assert f"{model_name(best)}, is better by {said}" in WORDS
+    assert tables("model")[0][1][0] == model_name(best)
     ((header, *rows),) = tables("group")
     held = pd.DataFrame(run["tables"]["intervals"]).query("model == @best and level == 0.9")
     shown = coverage_table(held, "group").rename(SEXES)
@@ -75,11 +96,11 @@ def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
     found = measured("06_grad_cam")["tables"]
     for row in found["measures"]:
         if row["network"] == "cnn age" and not row["measure"].startswith("likeness"):
-            assert interval(row) in README, row["measure"]
+            assert interval(row) in WORDS, row["measure"]
     for row in found["masking"]:
         if row["place"] != "field edge":
             said = f"{interval(row, '+.2f', 'difference')[:-1]}, n = {row['n']})"
-            assert said.removeprefix("-0.00") in README.replace(" months (", " ("), row["place"]
+            assert said.removeprefix("-0.00") in WORDS, row["place"]
 
 
 def test_what_is_said_of_doubts_stands_in_their_results_file():
@@ -88,13 +109,10 @@ def test_what_is_said_of_doubts_stands_in_their_results_file():
     sets = [found[name] for name in ("rsna100", "rsna_originals", "drawn")]
     for fault, *cells in rows:
         name, key = fault.replace("turned by ", "turned ").replace("°", "").split(": ")[0], "found"
-        name, key = name.removeprefix("fingers "), "marked" if fault.endswith("marked") else key
-        said = [
-            f"{100 * one['faults'][name][key]:.1f} % of {one['n of each fault']}"
-            for one in sets
-            if name in one["faults"]
-        ]
-        assert cells == (said or [f"{100 * one['marked']:.1f} % of {one['n']:,}" for one in sets])
+        name, key = name.removeprefix("fingers "), "marked" if "marked" in fault else key
+        n = "n" if fault.endswith("untouched") else "n of each fault"
+        said = [(one["faults"].get(name, one)[key], one[n]) for one in sets]
+        assert cells == [f"{100 * share:.1f} % of {n:,}" for share, n in said]
     assert len(header) == 4 and len(rows) == 11
 
 
@@ -102,46 +120,25 @@ def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
     run = measured("07_bias_analysis")
     found = run["tables"]
     model = found["group tests"][0]["model"]
-    (gap,) = [
-        row
-        for row in found["sex gap"]
-        if (row["metric"], row["adjustment"]) == ("mae", "standardised")
-    ]
+    gap = the(found["sex gap"], metric="mae", adjustment="standardised")
     said = f"{interval(gap)[:-1]}, n = {gap['n_female']} and {gap['n_male']}) larger for girls"
-    assert said in README.replace(" months (", " (")
+    assert said in WORDS
     assert gap["verdict"] == "equivalent" and run["parameters"]["margin_months"] == 2
-    (late,) = [
-        row
-        for row in found["errors by group"]
-        if (row["model"], row["group"], row["metric"]) == (model, "post-puberty", "signed_error")
-    ]
-    said = f"{-late['value']:.1f} months too little ({-late['upper']:.1f} to {-late['lower']:.1f}, "
-    assert f"`{model}` errs" in README and f"{said}n = {late['n']})" in README
-    (signed,) = [
-        row
-        for row in found["sex gap"]
-        if (row["metric"], row["adjustment"]) == ("signed_error", "standardised")
-    ]
-    value, lower, upper = (f"{-signed[key]:.2f}" for key in ("value", "upper", "lower"))
-    assert f"{value} months lower for girls ({lower} to {upper}, n = 775 and 911)" in README
-    stress = {
-        (row["kind"], row["strength"]): row for row in found["stress"] if row["model"] == "cnn"
-    }
-    for tried in (("inverted", 1), ("noise", 5), ("resolution", 2), ("shift", 20)):
-        row = stress[tried]
+    late = the(found["errors by group"], model=model, group="post-puberty", metric="signed_error")
+    said = f"{interval(opposite(late), '.1f')[:-1]}, n = {late['n']})"
+    assert f"After puberty {model_name(model)} predicts too little by {said}" in WORDS
+    signed = the(found["sex gap"], metric="signed_error", adjustment="standardised")
+    assert f"lower for girls by {interval(opposite(signed))[:-1]}, n = 775 and 911)" in WORDS
+    for kind, strength in (("inverted", 1), ("noise", 5), ("resolution", 2), ("shift", 20)):
+        row = the(found["stress"], model="cnn", kind=kind, strength=strength)
         ends = f"({row['difference_lower']:.1f} to {row['difference_upper']:.1f})"
-        said = README.replace(" months to its error (", " (")
-        assert f"{row['difference']:.1f} {ends}" in said, tried
+        assert f"{row['difference']:.1f} {ends}" in WORDS, kind
 
 
 def test_notebooks_tell_to_expect_what_was_measured():
-    scores = [one for path in MEASURED.glob("0*.json") for one in measured(path.stem)["scores"]]
-    mae = {s["model"]: s["value"] for s in scores if (s["split"], s["metric"]) == ("test", "mae")}
-    (gap,) = [
-        row["value"]
-        for row in measured("07_bias_analysis")["tables"]["sex gap"]
-        if (row["metric"], row["adjustment"]) == ("mae", "standardised")
-    ]
+    mae = {score["model"]: score["value"] for score in scores_of_test() if score["metric"] == "mae"}
+    gaps = measured("07_bias_analysis")["tables"]["sex gap"]
+    gap = the(gaps, metric="mae", adjustment="standardised")["value"]
     expected = {
         "02_cnn_tuning": f"about {mae['cnn']:.0f} months",
         "03_transfer_learning": f"about {mae['mobilenet']:.0f} months",
@@ -155,11 +152,21 @@ def test_notebooks_tell_to_expect_what_was_measured():
         assert words in text, name
 
 
-def test_commands_notebooks_files_and_the_picture_exist():
+def test_commands_notebooks_files_pictures_links_and_the_version_exist():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert set(re.findall(r"make ([a-z]+)", README)) <= set(targets)
-    for name in re.findall(r"(?:notebooks|params)/[\w./]+\w", README):
+    assert set(re.findall(r"make ([a-z]+)", BOTH)) <= set(targets)
+    for name in re.findall(r"(?:notebooks|params)/[\w./]+\w", BOTH):
         assert (ROOT / name).exists(), name
     assert all(path.name in README for path in (ROOT / "notebooks").glob("*.ipynb"))
-    (picture,) = re.findall(r"!\[[^\]]{20,}\]\(([^)]+)\)", README)
-    assert 10_000 < (ROOT / picture).stat().st_size < 1_000_000
+    assert len(README.splitlines()) <= 120
+    for folder in (ROOT, ROOT / "reports"):
+        text = (folder / "README.md").read_text()
+        (picture,) = re.findall(r'(?:!\[.{20,}\]\(|<img alt=".{20,}" src=")([^)"]+)', text)
+        assert 10_000 < (folder / picture).stat().st_size < 1_000_000
+        for name, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+            path = (folder / (name or "README.md")).resolve(strict=True)
+            heading = f"# {anchor}\n".replace("-", " ")
+            assert not anchor or heading in path.read_text().lower().replace("'", ""), anchor
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
