@@ -3,7 +3,8 @@
 `predictions/<model>.<task>.parquet` holds `case_id, split, fold, sex, age_months, stage`, then
 `hand_found` and `doubts` (words of `images.doubts`, a comma between them), then `predicted_months`
 (task "age"), or `p_stage_0` to `p_stage_4` (task "stage"). `fold` is filled only where a prediction
-is out of fold: made by a member that was not trained on that case.
+is out of fold: made by a member that was not trained on that case. A model that is the mean over
+seeds has, beside its own table, one of each fit: `<model>_seed0` and so on.
 
 Two ways lead to the rows. `fitting_rows` is for what fits or chooses something: it gives those of
 calibration and never reads a label of the test split. `all_rows` is for the
@@ -23,6 +24,7 @@ CASE_COLUMNS = ["case_id", "split", "fold", "sex", "age_months", "stage"]
 IMAGE_COLUMNS = ["hand_found", "doubts"]
 STAGE_COLUMNS = [f"p_stage_{stage}" for stage in range(5)]
 VALUE_COLUMNS = {"age": ["predicted_months"], "stage": STAGE_COLUMNS}
+OF_A_SEED = re.compile(r"_seed\d+$")  # how a single fit of a model that is the mean over seeds ends
 SUM_TOLERANCE = 1e-3
 
 
@@ -100,8 +102,15 @@ def require_saved(run_folder: Path, model: str, task: str) -> None:
 
 
 def saved_models(run_folder: Path, task: str) -> list[str]:
-    """Names of the models that have a prediction table of `task`, sorted."""
+    """Names of the models that have a prediction table of `task`, sorted; not of single seeds."""
     paths = find_run_files(run_folder, f"predictions/*.{task}.parquet")
+    names = sorted(path.name.split(".")[0] for path in paths)
+    return [name for name in names if not OF_A_SEED.search(name)]
+
+
+def seeds_of(run_folder: Path, model: str, task: str) -> list[str]:
+    """Names of the single fits of a model that is the mean over seeds; else none."""
+    paths = find_run_files(run_folder, f"predictions/{model}_seed*.{task}.parquet")
     return sorted(path.name.split(".")[0] for path in paths)
 
 

@@ -159,6 +159,23 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
     assert mirrored["p"] == difference["p"]
 
 
+@pytest.mark.parametrize("task", ["age", "stage"])
+def test_an_interval_over_seeds_and_cases_is_wider_than_over_cases_where_seeds_differ(task):
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 5, 300)
+    near = np.clip(truth + rng.integers(-1, 2, 300), 0, 4)
+    far = np.clip(truth + rng.integers(-2, 3, 300), 0, 4)
+    name, scored = ("mae", metrics.score_ages) if task == "age" else ("qwk", metrics.score_stages)
+    alone = scored(truth, near).set_index("metric").loc[name]
+    each, *same = metrics.score_seeds(task, truth, np.stack([near] * 3))
+    assert each == pytest.approx(alone["value"]) and same == pytest.approx(
+        [alone["lower"], alone["upper"]]
+    )
+    each, lower, upper = metrics.score_seeds(task, truth, np.stack([near, near, far]))
+    assert each[2] != pytest.approx(each[0]) and lower < each.mean() < upper
+    assert upper - lower > 1.5 * (same[1] - same[0])
+
+
 def test_one_case_has_no_interval_and_no_verdict():
     """Nor has a score that is the same in every resample: four of four right may be luck.
 

@@ -16,7 +16,7 @@ from nbhelpers.parameters import declared_parameters
 from nbhelpers.results import GIVEN
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MOST_PARAMETERS = 18  # beside those that the batch gives
+MOST_PARAMETERS = 19  # beside those that the batch gives
 PARAMETERS = 4  # the number of that cell
 
 

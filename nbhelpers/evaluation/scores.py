@@ -156,6 +156,20 @@ def _predicted(run_folder: Path, model: str, task: str, split: str) -> pd.DataFr
     return rows.set_axis(["case_id", "truth", "predicted"], axis=1)
 
 
+def over_seeds(run_folder: Path, model: str, task: str, split: str) -> tuple[pd.Series, tuple]:
+    """The score `RANKED_BY` of each fit of a model that is the mean over seeds, by name.
+
+    Empty of any other model. And the 95 % interval of their mean, over seeds and cases.
+    """
+    names = predictions.seeds_of(run_folder, model, task)
+    if not names:
+        return pd.Series(dtype=float), ()
+    rows = [_predicted(run_folder, name, task, split) for name in names]
+    truth, *said = (one.to_numpy() for one in (rows[0]["truth"], *(r["predicted"] for r in rows)))
+    each, *interval = metrics.score_seeds(task, truth, np.stack(said))
+    return pd.Series(each, names), tuple(interval)
+
+
 def ranked(run_folder: Path, task: str) -> pd.Series:
     """The score `RANKED_BY` of every saved model on calibration, the best first.
 

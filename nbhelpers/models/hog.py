@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 import xgboost
 
-from nbhelpers import predictions, workspace
-from nbhelpers.models.material import Material
+from nbhelpers import workspace
 
 NEIGHBOURHOOD = 3  # cells a side over which a cell is normalised
 LONG = 1000  # pictures, from which on progress is reported
@@ -116,21 +115,6 @@ def predict_features(
         as_male = booster.inplace_predict(with_sex(table[unknown], np.ones(unknown.sum())))
         predicted[unknown] = male_share * as_male + (1 - male_share) * predicted[unknown]
     return predicted
-
-
-def predict_unseen(
-    run_folder: Path, model: str, booster: xgboost.Booster, table: np.ndarray, material: Material
-) -> None:
-    """Predict every case but those of train and write the prediction table.
-
-    Args:
-        table: HOG features `[case, k]`.
-        material: what the trees were trained on.
-    """
-    rows = np.flatnonzero(material.table["split"] != "train")
-    predicted = predict_features(booster, table[rows], material.sex[rows], material.unknown_sex)
-    task, cases = material.card["task"], material.table.iloc[rows]
-    predictions.save_predictions(run_folder, model, task, cases, predicted)
 
 
 def importance_map(booster: xgboost.Booster, image_size: int, hog: HogSettings) -> np.ndarray:

@@ -85,8 +85,13 @@ def share_of_train(material: Material, share: float, seed: int) -> Material:
     return replace(material, train=np.sort(chosen))
 
 
-def by_fold(material: Material) -> list[Material]:
-    """One material a fold: trained on the cases of train that are in the other folds."""
+def by_fold(material: Material, seeds: int = 1) -> list[Material]:
+    """One material a fold: trained on the cases of train that are in the other folds.
+
+    Raises InputError for more than one of `seeds`: folds have one network each.
+    """
+    if seeds > 1:
+        raise InputError(f"seeds is {seeds}: with cross_validate write 1, for one network a fold.")
     folds = material.table["fold"].to_numpy(float, na_value=np.nan)[material.train]
     return [
         replace(material, train=material.train[folds != fold])

@@ -4,27 +4,34 @@ A model's file tells which prepared pictures it takes, so that ones that this ve
 would prepare otherwise are refused.
 
 Elsewhere, `keras.models.load_model(path)` reads a `.keras` file after
-`import nbhelpers.models.networks`, which knows its layers.
+`import nbhelpers.models.networks`, which knows its layers. Keras is imported where a network is
+read or asked: trees need none of it, and it takes seconds.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import xgboost
 
 from nbhelpers import predictions, workspace
 from nbhelpers.images.preparation import VERSION, Preparation, load_preparation, read_description
-from nbhelpers.models import ensembles, hog, networks
+from nbhelpers.models import ensembles, hog
 from nbhelpers.models.ensembles import Combination
 from nbhelpers.models.material import Material, pictures_of
 from nbhelpers.workspace import InputError
+
+if TYPE_CHECKING:
+    import keras
 
 BATCH_SIZE = 128
 LONG = 20  # batches, from which on predicting tells how far it is
@@ -51,6 +58,10 @@ def save(model: keras.Model, path: Path) -> keras.Model:
 
 def load(path: Path) -> keras.Model:
     """Read a model in safe mode."""
+    import keras
+
+    import nbhelpers.models.networks  # noqa: F401  # its layers
+
     return keras.saving.load_model(path, safe_mode=True, compile=False)
 
 
@@ -77,7 +88,7 @@ def predict(
     known = _predict_rows(model, images, np.nan_to_num(sex, nan=0.0), rows, flip)
     unknown = np.flatnonzero(np.isnan(sex[rows]))
     if len(unknown):
-        share = networks.model_facts(model)["male_share"]
+        share = model.get_layer("card").facts["male_share"]
         as_male = _predict_rows(model, images, np.ones_like(sex), rows[unknown], flip)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
@@ -91,42 +102,65 @@ def picture_features(
     Args:
         images, rows: see `predict`.
     """
+    import keras
+
     seen = keras.Model(network.inputs, network.get_layer("picture_features").output)
     return predict(seen, images, np.zeros(len(images)), rows, flip=False)
 
 
 def predict_unseen(
-    folder: Path, model: str, members: dict[str, keras.Model], materials: list[Material]
+    folder: Path,
+    model: str,
+    members: dict[str, keras.Model | xgboost.Booster],
+    materials: list[Material],
+    hog_features: np.ndarray | None = None,
 ) -> None:
-    """Predict every case that a network was not trained on and write the prediction table.
+    """Predict every case that a model was not trained on and write the prediction table.
 
-    Of several networks, one a fold, their plain mean is saved as the model.
+    Of several networks or boosters, one a fold or one a seed, their plain mean is saved as the
+    model; those of a seed each get a table of their own too.
 
     Args:
-        members: saved networks by name; one, or one a fold. A case's prediction is the mean of
-            those that did not see it in training.
+        members: as saved, by name; one, one a fold or one a seed. A case's prediction is the mean
+            of those that did not see it in training.
         materials: what each was trained on.
+        hog_features: `[case, k]`, of boosters.
     """
+    task = materials[0].card["task"]
+    _forget(folder, model, task, members)
     if len(members) > 1:
-        task, male_share = materials[0].card["task"], materials[0].unknown_sex
-        save_ensemble(folder, model, ensembles.equal(task, (*members,), male_share))
+        mean = ensembles.equal(task, (*members,), materials[0].unknown_sex)
+        save_ensemble(folder, model, mean)
     table = materials[0].table
     unseen = [np.setdiff1d(np.arange(len(table)), part.train) for part in materials]
     rows = np.unique(np.concatenate(unseen))
-    said = []
-    for network, part, own in zip(members.values(), materials, unseen, strict=True):
-        found = predict(network, part.images, part.sex, own)
-        whole = np.full((len(rows), *found.shape[1:]), np.nan)
-        whole[np.searchsorted(rows, own)] = found
-        said.append(whole)
-    predictions.save_predictions(
+    said = {}
+    for (name, one), part, own in zip(members.items(), materials, unseen, strict=True):
+        if hog_features is None:
+            found = predict(one, part.images, part.sex, own)
+        else:
+            found = hog.predict_features(one, hog_features[own], part.sex[own], part.unknown_sex)
+        said[name] = np.full((len(rows), *found.shape[1:]), np.nan)
+        said[name][np.searchsorted(rows, own)] = found
+    write = functools.partial(
+        predictions.save_predictions,
         folder,
-        model,
-        materials[0].card["task"],
-        table.iloc[rows],
-        np.nanmean(said, axis=0),
-        out_of_fold=len(materials) > 1,
+        task=task,
+        cases=table.iloc[rows],
+        out_of_fold=len(rows) > len(unseen[0]),
     )
+    if len(rows) == len(unseen[0]):  # one a seed, or one in all
+        for name, predicted in said.items():
+            write(name, predicted=predicted)
+    write(model, predicted=np.nanmean([*said.values()], axis=0))
+
+
+def _forget(folder: Path, model: str, task: str, members: Iterable[str]) -> None:
+    """Remove what an earlier run of a model, with other seeds or folds, left: it would be read."""
+    for path in folder.glob(f"*/{model}*.{task}.*"):
+        name = path.name.split(".")[0]
+        if re.fullmatch(rf"{model}(_(fold|seed)\d+)?", name) and name not in members:
+            path.unlink()
 
 
 def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
@@ -168,19 +202,21 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Non
 def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
     """Name and task of every model that is a network, sorted, and the network's file.
 
-    A cross-validated model is the mean of one network a fold: its first stands for it, and the log
-    says so. Networks without predictions of their own are left out.
+    A model may be the mean of several, one a fold or one a seed: its first stands for it, and the
+    log says so. Networks without predictions of their own are left out.
     """
     found = {}
     for task in predictions.TASKS:
         for model in predictions.saved_models(run_folder, task):
-            folds = workspace.find_run_files(run_folder, f"models/{model}_fold*.{task}.keras")
-            if folds:
-                workspace.log(
-                    f"{model} {task} is the mean of {len(folds)} networks: {folds[0].name} is shown"
-                )
+            members = [
+                *workspace.find_run_files(run_folder, f"models/{model}_fold*.{task}.keras"),
+                *workspace.find_run_files(run_folder, f"models/{model}_seed*.{task}.keras"),
+            ]
+            if members:
+                shown = f"{len(members)} networks: {members[0].name} is shown"
+                workspace.log(f"{model} {task} is the mean of {shown}")
             own = workspace.find_run_files(run_folder, f"models/{model}.{task}.keras")
-            for path in [*own, *folds][:1]:
+            for path in [*own, *members][:1]:
                 found[model, task] = path
     return dict(sorted(found.items()))
 
@@ -230,7 +266,7 @@ def predict_each(
                 said[model] = ensembles.combine(combination, np.stack(of_members, axis=1), sex)
             elif path.suffix == ".keras":
                 network = read(path)
-                view = networks.model_facts(network)["view"]
+                view = network.get_layer("card").facts["view"]
                 said[model] = predict(network, images_of(view), sex)
             else:
                 booster = xgboost.Booster(model_file=path)

@@ -52,7 +52,7 @@ def show_search(trials: pd.DataFrame, task: str) -> None:
 
 def show_scores(
     folder: Path, model: str, task: str, view: str
-) -> tuple[pd.DataFrame, str, tuple[str, str]]:
+) -> tuple[pd.DataFrame, str, tuple[str, str], dict[str, float]]:
     """Evaluate a model, show how far it errs and for whom, and return its scores.
 
     Of ages: months, and the stages that they fall into. Scores stand with their 95 %
@@ -62,8 +62,8 @@ def show_scores(
         view: the prepared pictures that are shown with the largest errors.
 
     Returns:
-        What `scores.evaluate` gives; how far the model errs, in words; and the headline of its run,
-        a measure and its value.
+        What `scores.evaluate` gives; how far the model errs, in words; the headline of its run, a
+        measure and its value; and as figures what a model that is the mean over seeds gains by it.
     """
     scores = scoring.evaluate(folder, model, task)
     for split in ("test", "calibration"):
@@ -83,7 +83,10 @@ def show_scores(
     display(tables.class_table(scores, stager, "test", names))
     counts = scoring.confusion_matrix(folder, model, task, "test")
     style.show(*drawn.confusion(counts, f"{tables.model_name(stager)}, test split"))
-    return scores, tables.verdict(scores, model, task), tables.headline(scores, model, task)
+    each, interval = scoring.over_seeds(folder, model, task, "test")
+    words, figures = tables.seeds(each, interval, scores, model, task)
+    verdict = tables.verdict(scores, model, task) + words
+    return scores, verdict, tables.headline(scores, model, task), figures
 
 
 def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST) -> pd.DataFrame:

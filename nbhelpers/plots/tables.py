@@ -485,6 +485,30 @@ def error_words(scores: pd.DataFrame, model: str, task: str, split: str = "test"
     )
 
 
+def seeds(
+    each: pd.Series, interval: tuple, scores: pd.DataFrame, model: str, task: str
+) -> tuple[str, dict[str, float]]:
+    """What a mean over seeds gains over a fit alone, in words and as figures; else nothing.
+
+    Args:
+        each, interval: what `scores.over_seeds` gives of the test split.
+    """
+    if each.empty:
+        return "", {}
+    own = _row(scores, model, "test", RANKED_BY[task])
+    places, months = (2, " months") if task == "age" else (3, "")
+    mean, sd, ends = each.mean(), each.std(), " to ".join(f"{end:.{places}f}" for end in interval)
+    words = (
+        f" One of its {len(each)} fits, which differ in the seed alone, has {mean:.{places}f}"
+        f"{months} on average (95 % interval over seeds and cases {ends}, n = {own['n']:,}; SD "
+        f"over seeds {sd:.{places}f}); averaging them changes that by "
+        f"{own['value'] - mean:+z.{places}f}."
+    )
+    mean_of = dict(zip(("value", "lower", "upper"), (mean, *interval), strict=True))
+    single = {f"one fit, mean over seeds: {key}": value for key, value in mean_of.items()}
+    return words, single | {"one fit, SD over seeds": sd, **each}
+
+
 def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:
     """What stands on a run's card: the measure, and the model's score with its interval."""
     metric, where = SHOWN[task][0], "test split" if split == "test" else split

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nbhelpers import predictions, workspace
 from nbhelpers.models import batches, saved
 from nbhelpers.models import material as materials
 from nbhelpers.workspace import InputError
@@ -109,17 +110,45 @@ def test_a_case_is_predicted_by_the_members_that_did_not_see_it(table, monkeypat
     members, written = materials.by_fold(material(table)), []
     monkeypatch.setattr(saved, "predict", lambda fold, images, sex, rows: np.full(len(rows), fold))
     monkeypatch.setattr(saved, "save_ensemble", lambda folder, model, mean: written.append(mean))
-    write = lambda *given, **options: written.append(given[3:])  # noqa: E731
+    write = lambda folder, name, **given: written.append((name, given))  # noqa: E731
     monkeypatch.setattr(saved.predictions, "save_predictions", write)
     named = {f"m_fold{fold}": 10.0 * fold for fold in range(5)}
     saved.predict_unseen(Path(), "m", named, members)
-    mean, (cases, predicted) = written
-    assert mean.members == tuple(named) and mean.weights == [[0.2] * 5]
+    mean, (name, given) = written
+    cases, predicted = given["cases"], given["predicted"]
+    assert (
+        name == "m"
+        and given["out_of_fold"]
+        and mean.members == tuple(named)
+        and mean.weights == [[0.2] * 5]
+    )
     assert cases.index.tolist() == list(range(N))
     assert predicted.tolist() == [10 * (number % 5) for number in range(40)] + [20] * 20
     saved.predict_unseen(Path(), "m", {"m": 7.0}, members[:1])
-    (cases, _), unseen = written[2], np.setdiff1d(np.arange(N), members[0].train)
-    assert cases.index.tolist() == unseen.tolist()
+    (_, given), unseen = written[2], np.setdiff1d(np.arange(N), members[0].train)
+    assert given["cases"].index.tolist() == unseen.tolist() and not given["out_of_fold"]
+    with pytest.raises(InputError, match="seeds is 3: with cross_validate write 1"):
+        materials.by_fold(material(table), seeds=3)
+
+
+def test_of_several_seeds_each_has_a_table_and_their_mean_is_the_model(
+    table, tmp_path, monkeypatch
+):
+    table.loc[40:, "split"] = "test"
+    for name in ("m.age.keras", "m_seed2.age.keras", "m.stage.keras", "m_big.age.keras"):
+        workspace.write_json(tmp_path / "models" / name, {})
+    monkeypatch.setattr(saved, "predict", lambda said, images, sex, rows: np.full(len(rows), said))
+    monkeypatch.setattr(saved, "save_ensemble", lambda folder, model, mean: None)
+    saved.predict_unseen(tmp_path, "m", {"m_seed0": 60.0, "m_seed1": 80.0}, [material(table)] * 2)
+    assert predictions.saved_models(tmp_path, "age") == ["m"]
+    assert predictions.seeds_of(tmp_path, "m", "age") == ["m_seed0", "m_seed1"]
+    said = {name: predictions.said_rows(tmp_path, name, "age") for name in ("m", "m_seed1")}
+    assert set(said["m"]["split"]) == {"test"} and said["m"]["fold"].isna().all()
+    assert [set(one["predicted_months"]) for one in said.values()] == [{70.0}, {80.0}]
+    # What an earlier run left under the model's name would be read in its place.
+    assert {path.name for path in tmp_path.glob("models/*")} == {"m.stage.keras", "m_big.age.keras"}
+    saved.predict_unseen(tmp_path, "m", {"m": 90.0}, [material(table)])
+    assert predictions.seeds_of(tmp_path, "m", "age") == []
 
 
 def test_several_devices_get_even_shares(table, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import xgboost
 
 from nbhelpers import predictions
-from nbhelpers.models import hog
+from nbhelpers.models import hog, saved
 from nbhelpers.models.material import Material
 
 SIZE = 48
@@ -68,8 +68,9 @@ def test_a_saved_model_needs_nothing_else(tmp_path, grown):
     split = np.resize(["train", "tuning", "calibration", "test", "doubtful"], 200)
     known = pd.DataFrame({"case_id": np.arange(200).astype(str), "split": split, "sex": None})
     card = {"task": "age"}
-    data = Material(pictures, sex, None, None, None, unknown_sex=0.4, table=known, card=card)
-    hog.predict_unseen(tmp_path, "hog", booster, table, data)
+    train = np.flatnonzero(split == "train")
+    data = Material(pictures, sex, None, train, None, unknown_sex=0.4, table=known, card=card)
+    saved.predict_unseen(tmp_path, "hog", {"hog": booster}, [data], table)
     written = predictions.all_rows(tmp_path, "hog", "age")
     assert written["split"].tolist() == split[split != "train"].tolist()
     np.testing.assert_array_equal(written["predicted_months"], before[split != "train"])
