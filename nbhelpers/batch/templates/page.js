@@ -104,7 +104,7 @@
     if (box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1) {
       box.tabIndex = 0;
       if (box.matches("pre")) {
-        box.setAttribute("role", "region");
+        box.setAttribute("role", "group");
         box.setAttribute("aria-label", box.closest(".highlight") ? "Code" : "Printed text");
       }
     } else {
