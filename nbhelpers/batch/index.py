@@ -31,6 +31,7 @@ def write_index(run_folder: Path, profile_name: str, runs: list[str]) -> Path:
         "boards": scoreboard.boards(results),
         "intervals": scoreboard.interval_boards(results),
     }
+    pages.link_pages(run_folder, folder["runs"])
     page = environment.get_template("index.html.j2").render(page=facts)
     return pages.write(run_folder / "index.html", page)
 
