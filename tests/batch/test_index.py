@@ -202,10 +202,10 @@ def test_a_figure_stands_where_what_it_says_belongs(tmp_path: Path):
     poor = results("04_hog", *HOG["scores"][:2], score("trivial: mean age", "test", 11.5))
     every["chance"], late["upper"], data["manifest"]["counts"]["external"] = 0.001, 0.5, 200
     fails, unknown = lists(tmp_path, poor, results("07", tables=tables), clinic, **data)
-    assert "is not clearly better than always predicting the mean age" in fails
+    assert "may be no better than always predicting the mean age" in fails
     assert "in all (86 % of 150), young" in fails and "predicted too" not in fails
     assert f"Hospitals other than clinic, where {BEST} errs by 14.0 months" in unknown
-    assert "another one was scored" not in unknown and "test set" not in unknown
+    assert "Other hospitals" not in unknown and "test set" not in unknown
 
 
 def test_what_was_measured_on_real_radiographs_stands_above_drawn_ones(tmp_path: Path):
@@ -214,7 +214,7 @@ def test_what_was_measured_on_real_radiographs_stands_above_drawn_ones(tmp_path:
     real = read_json(index.MEASURED / "05_ensembling.age.json")
     of = real["figures"]["best on calibration"], "test", "mae"
     (best,) = [s for s in real["scores"] if (s["model"], s["split"], s["metric"]) == of]
-    assert f"error of {best['value']:.1f} months (95 % interval" in page[: page.index("</header>")]
+    assert f"error of {best['value']:.1f} months (95" in page[: page.index("</header>")]
 
 
 @pytest.mark.parametrize(("when", "outdated"), [("2026-01-03", False), ("2026-01-01", True)])
