@@ -55,8 +55,9 @@ def save_predictions(
         raise ValueError(f"{len(table)} cases need {names}, not values of shape {values.shape}.")
     table[names] = values
     _check_table(table, task)
-    with atomic_path(path.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    if not OF_A_SEED.search(model):
+        with atomic_path(path.with_suffix(".csv")) as temporary:
+            table.to_csv(temporary, index=False)
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
     return path
