@@ -11,7 +11,6 @@ from PIL import Image
 from nbhelpers.batch import findings, model_card, pages, places, scoreboard, status
 from nbhelpers.evaluation.conformal import told_ends
 from nbhelpers.evaluation.scores import case_errors
-from nbhelpers.models.material import pictures_of
 from nbhelpers.plots.tables import corruption_words, model_name, score_words
 from nbhelpers.results import EMPTY
 from nbhelpers.workspace import InputError
@@ -60,6 +59,8 @@ def shown_cases(run_folder: Path, folder: dict) -> list[dict[str, object]]:
 
     [] where their predictions or pictures are not there, or are of another split of the cases.
     """
+    from nbhelpers.models.material import pictures_of  # with scikit-learn, which takes a second
+
     model = folder["found"]["model"]
     results = folder["results"].items()
     view = next((of["parameters"]["view"] for run, of in results if run[:2] == "01"), "hand")

@@ -146,7 +146,7 @@ def test_the_index_says_what_there_is_what_failed_and_what_was_not_run(run_folde
     first, second, *others = page[page.index('<ol class="cards">') :].split("</li>")[:4]
     assert len(others) == 2 and all('class="card ' in card for card in (first, second, *others))
     assert "<p>How far off?</p>" in first and BADGE not in first
-    assert '<p class="answer">The model CNN is off by 9.8 months.</p>' in first
+    assert '<p class="told">The model CNN is off by 9.8 months.</p>' in first
     assert "<dt>mean absolute error</dt><dd>10.0 (9.0 to 11.0)</dd>" in first
     assert "<dt>" not in second and BADGE in second
     assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
