@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 from xgboost import Booster
 
 from nbhelpers.models.hog import HogSettings, cell_histograms, importance_map
-from nbhelpers.plots.style import COLOURS, draw_picture, show
+from nbhelpers.plots.style import GREY, draw_picture, show
 
 
 def _cell_middles(image_size: int, hog: HogSettings) -> np.ndarray:
@@ -31,7 +31,7 @@ def _strokes(picture: np.ndarray, hog: HogSettings) -> tuple[np.ndarray, np.ndar
 
 def show_steps(steps: dict[str, np.ndarray]) -> None:
     """The steps from a radiograph to its histograms, each an image under its title, in one row."""
-    figure, row = plt.subplots(1, len(steps), figsize=(1.8 * len(steps), 2.1))
+    figure, row = plt.subplots(1, len(steps), figsize=(7.4, 1.9))
     for axes, (title, image) in zip(row, steps.items(), strict=True):
         draw_picture(axes, 255 * image / max(image.max(), 1e-6), title)
     show(figure, f"A radiograph on its way to features: {', '.join(steps)}.")
@@ -39,7 +39,7 @@ def show_steps(steps: dict[str, np.ndarray]) -> None:
 
 def show_hog(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> None:
     """Prepared radiographs above and their oriented gradients, drawn as edge strokes, below."""
-    figure, grid = plt.subplots(2, len(pictures), figsize=(2.2 * len(pictures), 4.8), squeeze=False)
+    figure, grid = plt.subplots(2, len(pictures), figsize=(7.4, 4.1), squeeze=False)
     for (above, below), picture, title in zip(grid.T, pictures, titles, strict=True):
         draw_picture(above, picture, title)
         strokes, strength = _strokes(picture, hog)
@@ -48,7 +48,7 @@ def show_hog(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> None:
         below.add_collection(LineCollection(strokes, colors=colours, linewidths=0.9))
         below.set(xlim=above.get_xlim(), ylim=above.get_ylim(), aspect="equal", facecolor="black")
         below.set(xticks=[], yticks=[])
-    show(figure, f"{len(pictures)} prepared radiographs and the edges that HOG sees in them.")
+    show(figure, f"{len(pictures)} prepared radiographs, and below them the edges that HOG sees.")
 
 
 def show_importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings) -> None:
@@ -57,7 +57,7 @@ def show_importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings
     cells = importance_map(booster, size, hog)
     middles = _cell_middles(size, hog)
     low, high = middles[0] - hog.step_pixels / 2, middles[-1] + hog.step_pixels / 2
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.6))
     left.imshow(mean_picture)
     left.set_title("mean of the training pictures")
     right.imshow(mean_picture)
@@ -68,12 +68,11 @@ def show_importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings
     for axes in (left, right):
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xticks=[], yticks=[])
         axes.grid(False)
-    right.spines[:].set_color(COLOURS[7])
+    right.spines[:].set_color(GREY)
     highest = np.unravel_index(cells.argmax(), cells.shape)
     down, across = (100 * middles[place] / size for place in highest)
-    top_share = np.sort(cells.ravel())[-max(1, cells.size // 10) :].sum()
     show(
         figure,
-        f"The trees gain most {down:.0f} % down and {across:.0f} % across the picture; the tenth "
-        f"of the cells with most gain holds {100 * top_share:.0f} % of it.",
+        "The mean training picture, and over it the share of the trees' gain of each cell, highest "
+        f"{down:.0f} % down and {across:.0f} % across.",
     )

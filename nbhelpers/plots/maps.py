@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from matplotlib.colors import to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -24,14 +24,13 @@ from nbhelpers.explain.material import Explained
 from nbhelpers.explain.shortcuts import MARKER, PLACES
 from nbhelpers.images.geometry import affine_of
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.plots import tables
-from nbhelpers.plots.style import COLOURS, INK, draw_picture, draw_points, show
+from nbhelpers.plots import style, tables
 from nbhelpers.plots.tables import network_name
 
-TINTS = dict(zip(PLACES, (COLOURS[1], COLOURS[5], COLOURS[3]), strict=True))
+TINTS = dict(zip(PLACES, (style.COLOURS[1], "#56b4e9", style.COLOURS[2]), strict=True))
 PLACE_VEIL = 0.5  # how much of the radiograph a tint hides
-HEAT = "inferno"  # its steps look equal, and it has no middle: maps have no sign
-VEIL = 0.45  # how much of the radiograph a map hides
+HEAT = "plasma"  # its steps look equal, and it has no middle: maps have no sign
+LEVELS, VEIL = 8, 0.75  # steps of a map, and how much of the radiograph the highest hides
 A_ROW = 5  # radiographs of a figure
 METHODS = {"hires_cam": "HiResCAM", "grad_cam": "Grad-CAM", "grad_cam_pp": "Grad-CAM++"}
 Verdict = tuple[bool, str]  # whether maps pass a check, and what it found: a sentence, or ""
@@ -137,13 +136,13 @@ def show_places(
         for place, colour in TINTS.items():
             mask = masks[place][row]
             tinted[mask] = (1 - PLACE_VEIL) * tinted[mask] + PLACE_VEIL * np.array(to_rgb(colour))
-        draw_picture(axes, tinted)
+        style.draw_picture(axes, tinted)
     patches = [Patch(color=colour, label=place) for place, colour in TINTS.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
     have = [f"{place} in {masks[place][few].any(axis=(1, 2)).sum()}" for place in PLACES]
-    show(
+    style.show(
         figure,
-        f"{len(few)} radiographs, and below them what was found next to the hand, in colours: "
+        f"{len(few)} radiographs of the test split, and in colour what was found beside the hand: "
         f"{', '.join(have)}.",
     )
     display(_wide(energy, "place", "metric", "of the picture"))
@@ -194,15 +193,18 @@ def show_overlays(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, n
         for line, each in zip(below, maps.values(), strict=True):
             for axes, picture, heat in zip(line, pictures[shown], each[shown], strict=True):
                 _veil(axes, picture, heat)
-        ends = f"{titles[shown][0]} to {titles[shown][-1]}".replace("\n", ", ")
-        alt = f"{len(titles[shown])} radiographs, {ends}, and over them: {', '.join(maps)}."
-        show(figure, alt)
+        _scale(figure)
+        names = " and ".join(METHODS.get(name, network_name(name)) for name in maps)
+        alt = (
+            f"{len(titles[shown])} prepared radiographs of the test split, and over them in colour "
+        )
+        style.show(figure, f"{alt}what the predictions depend on ({names}).")
 
 
 def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> None:
     """Maps of a network carried back onto the radiographs as they came; rows and maps `[n]`."""
     cases, geometry = one.table.iloc[rows], one.geometry.iloc[rows]
-    figure, grid = plt.subplots(1, len(cases), figsize=(1.9 * len(cases), 2.6), squeeze=False)
+    figure, grid = plt.subplots(1, len(cases), figsize=(1.8 * len(cases) + 0.2, 2.7), squeeze=False)
     for row, axes in enumerate(grid[0]):
         pixels = read_image(Path(cases["image_path"].iloc[row]))
         size = pixels.shape[1], pixels.shape[0]
@@ -211,7 +213,8 @@ def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> Non
         carried = cv2.warpAffine(maps[row], affine_of(geometry, row), size, flags=flags)
         _veil(axes, pixels, carried)
         axes.set_title(cases["case_id"].iloc[row], fontsize=8, fontweight="normal")
-    show(figure, f"{len(cases)} original radiographs with their maps.")
+    _scale(figure)
+    style.show(figure, f"{len(cases)} radiographs as they came, with their maps over them.")
 
 
 def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
@@ -229,20 +232,22 @@ def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
     against = tried["against"].unique()
     figure, panels = plt.subplots(1, len(against), figsize=(7.4, 3.4), sharey=True, squeeze=False)
     sides = sorted(tried["side"].unique())
+    shifts = dict(zip(networks, np.linspace(0.94, 1.06, len(networks)), strict=True))
     for axes, control in zip(panels[0], against, strict=True):
         for name, table in tried[tried["against"] == control].groupby("network", sort=False):
+            table = table.assign(side=table["side"] * shifts[name])
             bars = [table["value"] - table["lower"], table["upper"] - table["value"]]
-            axes.errorbar(
-                table["side"], table["value"], bars, marker="o", capsize=2, label=network_name(name)
-            )
+            look = style.model_look(name) | {"capsize": 2, "label": network_name(name)}
+            axes.errorbar(table["side"], table["value"], bars, **look)
             ring = table[table["chosen"]]
-            axes.plot(ring["side"], ring["value"], "o", markersize=12, fillstyle="none", color=INK)
+            axes.plot(ring["side"], ring["value"], "ko", markersize=12, fillstyle="none")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sides, sides)
         axes.minorticks_off()
         axes.set(xlabel="cells per side of the feature map", title=f"gain on {control}")
-        axes.axhline(0, color=COLOURS[7], linewidth=1)
-    panels[0, 0].legend(fontsize=8)
+        axes.axhline(0, color=style.GREY, linewidth=1)
+    panels[0, 0].set_ylabel("gain, a share of the control's area")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     ringed = tried[tried["chosen"] & (tried["against"] == checks.CHANCE)]
     each = [f"{network_name(row.network)} {row.side}" for row in ringed.itertuples()]
     without = ringed.loc[~(ringed["lower"] > 0), "network"].map(network_name)
@@ -250,7 +255,10 @@ def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
     if len(without):
         fails = f"No size of feature map gains clearly on a random map for {_listed(without)}: "
         fails += "such maps prove nothing."
-    show(figure, f"What maps of feature maps of each size gain on controls. {words} {fails}")
+    alt = (
+        "Gain of maps on controls by size of the feature map, with 95 % intervals; ringed: chosen."
+    )
+    style.show(figure, f"{alt} {fails}")
     display(Markdown(f"{words} {fails}"))
     return not fails, fails
 
@@ -270,15 +278,15 @@ def show_likeness(sanity: pd.DataFrame, network: str, n: int, levels: dict[str, 
     table = by_share.agg(["mean", "min", "max", "count"]).reset_index()
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     for name, part in table.groupby("network", sort=False):
-        share = 100 * part["random_share"]
-        axes.plot(share, part["mean"], marker="o", markersize=4, label=network_name(name))
-        axes.fill_between(share, part["min"], part["max"], alpha=0.2)
+        share, look = 100 * part["random_share"], style.model_look(name)
+        axes.plot(share, part["mean"], label=network_name(name), **look)
+        axes.fill_between(share, part["min"], part["max"], alpha=0.2, color=look["color"])
     axes.set(xlabel="layers with random weights, from the top, %", ylabel="rank correlation")
     axes.set_ylim(-0.55, 1.05)
-    axes.axhline(0, color=COLOURS[7], linewidth=1)
+    axes.axhline(0, color=style.GREY, linewidth=1)
     for name, value in levels.items():
-        axes.axhline(value, color=COLOURS[3], linewidth=1.2, linestyle="--", label=name)
-    figure.legend(loc="outside right upper", fontsize=8)
+        axes.axhline(value, color=style.INK, linewidth=1.2, linestyle=":", label=name)
+    figure.legend(loc="outside upper left", ncols=3)
     whole = table[table["random_share"] == 1].set_index("network")
     last, others = whole.loc[network], whole["mean"].drop(network).sort_values()[::-1]
     words = (
@@ -289,7 +297,8 @@ def show_likeness(sanity: pd.DataFrame, network: str, n: int, levels: dict[str, 
     for name, value in others[:1].items():
         words += f"; of the other networks {network_name(name)} keeps most, {value:.2f}"
     words += "."
-    show(figure, words)
+    alt = "Rank correlation of maps with those of ever more random networks, means over "
+    style.show(figure, f"{alt}{n:,} test cases; bands: lowest to highest random initialisation.")
     display(Markdown(words))
     return words
 
@@ -309,15 +318,15 @@ def show_faithfulness(
     figure, panels = plt.subplots(1, curves.shape[1], figsize=(7.4, 3.4), sharey=True)
     share = np.linspace(0, 100, curves.shape[-1])
     for axes, kind, of_kind in zip(panels, kinds, curves.swapaxes(0, 1), strict=False):
-        for name, of_map in zip(names, of_kind, strict=True):
+        for name, of_map, marker in zip(names, of_kind, style.MARKERS, strict=False):
             points = np.array([metrics.score_mean(values)[1:] for values in of_map.T]).T
             label = METHODS.get(name, name)
-            axes.plot(share, points[0], marker="o", markersize=3, label=label)
+            axes.plot(share, points[0], marker=marker, markersize=4, label=label)
             axes.fill_between(share, *points[1:], alpha=0.15)
         axes.set(xlabel="pixels changed, %", title=kind)
     panels[0].set(ylabel="prediction moved by, months")
     panels[0].set_ylim(bottom=0)
-    panels[0].legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     own = gains[gains["network"] == network]
     said = []
     own = own[own["kind"] != "both"].sort_values("value", kind="stable")
@@ -333,14 +342,15 @@ def show_faithfulness(
         f"Maps of {network_name(network)} are {'; '.join(said)} "
         f"(gain: difference of the areas under both curves over the control's; n = {own.n.max()})."
     )
-    show(figure, words)
+    alt = f"How far predictions of {network_name(network)} move as pixels change in the order of a "
+    style.show(figure, f"{alt}map: means of {own.n.max()} test cases, with 95 % intervals.")
     _show_gains(gains)
     display(Markdown(words))
     return bool((own["lower"] > 0).all()), words
 
 
 def _show_gains(gains: pd.DataFrame) -> None:
-    """Gains of all networks, a panel a kind and control, and as a table."""
+    """Gains of all networks, a panel a kind and control."""
     table = gains.assign(measure=gains["kind"] + ", gain on " + gains["against"])
     networks = list(table["network"].unique())
     names = [network_name(one) for one in networks]
@@ -349,15 +359,12 @@ def _show_gains(gains: pd.DataFrame) -> None:
     size = (7.4, rows * (0.65 + 0.24 * len(networks)))
     figure, grid = plt.subplots(rows, 2, figsize=size, sharex=True, sharey=True, squeeze=False)
     for (name, part), axes in zip(by_measure, grid.T.ravel(), strict=True):
-        draw_points(axes, part.set_index("network").reindex(networks), names)
-        axes.axvline(0, color=COLOURS[7], linewidth=1)
-        axes.set_title(name, fontsize=8.5)
-        axes.tick_params(labelsize=8)
-    figure.supxlabel("gain, a share of the control's area", fontsize=9)
-    show(figure, f"Gains of the maps of {', '.join(names)} on each control, with intervals.")
-    named = table.assign(network=table["network"].map(network_name), metric="likeness")
-    wide = tables.wide(named, "measure", "network")
-    display(wide.rename_axis(columns=f"test split, n = {table['n'].max():,}"))
+        style.draw_points(axes, part.set_index("network").reindex(networks), names)
+        axes.axvline(0, color=style.GREY, linewidth=1)
+        axes.set_title(name, fontsize=9)
+    figure.supxlabel("gain, a share of the control's area", fontsize=10)
+    alt = f"Gains of the maps of {len(names)} networks on controls, with 95 % intervals (n = "
+    style.show(figure, f"{alt}{table['n'].max():,}): right of the line the map does better.")
 
 
 def _show_ratios(table: pd.DataFrame, network: str, controls: list[str]) -> None:
@@ -366,19 +373,18 @@ def _show_ratios(table: pd.DataFrame, network: str, controls: list[str]) -> None
     `table`: rows of `regions.summarise` with metric "ratio".
     """
     own = table[(table["map"] == network) & table["value"].notna()].set_index("region")
-    figure, axes = plt.subplots(figsize=(6.8, 1.4 + 0.4 * len(own)))
-    draw_points(axes, own, list(own.index), label=network_name(network))
+    label = "share of the map's energy over share of the hand"
+    figure, axes = style.dots(own, own.index, label, line=1)
     values = table[table["map"].isin(controls)].pivot(index="region", columns="map", values="value")
     values = values.reindex(own.index)
-    for name in controls:
-        axes.plot(values[name], range(len(own)), "x", markersize=5, color=COLOURS[7])
-    axes.plot([], [], "x", color=COLOURS[7], label="maps that know nothing")
-    axes.axvline(1, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel("share of the map's energy over share of the hand")
-    axes.legend(fontsize=8)
+    axes.plot(values, range(len(own)), "x", markersize=5, color=style.SOFT)
     most = values.max(axis=1)
     each = ", ".join(f"{name} {row.value:.2f} ({most[name]:.2f})" for name, row in own.iterrows())
-    show(figure, f"Energy over area by region (highest of maps that know nothing): {each}.")
+    style.show(
+        figure,
+        f"Energy of the map of {network_name(network)} over area by ossification region, with 95 % "
+        f"intervals (crosses and brackets: maps that know nothing; the highest): {each}.",
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -394,16 +400,23 @@ def _rows(
     size = (1.4 * len(titles) + 0.4, 1.45 * (1 + len(below)) + 0.4)
     figure, grid = plt.subplots(1 + len(below), len(titles), figsize=size, squeeze=False)
     for axes, picture, title in zip(grid[0], pictures, titles, strict=True):
-        draw_picture(axes, picture, title)
+        style.draw_picture(axes, picture, title)
     for axes, name in zip(grid[:, 0], ["radiograph", *below], strict=True):
         axes.set_ylabel(METHODS.get(name, network_name(name)), fontsize=8)
     return figure, grid
 
 
 def _veil(axes: plt.Axes, picture: np.ndarray, heat: np.ndarray) -> None:
-    draw_picture(axes, picture)
-    top = float(heat.max())
-    heat = heat / top if top > 0 else heat
+    """A map over a radiograph, in `LEVELS`: the lower, the more of the radiograph shows through."""
+    style.draw_picture(axes, picture)
+    heat = np.round(LEVELS * heat / max(float(heat.max()), 1e-30)) / LEVELS
     height, width = picture.shape
     over = (-0.5, width - 0.5, height - 0.5, -0.5)  # a coarse map covers the picture too
-    axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=VEIL, extent=over)
+    axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=VEIL * heat, extent=over)
+
+
+def _scale(figure: Figure) -> None:
+    """What the colours of maps mean, below the radiographs."""
+    colours = plt.cm.ScalarMappable(Normalize(0, 100), plt.get_cmap(HEAT, LEVELS))
+    look = {"location": "bottom", "shrink": 0.5, "aspect": 40, "pad": 0.02}
+    figure.colorbar(colours, ax=figure.axes, label="% of the map's maximum", **look)

@@ -45,7 +45,6 @@ def show_search(trials: pd.DataFrame, task: str) -> None:
         fewest = models.FEWEST_TRIALS
         print(f"{len(alike)} comparable trials are too few to show what mattered: {fewest} needed")
     else:
-        style.show(*models.parallel_coordinates(trials, UNITS[task]))
         style.show(*models.hyperparameter_importance(alike))
     style.show(*models.trial_curves(histories(trials), UNITS[task]))
 
@@ -72,7 +71,7 @@ def show_scores(
     if task == "age":
         errors = scoring.case_errors(folder, model, task, "test")
         style.show(*drawn.predicted_against_true(errors, f"{name}, test split"))
-        style.show(*drawn.errors_by_age(errors))
+        style.show(*drawn.errors_by_age(errors, f"{name}, test split"))
         show_largest(folder, model, view)
         display(Markdown(STAGES_OF_AGES))
         display(tables.score_table(scores, "stage", "test"))
@@ -105,7 +104,7 @@ def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST)
 
 
 def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
-    """Errors on the test split by group: of one model in full, of every model by sex and age.
+    """Errors on the test split by age and by group: of one model as figures, folded what is more.
 
     Returns:
         By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
@@ -120,21 +119,16 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
             found[title] = pd.concat([of(folder, one, "test") for one in models])
     errors = found["errors by group"]
     own, name = errors[errors["model"] == model], tables.model_name(model)
-    drawn = ("signed_error", "mae")
-    for metric in drawn:
-        style.show(*drawn_bias.by_group(own, metric))
-    more = tables.group_table(own, [one for one in own["metric"].unique() if one not in drawn])
-    _show_folded(f"Further scores of {name} by group", more)
     rows = scoring.case_errors(folder, model, "age", "test")
+    style.show(*drawn.errors_by_age(rows, f"{name}, test split"))
+    in_figure = ("signed_error", "mae")
+    style.show(*drawn_bias.by_group(own, in_figure))
+    more = tables.group_table(own, [one for one in own["metric"].unique() if one not in in_figure])
+    _show_folded(f"Further scores of {name} by group", more)
     words = {"train": "cases in train", "train_share": "share", "n": "test cases"}
     balance = subgroups.balance_table(load_cases(folder), rows).round(2)
     words |= {"mae": "mean absolute error, months"}
     _show_folded("Cases in train by group", tables.plain(balance, ["group"], words, 1))
-    coarse = list(scoring.groups(rows))
-    for table, task in zip(found.values(), ("ages", "stages"), strict=False):
-        _show_folded(
-            f"Every model of {task}, by sex and band of age", tables.by_model(table, coarse)
-        )
     return found
 
 
@@ -222,18 +216,8 @@ def show_fitted(
         fits: by the kind of ensemble.
     """
     task = known.task
-    heading = tables.METRICS[scoring.RANKED_BY[task]].heading
-    table = ranking.rename(tables.model_name).to_frame(f"{heading}, calibration")
-    display(table.round(2 if task == "age" else 3))
-    rows = {}
-    for name, one in made.items():
-        if len(one.weights) == 1:
-            rows[name] = dict(zip(one.members, one.weights[0], strict=True))
-            if task == "age":
-                ends = {"a boy adds, months": one.sex[0], "intercept, months": one.intercept[0]}
-                rows[name] |= ends
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    display(table.rename(index=tables.model_name, columns=tables.model_name).round(3))
+    style.show(*drawn.ranking(ranking, task))
+    style.show(*drawn.weights(made))
     best = next(made[name] for name in ranking.index if name in made)
     if len(known.members) > 2:
         added = ensembles.leave_one_out(fits[best.kind], known)

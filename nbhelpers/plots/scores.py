@@ -3,6 +3,7 @@
 Each function returns a figure and its alternative text.
 """
 
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,58 +11,55 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
+from nbhelpers.evaluation.scores import FEWEST, RANKED_BY, TRIVIAL
 from nbhelpers.images.radiograph import read_image
-from nbhelpers.plots.style import (
-    BINS_MONTHS,
-    COLOURS,
-    by_sex,
-    draw_picture,
-    draw_points,
-    year_axis,
-)
-from nbhelpers.plots.tables import CLEAR, METRICS, UNITS, model_name
+from nbhelpers.metrics import score_mean
+from nbhelpers.models.ensembles import Combination
+from nbhelpers.plots import style
+from nbhelpers.plots.tables import CLEAR, METRICS, UNITS, group_name, model_name, number
 
-TRAIN, HERE = COLOURS[0], COLOURS[1]
-STEP = {"element": "step", "stat": "probability", "alpha": 0.35}
+STEP = {"element": "step", "stat": "percent"}
+# Of train and here: a grey area, and a line.
+LOOKS = (
+    {"color": style.GREY, "alpha": 0.4, "linewidth": 0},
+    {"color": style.OTHER, "fill": False},
+)
 SHOWN, COLUMNS = 12, 6  # pictures of the gallery, and in a row of it
 CASES_A_ROW = 4  # of the largest errors
-AGE_STEP_MONTHS = 24
-FEW_POINTS = 200  # up to so many, points are drawn large and hardly transparent
+FEW_STEPS = 30  # of a training, up to which each is a point
 
 
 def ages(train_months: pd.Series, here_months: pd.Series) -> tuple[Figure, str]:
     """Bone ages here and in train, as shares of the cases."""
     figure, axes = plt.subplots(figsize=(7.0, 3.2))
-    parts = {"train": (train_months, TRAIN), "here": (here_months.dropna(), HERE)}
-    for name, (months, colour) in parts.items():
+    parts = {"train": train_months, "here": here_months.dropna()}
+    for (name, months), look in zip(parts.items(), LOOKS, strict=True):
         label = f"{name}, n = {len(months):,}"
-        sns.histplot(x=months, bins=BINS_MONTHS, color=colour, label=label, ax=axes, **STEP)
-    year_axis(axes)
-    axes.set_ylabel("share of cases")
+        sns.histplot(x=months, bins=style.BINS_MONTHS, label=label, ax=axes, **STEP, **look)
+    style.year_axis(axes)
+    axes.set_ylabel("share of cases, %")
     axes.legend()
     means = " and ".join(
-        f"{name} {months.mean():.0f} months on average" for name, (months, _) in parts.items()
+        f"{months.mean():.0f} months {name} (n = {len(months):,})" for name, months in parts.items()
     )
-    return figure, f"Bone ages of the radiographs here beside those of training: {means}."
+    return figure, f"Bone ages of the radiographs here and of those in train: on average {means}."
 
 
 def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, str]:
     """How statistics of pictures are spread here and in train, a panel each of five columns."""
-    figure, panels = plt.subplots(2, 3, figsize=(7.6, 4.2))
+    figure, panels = plt.subplots(2, 3, figsize=(7.4, 4.2))
     *panels, legend = panels.ravel()
+    parts = {"train": train, "here": here}
     for axes, name in zip(panels, train, strict=True):
         bins = np.histogram_bin_edges(pd.concat([train[name], here[name]]), 30)
-        for table, colour in ((train, TRAIN), (here, HERE)):
-            sns.histplot(x=table[name], bins=bins, color=colour, ax=axes, **STEP)
-        axes.set(title=name, xlabel="", ylabel="", yticks=[])
+        for (part, table), look in zip(parts.items(), LOOKS, strict=True):
+            label = f"{part}, n = {len(table):,}"
+            sns.histplot(x=table[name], bins=bins, label=label, ax=axes, **STEP, **look)
+        axes.set(xlabel=name, ylabel="", yticks=[])
     legend.set_axis_off()
-    patches = [
-        Patch(color=colour, alpha=0.5, label=f"{name}, n = {len(table):,}")
-        for name, table, colour in (("train", train, TRAIN), ("here", here, HERE))
-    ]
-    legend.legend(handles=patches, loc="center")
+    legend.legend(*axes.get_legend_handles_labels(), loc="center")
+    figure.supylabel("share of pictures", fontsize=10)
     middles = ", ".join(
         f"{name} {train[name].median():.3g} and {here[name].median():.3g}" for name in train
     )
@@ -71,21 +69,27 @@ def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, s
 def scores_beside(scores: pd.DataFrame, order: list[str], metric: str) -> tuple[Figure, str]:
     """A metric of every model on the test split and here, with 95 % intervals.
 
+    What predictors give that look at no picture stands in the text, so that the axis serves models.
     `scores`: `model`, `split`, `value`, `lower`, `upper`, `n` of two splits; `order`: of models.
     """
-    models = [model for model in order if model in set(scores["model"])]
+    present = [model for model in order if model in set(scores["model"])]
+    models = [model for model in present if not model.startswith(TRIVIAL)]
     names, unit = [model_name(model) for model in models], METRICS[metric].heading
-    figure, axes = plt.subplots(figsize=(7.0, 1.4 + 0.42 * len(models)))
-    by_split = scores.groupby("split", sort=False)
-    for (split, part), colour, shift in zip(by_split, (TRAIN, HERE), (-0.1, 0.1), strict=True):
-        label = f"{split}, n = {part['n'].max():,}"
-        part = part.set_index("model").loc[models]
-        draw_points(axes, part, names, shift, color=colour, label=label)
+    figure, axes = plt.subplots(figsize=(7.0, 1.4 + 0.4 * len(models)))
+    looks = {"color": style.INK}, {"color": style.OTHER, "marker": "D"}
+    for (split, part), look in zip(scores.groupby("split", sort=False), looks, strict=True):
+        look = look | {"label": f"{split}, n = {part['n'].max():,}"}
+        shift = 0.15 if "marker" in look else -0.15
+        style.draw_points(axes, part.set_index("model").loc[models], names, shift, **look)
     axes.set_xlabel(unit)
     figure.legend(loc="outside upper center", ncols=2)
-    first = scores[scores["model"] == models[0]].set_index("split")["value"]
-    values = " and ".join(f"{value:.3g} on {split}" for split, value in first.items())
-    return figure, f"Scores of {len(models)} models, {unit}; {names[0]}: {values}."
+    trivial = next(one for one in present if one not in models)
+    rows = scores[scores["model"] == trivial].itertuples()
+    values = " and ".join(f"{number(row.value, metric)} on {row.split}" for row in rows)
+    return figure, (
+        f"Scores of {len(models)} models on two sets of radiographs, {unit}, with 95 % intervals. "
+        f"Always predicting the {trivial.removeprefix(TRIVIAL)} gives {values}."
+    )
 
 
 def gallery(cases: pd.DataFrame, pictures: np.ndarray, months: np.ndarray) -> tuple[Figure, str]:
@@ -99,124 +103,174 @@ def gallery(cases: pd.DataFrame, pictures: np.ndarray, months: np.ndarray) -> tu
     for axes, row in zip(panels.ravel(), chosen, strict=False):
         case = cases.iloc[row]
         label = "" if pd.isna(case["age_months"]) else f", label {case['age_months'] / 12:.1f}"
-        draw_picture(axes, pictures[row], f"{case['case_id']}\n{months[row] / 12:.1f}{label} y")
+        style.draw_picture(axes, pictures[row], f"{case['case_id']}\n{months[row] / 12:.1f}{label}")
     return figure, (
-        f"{len(chosen)} prepared radiographs, predicted from {months.min() / 12:.1f} to "
-        f"{months.max() / 12:.1f} years."
+        f"{len(chosen)} of {len(order):,} prepared radiographs at even steps of predicted bone "
+        f"age, {months.min() / 12:.1f} to {months.max() / 12:.1f} years; above each the prediction "
+        "and the label, years."
     )
 
 
 def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
-    """Correlation of the members' errors, members by members."""
-    table = table.rename(index=model_name, columns=model_name)
-    side = 1.6 + 0.75 * len(table)
-    look = {"annot": True, "fmt": ".2f", "vmax": 1, "square": True}
-    figure, _ = _heatmap(table, (side + 1.2, side), "correlation of errors", **look)
-    pairs = table.where(np.triu(np.ones(table.shape, bool), 1)).stack()
-    lowest, highest = (" with ".join(pair) for pair in (pairs.idxmin(), pairs.idxmax()))
+    """Correlation of the errors of each pair of members, the lowest first."""
+    pairs = table.where(np.triu(np.ones(table.shape, bool), 1)).stack().dropna().sort_values()
+    names = [" with ".join(map(model_name, pair)) for pair in pairs.index]
+    label = "correlation of errors on calibration"
+    figure, axes = style.dots(pairs.to_frame("value"), names, label)
+    axes.set_xlim(min(0, pairs.min()), 1.02)
     return figure, (
-        f"Errors of the members correlate from {pairs.min():.2f} ({lowest}) to "
-        f"{pairs.max():.2f} ({highest})."
+        f"Errors on calibration correlate least of {names[0]} ({pairs.min():.2f}), most of "
+        f"{names[-1]} ({pairs.max():.2f})."
+    )
+
+
+def ranking(found: pd.Series, task: str) -> tuple[Figure, str]:
+    """Every model's score on calibration as a point, the best at the top; `found`: in order."""
+    metric, names = METRICS[RANKED_BY[task]], found.index.map(model_name)
+    figure, _ = style.dots(found.to_frame("value"), names, f"{metric.heading}, calibration")
+    ends = [f"{names[at]} ({found.iloc[at]:.3g})" for at in (0, -1)]
+    return figure, f"Models by {metric.heading} on calibration, from {ends[0]} to {ends[1]}."
+
+
+def weights(made: dict[str, Combination]) -> tuple[Figure, str]:
+    """The weight of each member, a row, in each ensemble, a marker; none of logistic ones."""
+    linear = {name: one for name, one in made.items() if len(one.weights) == 1}
+    members = [*map(model_name, next(iter(linear.values())).members)]
+    figure, axes = plt.subplots(figsize=(7.0, 1.6 + 0.12 * len(linear) * (len(members) + 2)))
+    for place, (name, one) in enumerate(linear.items()):
+        label = model_name(name)
+        if one.task == "age":
+            label += f": intercept {one.intercept[0]:+z.1f}, a boy {one.sex[0]:+z.1f} months"
+        shown = pd.DataFrame({"value": one.weights[0]})
+        shift = 0.12 * (place - (len(linear) - 1) / 2)
+        style.draw_points(axes, shown, members, shift, label=label, **style.model_look(name))
+    axes.axvline(0, color=style.GREY, linewidth=1)
+    axes.set_xlabel("weight")
+    figure.legend(loc="outside lower left")
+    return (
+        figure,
+        f"Weights of {len(members)} members in {len(linear)} ensembles, fitted on calibration.",
     )
 
 
 def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:
     """What the ensemble loses without each member, with intervals; members that help are right."""
-    shown = added.sort_values("value", ascending=False)[["value", "lower", "upper"]]
-    shown.index = shown.index.map(model_name)
-    figure, axes = plt.subplots(figsize=(7.0, 1.2 + 0.4 * len(shown)))
-    draw_points(axes, shown, shown.index, color=COLOURS[0])
-    axes.axvline(0, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel(f"what the ensemble loses without the member, {UNITS[task]}")
+    shown = added.sort_values("value", ascending=False).rename(model_name)
+    label = f"what the ensemble loses without the member, {UNITS[task]}"
+    figure, _ = style.dots(shown, shown.index, label, line=0)
     each = ", ".join(f"{name} {value:+z.2f}" for name, value in shown["value"].items())
-    return figure, f"What the ensemble loses without each member, {UNITS[task]}: {each}."
+    return figure, (
+        f"What the best ensemble loses without each member, {UNITS[task]} on calibration, with "
+        f"95 % intervals: {each}."
+    )
 
 
 def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
     """How much each model differs from the best, with the interval of each pair alone.
 
-    `table`: as `scores.against_best` gives it.
+    Models that predict best are at the top. `table`: as `scores.against_best` gives it.
     """
+    table = table.sort_values("value", ascending=task == "age", kind="stable")
     best, clear = model_name(table["best"].iloc[0]), table["p_holm"] < CLEAR
     names = table["model"].map(model_name).tolist()
-    figure, axes = plt.subplots(figsize=(7.6, 1.6 + 0.34 * len(table)))
-    groups = {"clear after Holm's correction": (clear, COLOURS[0])}
-    groups["may be chance"] = (~clear, COLOURS[7])
-    for label, (rows, colour) in groups.items():
+    figure, axes = plt.subplots(figsize=(7.4, 1.4 + 0.3 * len(table)))
+    groups = {"clear after Holm's correction": (clear, {})}
+    groups["may be chance"] = (~clear, {"color": style.GREY, "markerfacecolor": "white"})
+    for label, (rows, look) in groups.items():
         shown = table[["value", "lower", "upper"]].where(rows)
-        draw_points(axes, shown, names, color=colour, label=label)
-    axes.axvline(0, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel(f"model minus {best}, {UNITS[task]}; intervals of one pair, not corrected")
+        style.draw_points(axes, shown, names, label=label, **look)
+    axes.axvline(0, color=style.GREY, linewidth=1)
+    axes.set_xlabel(f"model minus {best}, {UNITS[task]}\nintervals of one pair, not corrected")
     figure.legend(loc="outside upper center", ncols=2)
-    each = ", ".join(
-        f"{name} {value:+z.2f}" for name, value in zip(names, table["value"], strict=True)
-    )
+    ends = [f"{names[at]} {table['value'].iloc[at]:+z.2f}" for at in (0, -1)]
+    n = f"{table['n'].max():,}"
     return figure, (
-        f"Differences of {len(table)} models to {best}, the best on calibration, {UNITS[task]}: "
-        f"{each}. {clear.sum()} are clear after Holm's correction."
+        f"{len(table)} models against {best}, the best on calibration, on {n} test cases, with 95 "
+        f"% intervals of each pair: from {ends[0]} to {ends[1]} {UNITS[task]}; {clear.sum()} "
+        "differences are clear after Holm's correction."
     )
 
 
 def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
     """Coverage of intervals or sets, all of one kind and level, by group; the promise as a line."""
     shares = 100 * table.rename(columns={"coverage": "value"})[["value", "lower", "upper"]]
-    names = [f"{group}, n = {n:,}" for group, n in zip(table["group"], table["n"], strict=True)]
-    figure, axes = plt.subplots(figsize=(7.6, 1.2 + 0.28 * len(table)))
-    draw_points(axes, shares, names, color=COLOURS[0])
-    axes.axvline(100 * level, color=COLOURS[7], linewidth=1)
-    axes.set_xlabel(f"cases inside, %; the line is the promised {100 * level:.0f} %")
+    groups = zip(table["group"].map(group_name), table["n"], strict=True)
+    names = [f"{group}, n = {n:,}" for group, n in groups]
+    label = f"cases inside, %; the line is the promised {100 * level:.0f} %"
+    figure, _ = style.dots(shares, names, label, line=100 * level)
     least = shares["value"].argmin()
     return figure, (
-        f"Share of cases held by their {100 * level:.0f} % interval or set: "
-        f"{shares['value'].iloc[0]:.1f} % of {table['group'].iloc[0]}, least of {names[least]}: "
+        f"Share of test cases inside their {100 * level:.0f} % interval or set, with 95 % "
+        f"intervals: {shares['value'].iloc[0]:.1f} % of {names[0]}; least of {names[least]}: "
         f"{shares['value'].iloc[least]:.1f} %."
     )
 
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
     """Predicted over true months, a point a case, with the line where both are equal."""
-    look = {"s": 10, "alpha": 0.4} if len(errors) > FEW_POINTS else {"s": 30, "alpha": 0.8}
-    look |= {"linewidth": 0, **by_sex(errors)}
     figure, axes = plt.subplots(figsize=(6.2, 5.4))
-    axes.plot([0, 240], [0, 240], color=COLOURS[7], linewidth=1, zorder=0)
-    sns.scatterplot(errors, x="age_months", y="predicted_months", ax=axes, **look)
-    year_axis(axes)
+    axes.plot([0, 240], [0, 240], color=style.GREY, linewidth=1, linestyle="-", zorder=0)
+    style.cases_by_sex(axes, errors["age_months"], errors["predicted_months"], errors)
+    style.year_axis(axes)
     ends = min(0, errors["predicted_months"].min()), max(240, errors["predicted_months"].max())
-    axes.set(ylim=ends, yticks=BINS_MONTHS[::2], ylabel="predicted, months", title=title)
-    axes.legend(markerscale=2)
+    axes.set(ylim=ends, yticks=style.BINS_MONTHS[::2], ylabel="predicted bone age, months")
+    axes.set(xlabel="true bone age, months and years", title=title)
+    axes.legend()
     error = errors["error_months"]
     return figure, (
-        f"Predicted against true months of {len(errors):,} cases: mean absolute error "
-        f"{error.abs().mean():.1f}, mean error {error.mean():+.1f} months."
+        f"{title}: predicted against true bone age of {len(errors):,} cases, equal on the line. "
+        f"The mean absolute error is {error.abs().mean():.1f} months, the mean error "
+        f"{error.mean():+.1f} months."
     )
 
 
-def errors_by_age(errors: pd.DataFrame) -> tuple[Figure, str]:
-    """Box plot of predicted minus true months, by true age and sex."""
-    known = errors[errors["sex"].notna()].sort_values("age_months")
-    start = (known["age_months"] // AGE_STEP_MONTHS * AGE_STEP_MONTHS // 12).astype(int)
-    years = start.map(lambda year: f"{year}–{year + AGE_STEP_MONTHS // 12}")
-    figure, axes = plt.subplots(figsize=(7.6, 3.8))
-    look = {"fliersize": 2, "linewidth": 0.9, **by_sex(known)}
-    sns.boxplot(x=years, y=known["error_months"], ax=axes, **look)
-    axes.axhline(0, color=COLOURS[7], linewidth=1)
-    axes.set(xlabel="true bone age, years", ylabel=METRICS["signed_error"].heading)
-    means = known.groupby(years, sort=False)["error_months"].mean()
+def errors_by_age(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
+    """Predicted minus true months over true age, a point a case, with means of each sex.
+
+    Means with their 95 % interval, of up to ten equal groups of age, each of `FEWEST` cases or
+    more.
+    """
+    figure, axes = plt.subplots(figsize=(7.0, 4.0))
+    style.cases_by_sex(axes, errors["age_months"], errors["error_months"], errors)
+    axes.axhline(0, color=style.GREY, linewidth=1)
+    for sex, colour in style.SEX_COLOURS.items():
+        part = errors.loc[errors["sex"] == sex, ["age_months", "error_months"]].to_numpy(float)
+        groups = np.array_split(part[part[:, 0].argsort()], min(10, len(part) // FEWEST) or 1)
+        rows = [(of[:, 0].mean(), *score_mean(of[:, 1])) for of in groups]
+        if len(part) >= FEWEST:
+            months, _, means, *ends = np.transpose(rows)
+            axes.plot(months, means, color=colour, linestyle="-")
+            axes.fill_between(months, *ends, alpha=0.25, facecolor=colour)
+    style.year_axis(axes)
+    axes.set(xlabel="true bone age, months and years", ylabel=METRICS["signed_error"].heading)
+    axes.set_title(title)
+    axes.legend()
+    bands = ["below 8 years", "from 8 to 14 years", "from 14 years"]
+    ages = pd.cut(errors["age_months"], [0, 96, 168, np.inf], right=False, labels=bands)
+    means = errors.groupby(ages, observed=True)["error_months"].mean()
     return figure, (
-        f"Errors by age: the mean error runs from {means.max():+.1f} months at {means.idxmax()} "
-        f"years to {means.min():+.1f} at {means.idxmin()} years."
+        f"{title}: errors by true age; lines are means of {FEWEST} or more girls or boys of like "
+        "age, bands their 95 % intervals. The mean error is "
+        f"{', '.join(f'{value:+.1f} months {band}' for band, value in means.items())}."
     )
 
 
 def confusion(counts: pd.DataFrame, title: str) -> tuple[Figure, str]:
     """A confusion matrix: counts, coloured by the share of each true stage."""
-    share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    look = {"annot": counts.to_numpy(), "fmt": ",d", "vmax": 100}
-    figure, axes = _heatmap(100 * share, (6.6, 4.6), "share of the true stage, %", **look)
+    sizes, total = counts.sum(axis=1), counts.to_numpy().sum()
+    share = counts.div(sizes.clip(lower=1), axis=0)
+    share.index = [f"{stage}, n = {n:,}" for stage, n in sizes.items()]
+    share.columns = [textwrap.fill(stage, 11) for stage in counts]
+    figure, axes = plt.subplots(figsize=(7.0, 3.8))
+    look = {"annot": counts.to_numpy(), "fmt": ",d", "cmap": "Blues", "vmin": 0, "vmax": 1}
+    sns.heatmap(share, ax=axes, cbar=False, **look)
     axes.set(xlabel="predicted stage", ylabel="true stage", title=title)
-    total = counts.to_numpy().sum()
+    axes.tick_params(rotation=0, labelcolor=style.INK)
     right = 100 * np.trace(counts.to_numpy()) / max(total, 1)
-    return figure, f"Confusion matrix of {total:,} cases, {right:.0f} % right."
+    return figure, (
+        f"{title}: cases by true and predicted stage, the darker the larger their share of the "
+        f"true stage. {right:.0f} % of {total:,} are right."
+    )
 
 
 def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, str]:
@@ -224,54 +278,42 @@ def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, s
 
     Where `image_path` is null the place of the radiograph as it came stays empty.
     """
-    rows = -(-len(worst) // CASES_A_ROW)
-    figure, grid = plt.subplots(
-        rows,
-        2 * CASES_A_ROW,
-        figsize=(9.2, 1.8 * rows),
-        layout="none",  # titles are wider than a picture and would push the others apart
-        gridspec_kw={"wspace": 0.05, "hspace": 0.4},
-    )
+    shape = -(-len(worst) // CASES_A_ROW), 2 * CASES_A_ROW
+    # Without a layout: titles are wider than a picture and would push the others apart.
+    figure, grid = plt.subplots(*shape, figsize=(7.6, 1.6 * shape[0]), layout="none")
+    figure.subplots_adjust(wspace=0.06, hspace=0.55)
     for axes in grid.ravel():
         axes.set_axis_off()
     pairs = grid.reshape(-1, 2)
     for (left, right), case, picture in zip(pairs, worst.itertuples(), prepared, strict=False):
-        ages = f"{case.age_months / 12:.1f} y → {case.predicted_months / 12:.1f} y"
+        ages = f"{case.age_months / 12:.1f} → {case.predicted_months / 12:.1f} years"
+        style.draw_picture(right, picture)
         if case.image_path:
-            draw_picture(left, _squared(read_image(Path(case.image_path))))
-        draw_picture(right, picture)
-        left.set_title(f"{case.case_id}\n{ages}", fontsize=8, fontweight="normal")
-    each = ", ".join(f"{error:+.0f}" for error in worst["error_months"])
-    return figure, f"The {len(worst)} radiographs with the largest errors, months: {each}."
+            style.draw_picture(left, _squared(read_image(Path(case.image_path))))
+        title = f"{case.case_id}: {case.error_months:+.0f} months\n{ages}"
+        left.set_title(title, fontsize=8, fontweight="normal", loc="left")
+    return figure, (
+        f"The {len(worst)} radiographs of the largest errors, as they came and as prepared; above "
+        "each its error and its bone age, true → predicted."
+    )
 
 
 def learning_curve(history: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     """Training and tuning loss by epoch or round; the kept one is marked."""
     steps = history.columns[0]
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.plot(history[steps], history["train_loss"], label="train", color=COLOURS[7])
-    axes.plot(history[steps], history["tuning_loss"], label="tuning", color=COLOURS[0])
+    look = {"marker": "o" if len(history) <= FEW_STEPS else "", "markersize": 4}
+    axes.plot(history[steps], history["train_loss"], "--", label="train", color=style.SOFT, **look)
+    axes.plot(history[steps], history["tuning_loss"], "-", label="tuning", color=style.INK, **look)
     best = history.loc[history["tuning_loss"].idxmin()]
-    axes.scatter([best[steps]], [best["tuning_loss"]], color=COLOURS[1], zorder=3, label="kept")
+    ring = {"fillstyle": "none", "markersize": 10, "markeredgewidth": 2, "zorder": 3}
+    axes.plot(*best[[steps, "tuning_loss"]], "o", color=style.COLOURS[3], label="kept", **ring)
     top = np.quantile(history[["train_loss", "tuning_loss"]].to_numpy(), 0.98)
     axes.set(xlabel=steps, ylabel=f"loss, {unit}", ylim=(0, 1.1 * top))
+    style.whole_steps(axes, history[steps])
     axes.legend()
-    alt = f"Learning curve: best tuning loss {best['tuning_loss']:.2f} {unit} at {steps} "
-    return figure, alt + f"{best[steps]:.0f} of {len(history)}."
-
-
-def _heatmap(
-    table: pd.DataFrame, size: tuple[float, float], label: str, **look: object
-) -> tuple[Figure, plt.Axes]:
-    """A table in colours, with its names readable at the left and below."""
-    figure, axes = plt.subplots(figsize=size)
-    look = {"cmap": "Blues", "vmin": 0} | look
-    sns.heatmap(table, ax=axes, cbar_kws={"label": label}, **look)
-    axes.set(xlabel="", ylabel="")
-    axes.tick_params(axis="y", rotation=0)
-    plt.setp(axes.get_xticklabels(), rotation=30, ha="right")
-    return figure, axes
+    alt = f"Training and tuning loss, {unit}; kept is {steps} {best[steps]:.0f} of {len(history)}, "
+    return figure, alt + f"with the lowest tuning loss, {best['tuning_loss']:.2f}."
 
 
 def _squared(pixels: np.ndarray) -> np.ndarray:

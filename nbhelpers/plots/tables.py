@@ -134,6 +134,12 @@ def network_name(network: str) -> str:
     return f"{model_name(model)}, {task}" if task in TASKS else network
 
 
+def group_name(group: str) -> str:
+    """A group of cases as figures name it: "female, 5 to 10 years" is "girls, 5 to 10 years"."""
+    sex, comma, of = group.partition(",")
+    return SEXES.get(sex, sex) + comma + of
+
+
 def hyperparameter_name(name: str) -> str:
     """What a hyperparameter of the search is called."""
     return HYPERPARAMETERS.get(name, name.replace("_", " "))
@@ -219,25 +225,6 @@ def class_table(scores: pd.DataFrame, model: str, split: str, names: list[str]) 
 def group_table(scores: pd.DataFrame, metrics: Collection[str] = ()) -> pd.DataFrame:
     """Of one model: one row a group, one column a metric (empty: all there are)."""
     return wide(scores[scores["metric"].isin(metrics or METRICS)], "group", "metric")
-
-
-def by_model(scores: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
-    """Of `subgroups.error_table` of some models: a row a metric and model, a column a group."""
-    part = scores[scores["group"].isin(groups) & scores["metric"].isin(METRICS)]
-    part = part.sort_values(
-        "metric", key=lambda names: names.map(list(METRICS).index), kind="stable"
-    )
-    sizes = part.groupby("group")["n"].max()
-    table = part.assign(
-        text=[score_text(row, row["metric"]) for row in part.to_dict("records")],
-        metric=[METRICS[metric].heading for metric in part["metric"]],
-        model=part["model"].map(model_name),
-    ).set_index(["metric", "model", "group"])["text"]
-    rows = table.index.droplevel("group").unique()
-    columns = [group for group in groups if group in sizes]
-    table = table.unstack("group").reindex(index=rows, columns=columns)
-    names = {group: f"{group}, n = {sizes[group]:,}" for group in columns}
-    return table.rename(columns=names).rename_axis(index=[None, None], columns=None)
 
 
 def by_kind(tips: pd.DataFrame) -> pd.DataFrame:

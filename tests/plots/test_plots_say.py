@@ -69,7 +69,7 @@ def test_a_difference_that_may_be_chance_is_marked_though_its_interval_leaves_ou
     assert np.isfinite(clear).tolist() == [False, True, False]
     assert np.isfinite(chance).tolist() == [True, False, True]
     assert "one pair, not corrected" in figure.axes[0].get_xlabel()
-    assert "Custom CNN +0.00. 1 are clear" in alt
+    assert "from Custom CNN +0.00 to HOG and XGBoost +2.00 months; 1 differences" in alt
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,10 @@ def test_every_score_that_tables_show_has_a_name_and_is_measured():
 
 
 def test_models_stand_under_their_names_and_small_groups_are_too_few():
-    both = pd.concat([told("cnn"), told("my_model")])
-    table = plots_tables.by_model(both, ["all", "female"])
-    assert table.columns.tolist() == ["all, n = 50", "female, n = 3"]
-    assert table.index.tolist()[:2] == [
-        ("mean absolute error, months", "Custom CNN"),
-        ("mean absolute error, months", "my_model"),
-    ]
-    assert table.iloc[1].tolist() == ["9.0 (9.0 to 9.1)", "too few"]
+    table = plots_tables.group_table(told("my_model"), ["mae"])
+    assert table.columns.tolist() == ["cases", "mean absolute error, months"]
+    assert table.loc["all"].tolist() == [50, "9.0 (9.0 to 9.1)"]
+    assert table.loc["female"].tolist() == [3, "too few"]
     derived = plots_tables.model_name("ensemble_ridge_sex (derived)")
     assert derived == "Ridge ensemble with sex (derived)"
 
