@@ -14,21 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nbhelpers import parameters, predictions, quick
-from nbhelpers.workspace import (
-    InputError,
-    find_run_file,
-    find_run_files,
-    hardware,
-    is_synthetic,
-    log,
-    open_run_folder,
-    own_version,
-    read_json,
-    require_tensorflow,
-    versions,
-    write_json,
-)
+from nbhelpers import parameters, predictions, quick, workspace
+from nbhelpers.workspace import InputError, read_json
 
 NOTEBOOK = "09_external"
 FOLDER = "external"
@@ -120,11 +107,11 @@ def begin(values: dict[str, object], title: str) -> Record:
             f"run {run!r}: write <notebook> or <notebook>.<name>, of letters, digits, '_' and '-'."
         )
     if "keras" in sys.modules:
-        require_tensorflow()
+        workspace.require_tensorflow()
     small = bool(values.get("quick"))
-    folder = open_run_folder(values["run_folder"], small)
+    folder = workspace.open_run_folder(values["run_folder"], small)
     quick.require(folder, run.partition(".")[0], small)
-    for path in find_run_files(folder, "data.json") if quick.reads(run) else []:
+    for path in workspace.find_run_files(folder, "data.json") if quick.reads(run) else []:
         say_source(read_json(path)["fingerprint"]["data_folder"], folder, path.parent)
     own = {name: values[name] for name in declared if name not in GIVEN}
     if own.get("compare_with"):
@@ -144,8 +131,9 @@ def say_source(data_folder: Path | str, run_folder: Path, prepared: Path | None 
         prepared: the folder with the output of notebook 01, which may be attached; None in that.
     """
     of_01 = f", prepared in {prepared}" if prepared else ""
-    log(f"nbhelpers {own_version()}: radiographs of {data_folder}{of_01}; outputs to {run_folder}")
-    if is_synthetic(data_folder):
+    origin = f"nbhelpers {workspace.own_version()}: radiographs of {data_folder}{of_01}"
+    workspace.log(f"{origin}; outputs to {run_folder}")
+    if workspace.is_synthetic(data_folder):
         from IPython.display import Markdown, display
 
         display(Markdown(BANNER))
@@ -175,7 +163,7 @@ def save(
             lists of objects, without their index.
     """
     run = record.run
-    facts = read_json(find_run_file(record.folder, "data.json"))
+    facts = read_json(workspace.find_run_file(record.folder, "data.json"))
     content = {
         "run": run,
         "notebook": run.partition(".")[0],
@@ -186,8 +174,8 @@ def save(
         "fingerprint": facts["fingerprint"]["hash"],
         "manifest": facts["manifest"]["hash"],
         "splits": facts["manifest"]["counts"],
-        "versions": versions(),
-        "hardware": hardware(),
+        "versions": workspace.versions(),
+        "hardware": workspace.hardware(),
         "seconds": round(time.monotonic() - record.started, 1),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "scores": [] if scores is None else _records(scores[list(SCORE_KEYS)]),
@@ -196,12 +184,12 @@ def save(
         "marks": [str(mark) for mark in marks],
         "tables": {name: _records(table) for name, table in (tables or {}).items()},
     }
-    write_json(record.folder / "results" / f"{run}.json", content)
+    workspace.write_json(record.folder / "results" / f"{run}.json", content)
 
 
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
     """The results of every finished run, of this folder and those attached, sorted by name."""
-    return [_read(path) for path in find_run_files(run_folder, "results/*.json")]
+    return [_read(path) for path in workspace.find_run_files(run_folder, "results/*.json")]
 
 
 def _read(path: Path) -> dict[str, object]:

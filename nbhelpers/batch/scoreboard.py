@@ -10,24 +10,9 @@ from pathlib import Path
 
 from nbhelpers.batch import pages, status
 from nbhelpers.data.splits import SPLITS
+from nbhelpers.evaluation import scores as scoring
 from nbhelpers.evaluation.conformal import TOLD_KIND, TOLD_LEVEL
-from nbhelpers.evaluation.scores import (
-    ALL,
-    CHOOSING_SPLIT,
-    TRIVIAL,
-    best_model,
-    collect,
-    in_order_of_rank,
-)
-from nbhelpers.plots.tables import (
-    METRICS,
-    SHOWN,
-    SIZES,
-    TASKS,
-    kind_words,
-    model_name,
-    value_and_interval,
-)
+from nbhelpers.plots import tables
 from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs, set_source
 from nbhelpers.workspace import is_synthetic
 
@@ -86,20 +71,20 @@ def boards(results: list[dict]) -> list[dict]:
     truth; `kind` says of what kind they are, and is "" where there are none.
     """
     found = []
-    for task, heading in TASKS.items():
-        scores, kinds = collect(results, task), set()
+    for task, heading in tables.TASKS.items():
+        scores, kinds = scoring.collect(results, task), set()
         for row in told_coverage(results, task):
-            if row["group"] == ALL and (row["model"], row["split"]) in scores:
+            if row["group"] == scoring.ALL and (row["model"], row["split"]) in scores:
                 scores[row["model"], row["split"]]["coverage"] = row
                 kinds.add(row["name"])
         if scores:
-            metrics = [*SHOWN[task], *["coverage"] * bool(kinds)]
+            metrics = [*tables.SHOWN[task], *["coverage"] * bool(kinds)]
             splits = in_order({split for _, split in scores})
             board = {
                 "task": task,
                 "heading": heading,
-                "best": best_model(scores, SHOWN[task][0]),
-                "columns": [METRICS[metric].heading for metric in metrics],
+                "best": scoring.best_model(scores, tables.SHOWN[task][0]),
+                "columns": [tables.METRICS[metric].heading for metric in metrics],
                 "kind": " or ".join(sorted(kinds)),
                 "splits": [split_table(scores, metrics, split) for split in splits],
             }
@@ -109,7 +94,7 @@ def boards(results: list[dict]) -> list[dict]:
 
 def in_order(splits: set[str]) -> list[str]:
     """The test split first, then what was not used in training, then the rest."""
-    order = ["test", EXTERNAL, CHOOSING_SPLIT, "tuning", "train"]
+    order = ["test", EXTERNAL, scoring.CHOOSING_SPLIT, "tuning", "train"]
     first = {split: split.split()[0] for split in splits}
     return sorted(splits, key=lambda split: ([*order, first[split]].index(first[split]), split))
 
@@ -117,17 +102,17 @@ def in_order(splits: set[str]) -> list[str]:
 def split_table(scores: dict, metrics: list[str], split: str) -> dict:
     """The rows of a split: models by their first metric on calibration, then trivial predictors."""
     here = {model: by_metric for (model, at), by_metric in scores.items() if at == split}
-    best = best_model(scores, metrics[0])
+    best = scoring.best_model(scores, metrics[0])
     rows = [
         {
-            "name": model_name(model.removeprefix(TRIVIAL)),
-            "trivial": model.startswith(TRIVIAL),
+            "name": tables.model_name(model.removeprefix(scoring.TRIVIAL)),
+            "trivial": model.startswith(scoring.TRIVIAL),
             "best": model == best,
             "page": f"{next(iter(here[model].values()))['run']}.html",
             "marks": marks_of(scores, model, split),
             "cells": [cell(here[model].get(metric)) for metric in metrics],
         }
-        for model in in_order_of_rank(scores, metrics[0])
+        for model in scoring.in_order_of_rank(scores, metrics[0])
         if model in here
     ]
     sizes = [score["n"] for by_metric in here.values() for score in by_metric.values()]
@@ -138,15 +123,15 @@ def cell(score: dict | None) -> dict | None:
     """A score with its text and its 95 % interval as text; None where there is no value."""
     if score is None or score["value"] is None:
         return None
-    text, interval = value_and_interval(score, score["metric"])
+    text, interval = tables.value_and_interval(score, score["metric"])
     return {**score, "text": text, "interval": interval}
 
 
 def marks_of(scores: dict, model: str, split: str) -> list[str]:
     """The marks of the runs that made a model and that scored it here; trivial ones have none."""
-    if model.startswith(TRIVIAL):
+    if model.startswith(scoring.TRIVIAL):
         return []
-    places = [(model, "test"), (model, CHOOSING_SPLIT), (model, split)]
+    places = [(model, "test"), (model, scoring.CHOOSING_SPLIT), (model, split)]
     by_metric = [scores[place] for place in places if place in scores]
     marks = [mark for of in by_metric for mark in next(iter(of.values()))["marks"]]
     return list(dict.fromkeys(marks))
@@ -186,10 +171,10 @@ def coverage(results: list[dict], task: str) -> list[dict]:
     for row in records(results, INTERVALS[task][0]):
         sizes = [
             f"{row[size]:.{digits}f} {unit}"
-            for size, (_, unit, digits) in SIZES.items()
+            for size, (_, unit, digits) in tables.SIZES.items()
             if row.get(size) is not None
         ]
-        name = kind_words(row["kind"], row.get("quantiles"))
+        name = tables.kind_words(row["kind"], row.get("quantiles"))
         score = {"metric": "coverage", "value": row["coverage"], "more": " ".join(sizes)}
         found.append({"split": "test", **row, **score, "name": name})
     return found
@@ -206,7 +191,7 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
 
     {} where no results say.
     """
-    of = model, "test", ALL
+    of = model, "test", scoring.ALL
     told = [r for r in coverage(results, task) if (r["model"], r["split"], r["group"]) == of]
     levels = sorted({record["level"] for record in told})
     columns = [f"{100 * level:.0f} % promised" for level in levels]
@@ -217,11 +202,13 @@ def group_tables(results: list[dict], task: str, model: str) -> list[dict[str, o
     """A table a split: `split`, `columns`, and a row a group with a cell a metric."""
     of = model, task
     told = [r for r in records(results, "subgroups") if (r["model"], r["task"]) == of]
-    tables = []
+    found = []
     for split in in_order({row["split"] for row in told}):
         here = [{**row, "name": row["group"]} for row in told if row["split"] == split]
-        metrics = [metric for metric in METRICS if any(row["metric"] == metric for row in here)]
-        columns = [METRICS[metric].heading for metric in metrics]
+        metrics = [
+            metric for metric in tables.METRICS if any(row["metric"] == metric for row in here)
+        ]
+        columns = [tables.METRICS[metric].heading for metric in metrics]
         rows = rows_of(here, "group", "metric", metrics)
-        tables.append({"split": split, "columns": columns, "rows": rows})
-    return tables
+        found.append({"split": split, "columns": columns, "rows": rows})
+    return found

@@ -167,9 +167,7 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def sex_gap(
-    rows: pd.DataFrame,
-    gap: Callable[[np.ndarray, np.ndarray], float],
-    margin_months: float,
+    rows: pd.DataFrame, gap: Callable[[np.ndarray, np.ndarray], float], margin_months: float
 ) -> pd.DataFrame:
     """A row a metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
 

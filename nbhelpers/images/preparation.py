@@ -18,19 +18,7 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers import workspace
-from nbhelpers.images import doubts
-from nbhelpers.images.geometry import (
-    AFFINE,
-    Frame,
-    compose,
-    fit_frame,
-    geometry_table,
-    load_geometry,
-    reduce_to,
-    save_geometry,
-    warp,
-    whole_frame,
-)
+from nbhelpers.images import doubts, geometry
 from nbhelpers.images.hand import Hand, find_hand, hand_frame, hand_levels
 from nbhelpers.images.radiograph import decode, read_bytes, read_header
 from nbhelpers.workspace import InputError, find_run_file, hash_of, read_json
@@ -94,17 +82,17 @@ def prepare_image(
         hand = doubts.right_way_up(hand)
         words = [*words, *doubts.of_hand(small, hand, factor)]
     if not (preparation.find_hand or preparation.turn_upright):
-        small, hand = reduce_to(pixels, LOOKED_AT), None
+        small, hand = geometry.reduce_to(pixels, LOOKED_AT), None
     up = hand.up if hand and preparation.turn_upright else (0.0, -1.0)
     if hand and preparation.find_hand:
         frame = _enlarged(hand_frame(hand, up), factor, corner)
     else:
-        frame = whole_frame(pixels.shape, up)
-    affine = fit_frame(frame, size, preparation.keep_aspect)
+        frame = geometry.whole_frame(pixels.shape, up)
+    affine = geometry.fit_frame(frame, size, preparation.keep_aspect)
     if doubts.MIRRORED in words:
-        affine = compose(affine, np.array([[-1.0, 0, size - 1], [0, 1, 0]]))
+        affine = geometry.compose(affine, np.array([[-1.0, 0, size - 1], [0, 1, 0]]))
     table = _stretch(small, hand) if preparation.stretch_contrast else None
-    return warp(pixels, affine, size, table), affine, words
+    return geometry.warp(pixels, affine, size, table), affine, words
 
 
 def _look(pixels: np.ndarray) -> tuple[np.ndarray, Hand | None, tuple[int, int], float]:
@@ -114,12 +102,12 @@ def _look(pixels: np.ndarray) -> tuple[np.ndarray, Hand | None, tuple[int, int],
         Small picture; hand; left upper corner (x, y) in pixels of the radiograph; pixels of the
         radiograph a pixel.
     """
-    small = reduce_to(pixels, LOOKED_AT)
+    small = geometry.reduce_to(pixels, LOOKED_AT)
     factor = max(pixels.shape) / max(small.shape)
     hand = find_hand(small)
     if hand and factor > 1 and np.count_nonzero(hand.field) < SMALL_FIELD * hand.field.size:
         near, corner = _around(hand.field, pixels, factor)
-        closer = reduce_to(near, LOOKED_AT)
+        closer = geometry.reduce_to(near, LOOKED_AT)
         second = find_hand(closer)
         zoom = max(near.shape) / max(closer.shape)
         if second and _is_better(second, zoom, hand, factor):
@@ -147,7 +135,7 @@ def _is_better(second: Hand, zoom: float, first: Hand, factor: float) -> bool:
     return second.score > first.score
 
 
-def _enlarged(frame: Frame, factor: float, corner: tuple[int, int]) -> Frame:
+def _enlarged(frame: geometry.Frame, factor: float, corner: tuple[int, int]) -> geometry.Frame:
     """A frame on the small radiograph, or on one of a part of it, in pixels of the full one."""
     x, y = (
         (side + 0.5) * factor - 0.5 + start
@@ -180,7 +168,7 @@ def prepare_file(path: Path, preparation: Preparation) -> tuple[dict, np.ndarray
     record = {
         "original_width": width,
         "original_height": height,
-        **dict(zip(AFFINE, affine.ravel().tolist(), strict=True)),
+        **dict(zip(geometry.AFFINE, affine.ravel().tolist(), strict=True)),
         "found": doubts.NO_HAND not in words,
         "doubts": ", ".join(words),
         "image_sha256": hashlib.sha256(content).hexdigest(),
@@ -212,7 +200,7 @@ def prepare_cases(
     if finished:
         _refuse_unreadable(finished, exclude_unreadable)
         workspace.log(f"{view}: {len(cases):,} prepared radiographs are reused")
-        return geometry_table(cases, finished)
+        return geometry.geometry_table(cases, finished)
     files = [Path(file) for file in cases["image_path"]]
     description = run_folder / f"preparation.{view}.json"
     with workspace.atomic_path(run_folder / f"images.{view}.npy") as temporary:
@@ -220,19 +208,19 @@ def prepare_cases(
             left_by_a_killed_run.unlink()
         records = _write_pictures(temporary, files, preparation, view, exclude_unreadable)
         description.unlink(missing_ok=True)
-    geometry = geometry_table(cases, records)
-    unreadable = geometry["unreadable"].notna()
-    save_geometry(run_folder, view, geometry[~unreadable])
+    table = geometry.geometry_table(cases, records)
+    unreadable = table["unreadable"].notna()
+    geometry.save_geometry(run_folder, view, table[~unreadable])
     content = described | {
         "hash": hash_of(described),
         "key": hash_of(described | {"sources": sources}),
         "view": view,
         "cases": int((~unreadable).sum()),
-        "excluded": {str(row): why for row, why in geometry["unreadable"][unreadable].items()},
+        "excluded": {str(row): why for row, why in table["unreadable"][unreadable].items()},
         "versions": workspace.versions(),
     }
     workspace.write_json(description, content)
-    return geometry
+    return table
 
 
 def _hash_sources(cases: pd.DataFrame) -> str:
@@ -259,7 +247,7 @@ def _finished(
     told = {"settings": asdict(preparation), "version": VERSION, "sources": sources}
     if described["key"] != hash_of(told):
         return None
-    records = load_geometry(run_folder, view).drop(columns="unreadable").to_dict("records")
+    records = geometry.load_geometry(run_folder, view).drop(columns="unreadable").to_dict("records")
     for row, why in sorted(described["excluded"].items(), key=lambda item: int(item[0])):
         records.insert(int(row), {"unreadable": why})
     return records

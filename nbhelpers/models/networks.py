@@ -107,6 +107,11 @@ class ModelCard(layers.Layer):
         return {**super().get_config(), "facts": self.facts}
 
 
+def model_facts(model: keras.Model) -> dict:
+    """The facts that the model's card carries."""
+    return model.get_layer("card").facts
+
+
 def inputs(image_size: int, facts: dict, seed: int = 0):
     """The two inputs of every network, and the radiograph as pixels in [-1, 1], -1 no signal.
 

@@ -132,10 +132,7 @@ def open_oracle(settings: Settings, space: keras_tuner.HyperParameters) -> keras
     sweeps = {"max_epochs": settings.epochs, "hyperband_iterations": settings.trials}
     kind, own = {
         "hyperband": (oracles.HyperbandOracle, sweeps | {"factor": FACTOR}),
-        "bayesian": (
-            oracles.BayesianOptimizationOracle,
-            {"num_initial_points": INITIAL_POINTS},
-        ),
+        "bayesian": (oracles.BayesianOptimizationOracle, {"num_initial_points": INITIAL_POINTS}),
         "random": (oracles.RandomSearchOracle, {}),
     }[settings.strategy]
     oracle = type("Oracle", (_Kept, kind), {})(

@@ -86,11 +86,7 @@ class Progress(keras.callbacks.SwapEMAWeights):
     """
 
     def __init__(
-        self,
-        batches: Batches,
-        epochs: int,
-        path: Path | None = None,
-        about: object = None,
+        self, batches: Batches, epochs: int, path: Path | None = None, about: object = None
     ):
         super().__init__(swap_on_epoch=True)
         self.batches, self.epochs, self.path, self.about = batches, epochs, path, about

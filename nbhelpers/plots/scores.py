@@ -21,10 +21,7 @@ from nbhelpers.plots.tables import CLEAR, METRICS, UNITS, group_name, model_name
 
 STEP = {"element": "step", "stat": "percent"}
 # Of train and here: a grey area, and a line.
-LOOKS = (
-    {"color": style.GREY, "alpha": 0.4, "linewidth": 0},
-    {"color": style.OTHER, "fill": False},
-)
+LOOKS = ({"color": style.GREY, "alpha": 0.4, "linewidth": 0}, {"color": style.OTHER, "fill": False})
 SHOWN, COLUMNS = 12, 6  # pictures of the gallery, and in a row of it
 CASES_A_ROW = 4  # of the largest errors
 FEW_STEPS = 30  # of a training, up to which each is a point

@@ -491,9 +491,9 @@ def seeds(
         f"over seeds {sd:.{places}f}); averaging them changes that by "
         f"{own['value'] - mean:+z.{places}f}."
     )
-    mean_of = dict(zip(("value", "lower", "upper"), (mean, *interval), strict=True))
-    single = {f"one fit, mean over seeds: {key}": value for key, value in mean_of.items()}
-    return words, single | {"one fit, SD over seeds": sd, **each}
+    names = ("mean over seeds", "lower", "upper", "SD over seeds")
+    single = zip(names, (mean, *interval, sd), strict=True)
+    return words, {f"one fit, {name}": value for name, value in single} | {**each}
 
 
 def headline(scores: pd.DataFrame, model: str, task: str, split: str = "test") -> tuple[str, str]:

@@ -100,10 +100,7 @@ CHANGES = {
     "blank": (write("\n\n"), [f"{TABLE} is empty."]),
     "no rows": (write("id,boneage,male\n"), [f"{TABLE} has a header but no rows"]),
     "only sexes": (write("Case ID,Sex\n1377,M\n"), ["no column for the age"]),
-    "two columns": (
-        rewrite(HEADER, HEADER + b",sex"),
-        ["'male' and 'sex' both give the sex"],
-    ),
+    "two columns": (rewrite(HEADER, HEADER + b",sex"), ["'male' and 'sex' both give the sex"]),
     "not UTF-8": (rewrite(ROW.encode(), b"1378,108,\xe4"), [f"{TABLE}, line 3: not UTF-8 text"]),
     "no table": (lambda folder: (folder / TABLE).unlink(), ["holds no table", "Name the folder"]),
     "two tables": (

@@ -104,4 +104,4 @@ def test_grey_levels_become_minus_one_to_one_and_output_months_by_the_card():
     seen, months = model([levels, np.zeros((3, 1))])
     np.testing.assert_allclose(seen[:, 0], [-1, -0.6, 1], atol=1e-6)
     np.testing.assert_allclose(months[:, 0], [70, 82, 130], atol=1e-4)
-    assert model.get_layer("card").facts == facts
+    assert networks.model_facts(model) == facts

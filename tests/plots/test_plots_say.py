@@ -286,10 +286,7 @@ def test_what_a_mean_over_seeds_gains_is_said_beside_a_fit_alone():
     words, figures = plots_tables.seeds(each, (8.6, 9.4), scores, "cnn", "age")
     assert "One of its 3 fits, which differ in the seed alone, has 9.00 months on average" in words
     assert "8.60 to 9.40" in words and "SD over seeds 0.20" in words and "by -0.50." in words
-    assert (
-        figures["one fit, mean over seeds: value"] == pytest.approx(9)
-        and figures["cnn_seed2"] == 9.2
-    )
+    assert figures["one fit, mean over seeds"] == pytest.approx(9) and figures["cnn_seed2"] == 9.2
     assert plots_tables.seeds(each[:0], (), scores, "cnn", "age") == ("", {})
 
 
