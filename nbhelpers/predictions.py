@@ -36,7 +36,7 @@ def save_predictions(
     predicted: np.ndarray,
     out_of_fold: bool = False,
 ) -> Path:
-    """Write the prediction table of a model; returns its path.
+    """Write the prediction table of a model, and a copy as CSV for its readers; returns its path.
 
     `cases` are rows of the case table and `predicted` their months [n] or probabilities [n, 5], in
     the same order. With `out_of_fold`, the rows of `train` were predicted by members that had not
@@ -55,6 +55,9 @@ def save_predictions(
         raise ValueError(f"{len(table)} cases need {names}, not values of shape {values.shape}.")
     table[names] = values
     _check_table(table, task)
+    if not OF_A_SEED.search(model):
+        with atomic_path(path.with_suffix(".csv")) as temporary:
+            table.to_csv(temporary, index=False)
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
     return path

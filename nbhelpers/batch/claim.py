@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 
 from nbhelpers.batch import pages
-from nbhelpers.results import EMPTY, set_source
-from nbhelpers.workspace import is_synthetic, read_json
+from nbhelpers.results import EMPTY
+from nbhelpers.workspace import read_json
 
 PAGE = "claim.html"
 ANSWERED, NOT_DONE, NOT_APPLICABLE = "answered", "not done", "not applicable"
@@ -25,12 +25,10 @@ def write_claim(environment, run_folder: Path, folder: dict, looks: dict[str, in
         folder: what `scoreboard.read_folder` gives.
         looks: prediction tables whose test rows were opened, by model and task.
     """
-    files = {"data.json": folder["data"]}
-    for run, content in folder["results"].items():
-        elsewhere = content["figures"].get("folder")
-        # Radiographs that the suite drew are of no other hospital.
-        if not (elsewhere and is_synthetic(set_source(run_folder, elsewhere))):
-            files[f"results/{run}.json"] = content
+    results = folder["results"].items()
+    # Radiographs that the suite drew are of no other hospital.
+    kept = {f"results/{run}.json": of for run, of in results if run not in folder["drawn_sets"]}
+    files = {"data.json": folder["data"], **kept}
     items = [answer(item, files) for item in read_json(pages.TEMPLATES / "claim.json")]
     template = environment.get_template("claim.html.j2")
     page = template.render(page={**folder, "items": items, "looks": looks})

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nbhelpers.batch import claim, pages, scoreboard, status
 from nbhelpers.data import stages
-from nbhelpers.evaluation.scores import DERIVED, best_model, collect, tables_scored_on_test
-from nbhelpers.plots.tables import SHOWN, TASKS, model_name
+from nbhelpers.evaluation.scores import DERIVED, tables_scored_on_test
+from nbhelpers.plots.tables import model_name
 
 CARD = "model_card.html"
 PREPARING = "01_"  # how the names of the runs begin that prepare pictures
@@ -20,22 +20,20 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
     """Write the card and the checklist (see `claim`) into a run folder.
 
     `environment` is Jinja's, with the templates of `pages`, `folder` what `scoreboard.read_folder`
-    gives. Returns the card's name; "" where no model was scored on calibration: there is nothing to
-    describe, and older pages are removed.
+    gives, with its `boards` and what was `found` (see `findings`). Returns the card's name; ""
+    where no model was scored on calibration: there is nothing to describe, and older pages go.
     """
     path = run_folder / CARD
-    models = [best for task in TASKS if (best := best_of(folder, task))]
+    models = [best_of(folder, board) for board in folder["boards"] if board["best"]]
     if not models:
         for page in (path, run_folder / claim.PAGE):
             page.unlink(missing_ok=True)
         return ""
-    results = folder["results"].values()
-    prepared = [content for content in results if content["run"].startswith(PREPARING)]
+    prepared = [of for run, of in folder["results"].items() if run.startswith(PREPARING)]
     facts = {
         **folder,
         "models": models,
         "prepared": [link(folder, content) for content in prepared],
-        "made_with": made_with(results, models),
         "stages": stage_rows(folder["data"]),
         "excluded": len(folder["data"].get("excluded", [])),
         "looks": looks(run_folder),
@@ -45,19 +43,14 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
     return pages.write(path, environment.get_template("model_card.html.j2").render(page=facts)).name
 
 
-def best_of(folder: dict, task: str) -> dict[str, object]:
-    """What the card says of the best model of a task; {} where none was scored on calibration."""
-    results = list(folder["results"].values())
-    scores = collect(results, task)
-    model = best_model(scores, SHOWN[task][0])
-    if model is None:
-        return {}
+def best_of(folder: dict, board: dict) -> dict[str, object]:
+    """What the card says of the best model of a task, beside its `board` of `scoreboard.boards`."""
+    results, task, model = list(folder["results"].values()), board["task"], board["best"]
     maker = maker_of(results, model, task)
     members = filter(None, str(maker["figures"].get("members", "")).split(", "))
     of_task = maker["parameters"].get("task", task)
     return {
-        "task": task,
-        "heading": TASKS[task],
+        **board,
         "name": model_name(model),
         "months_of": model_name(model.removesuffix(DERIVED)) if DERIVED in model else "",
         "maker": link(folder, maker),
@@ -65,8 +58,6 @@ def best_of(folder: dict, task: str) -> dict[str, object]:
             {**link(folder, maker_of(results, name, of_task)), "name": model_name(name)}
             for name in members
         ],
-        "columns": scoreboard.headings(SHOWN[task]),
-        "scores": scoreboard.score_tables(scores, task, model),
         "coverage": scoreboard.coverage_table(results, task, model),
         "groups": scoreboard.group_tables(results, task, model),
     }
@@ -88,18 +79,6 @@ def link(folder: dict, content: dict) -> dict[str, object]:
     run = content.get("run", "")
     state = folder["states"].get(run, {}).get("status", status.DONE)
     return {**content, "page": folder["pages"].get(run, ""), "open": state != status.DONE}
-
-
-def made_with(results: list[dict], models: list[dict]) -> dict[str, dict]:
-    """Parameters and versions of the runs that made the models: caption to table, each once."""
-    used = {model["maker"]["run"] for model in models}
-    makers = [content for content in results if content["run"] in used]
-    tables = {f"Parameters of {of['run']}": of["parameters"] for of in makers}
-    versions = {f"Versions of {of['run']}": of["versions"] for of in makers}
-    first = next(iter(versions.values()))
-    if all(other == first for other in versions.values()):
-        versions = {"Versions": first}
-    return {caption: table for caption, table in (tables | versions).items() if table}
 
 
 def stage_rows(data: dict) -> list[tuple[str, float, float]]:

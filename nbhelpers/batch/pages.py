@@ -1,10 +1,10 @@
 """Pages: executed notebooks as self-contained HTML that works offline, on a phone and in print.
 
-What a notebook printed is shown as it is, its log lines quiet and folded, errors with a folded
-trace. Folders of this machine are called by their last name.
+The answer stands first, then the story; how it was run, with all that was logged, is one fold at
+the end. Errors stand where they occurred, with a folded trace. Folders of this machine are called
+by their last name.
 """
 
-import itertools
 import json
 import re
 import sys
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nbhelpers.batch import profiles, status
 from nbhelpers.data.splits import SPLITS
-from nbhelpers.workspace import atomic_path
+from nbhelpers.results import BANNER, FOLDER
+from nbhelpers.workspace import atomic_path, is_synthetic
 
 # jsonschema would build the grammar of international addresses when nbformat and papermill import
 # it: more than a second in every run, and no notebook holds one.
@@ -21,8 +22,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 TEMPLATES = Path(__file__).parent / "templates"
 OVERWRITTEN = re.compile(r".*\r(?=[^\n])")
-NOTICE = re.compile(r"^(?:I0000 .*|WARNING: All log messages before absl.*)\n?", re.MULTILINE)
-LOG_LINE = re.compile(r"\d\d:\d\d:\d\d ")
+LOG_LINE = re.compile(r"\d\d:\d\d:\d\d |\[\d+\]\t")  # of the suite, of XGBoost's rounds
 
 
 def shorten(content: object, places: dict[str, str]) -> object:
@@ -45,11 +45,7 @@ def shorten(content: object, places: dict[str, str]) -> object:
 
 
 def join_streams(outputs: list) -> list:
-    """Outputs with the pieces of a stream joined, and of an overwritten line its last state.
-
-    TensorFlow's notices of the processor, which it prints before it reads its settings, are left
-    out.
-    """
+    """Outputs with the pieces of a stream joined, and of an overwritten line its last state."""
     joined = []
     for output in outputs:
         if joined and "name" in output and output.name == joined[-1].get("name"):
@@ -58,14 +54,8 @@ def join_streams(outputs: list) -> list:
             joined.append(output)
     for output in joined:
         if "text" in output:
-            output.text = NOTICE.sub("", OVERWRITTEN.sub("", output.text))
-    return [output for output in joined if output.get("text") != ""]
-
-
-def in_runs(text: str) -> list[tuple[bool, list[str]]]:
-    """What was printed, in runs of lines: whether they are of the log, and the lines."""
-    runs = itertools.groupby(text.strip("\n").split("\n"), lambda line: bool(LOG_LINE.match(line)))
-    return [(is_log, list(lines)) for is_log, lines in runs]
+            output.text = OVERWRITTEN.sub("", output.text)
+    return joined
 
 
 HIDDEN = "papermill-error-cell-tag"  # of the cell that papermill puts above a failed one
@@ -115,26 +105,34 @@ def refresh_pages(run_folder: Path, profile: str, runs: list[str]) -> None:
             write_page(run_folder, run, profile, state)
 
 
+def link_pages(run_folder: Path, runs: list[str]) -> None:
+    """Put into each page its links to the one before and the one after, once all are there."""
+    paths = [path for run in runs if (path := status.page_path(run_folder, run)).exists()]
+    pages = [path.read_text(encoding="utf-8") for path in paths]
+    links = [""]
+    for path, page in zip(paths, pages, strict=True):
+        title = re.findall("<title>(.*?)</title>", page) or [path.stem]
+        links.append(f'<a href="{path.name}">{title[0]}</a>')
+    for at, page in enumerate(pages):
+        for mark, link in (("before", links[at]), ("after", [*links, ""][at + 2])):
+            page = re.sub(f"(<!--{mark}-->).*", rf"\1{link}", page)
+        write(paths[at], page)
+
+
 def render(notebook: object, facts: dict[str, object]) -> str:
     """The page of an executed notebook, with `facts` (see `page_facts`) in its head."""
     from nbconvert import HTMLExporter
 
     notebook.cells = [one for one in notebook.cells if HIDDEN not in one.metadata.get("tags", [])]
-    title = facts["run"]
-    if notebook.cells and notebook.cells[0].source.startswith("# "):
-        first = notebook.cells[0]
-        title, _, first.source = first.source[2:].partition("\n")
     for cell in notebook.cells:
         cell.outputs = join_streams(cell.get("outputs", []))
     exporter = HTMLExporter(
         extra_template_basedirs=[str(TEMPLATES.parent)],
         template_name=TEMPLATES.name,
         template_file="page.html.j2",
-        filters={"in_runs": in_runs},
+        filters={"is_log": LOG_LINE.match},
     )
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    facts = {**facts, "title": title, "css": style_sheet(), "script": script}
-    body, _ = exporter.from_notebook_node(notebook, {"page": facts})
+    body, _ = exporter.from_notebook_node(notebook, {"page": {**facts, "css": style_sheet()}})
     return with_contents(body)
 
 
@@ -147,8 +145,13 @@ def page_facts(
     fingerprint = results.get("fingerprint") or data.get("fingerprint", {}).get("hash", "")
     splits = results.get("splits") or data.get("manifest", {}).get("counts", {})
     failed = state.get("status") in (status.FAILED, status.STOPPED)
+    named = {f"predictions/{one['model']}.{one['task']}.csv" for one in results.get("scores", [])}
+    named.add(f"{FOLDER}/{results.get('figures', {}).get('folder')}/predictions.csv")
+    files = [f"executed/{run}.ipynb", f"results/{run}.json", *sorted(named)]
     return {
         "run": run,
+        "title": results.get("title", ""),
+        "files": [name for name in files if (run_folder / name).exists()],
         "profile": profile,
         "state": state,
         "failed": failed,
@@ -161,6 +164,7 @@ def page_facts(
         **{key: results.get(key, {}) for key in ("hardware", "versions", "parameters")},
         "disclaimer": DISCLAIMER,
         "unfit": unfit(run_folder, profile),
+        "drawn": BANNER if is_synthetic(data.get("fingerprint", {}).get("data_folder", "")) else "",
     }
 
 
@@ -184,12 +188,12 @@ def read_optional(path: Path) -> dict:
 
 
 def with_contents(body: str) -> str:
-    """Fill the contents list from the page's headings."""
+    """Fill the contents list from the page's headings, which lose their own links."""
+    body = re.sub(r'<a class="anchor-link".*?</a>', "", body)
     headings = re.findall(r'<h([23]) id="([^"]*)">(.*?)</h\1>', body, re.DOTALL)
     entries = []
     for level, anchor, content in headings:
-        text = re.sub(r"<a class=\"anchor-link\".*?</a>", "", content, flags=re.DOTALL)
-        text = re.sub(r"<[^>]+>", "", text).strip()
+        text = re.sub(r"<[^>]+>", "", content)
         entries.append(f'<li class="level{level}"><a href="#{anchor}">{text}</a></li>')
     return body.replace("<!--contents-->", "\n".join(entries))
 
@@ -209,7 +213,7 @@ def style_sheet() -> str:
     """The suite's style and, for code, one light and one dark style of Pygments."""
     from pygments.formatters import HtmlFormatter
 
-    light = HtmlFormatter(style="default").get_style_defs(".highlight")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+    light = HtmlFormatter(style="xcode").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="zenburn").get_style_defs(".highlight")
     code = f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
     return code + (TEMPLATES / "style.css").read_text(encoding="utf-8")

@@ -1,20 +1,21 @@
 """The index: a scoreboard that chooses nothing on test, a card for every run, failures named."""
 
 import base64
+import html
 import io
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 from test_pages import Links, picture
 
 from nbhelpers.batch import index, scoreboard, status
 from nbhelpers.batch.pages import write_page
 from nbhelpers.evaluation.scores import CHOOSING_SPLIT as CHOOSING
-from nbhelpers.workspace import write_json
+from nbhelpers.workspace import read_json, write_json
 
 
 def score(model: str, split: str, value: float, task: str = "age", metric: str = "mae") -> dict:
@@ -34,6 +35,7 @@ TRIVIAL = score("trivial: mean age", "test", 33)
 CNN = results("02_cnn", score("cnn", "test", 10), score("cnn", "calibration", 12), TRIVIAL)
 HOG = results("04_hog", score("hog", "test", 11), score("hog", "calibration", 11), TRIVIAL)
 EXTERNAL = "09_external.clinic"
+ANSWER = "The model *CNN* is off\nby 9.8 months (8.8 to 10.9 (n = 9)). Guessing is off by 32.6."
 BADGE = '<em class="mark">random weights</em>'
 
 
@@ -55,28 +57,16 @@ def test_the_best_is_named_on_calibration_and_orders_every_split_before_trivial_
     assert names(test) == names(calibration) == [BEST, OTHER, "mean age"]
     assert [row["best"] for row in test["rows"]] == [True, False, False]
     assert [row["trivial"] for row in test["rows"]] == [False, False, True]
-    best, trivial = board["chosen"], board["trivial"]
-    assert (best["name"], best["cells"][0]["text"]) == (BEST, "11.0")
-    assert (trivial["name"], trivial["cells"][0]["text"]) == ("mean age", "33.0")
+    assert board["best"] == "hog" and board["kind"] == ""
+    assert [row["cells"][0]["text"] for row in test["rows"]] == ["11.0", "10.0", "33.0"]
 
 
 def test_tasks_stand_apart_and_more_is_better_for_kappa():
-    kappas = [
-        score(*of, "stage", "qwk") for of in (("low", CHOOSING, 0.4), ("high", CHOOSING, 0.8))
-    ]
+    of = CHOOSING, 0.4, "stage", "qwk"
+    kappas = [score("low", *of), score("high", CHOOSING, 0.8, *of[2:])]
     age, stage = scoreboard.boards([CNN, results("03", *kappas)])
     assert [board["heading"] for board in (age, stage)] == ["Bone age", "Developmental stage"]
     assert names(stage["splits"][0]) == ["high", "low"]
-
-
-def test_a_score_shows_interval_years_and_a_bar_on_its_scale():
-    one = {"value": 12.0, "lower": 10.0, "upper": 15.0, "n": 9}
-    cell = scoreboard.cell(one, "mae", 40.0)
-    assert (cell["text"], cell["interval"], cell["more"]) == ("12.0", "10.0 to 15.0", "1.00 years")
-    assert cell["bar"] == {"left": 25, "width": 12.5, "point": 30}
-    below = one | {"value": 0.5, "lower": -0.25, "upper": 0.75}
-    assert scoreboard.cell(below, "qwk", 1.0)["bar"] == {"left": 0, "width": 75, "point": 50}
-    assert scoreboard.cell(one | {"value": None}, "mae", 40.0) is None
 
 
 def test_the_marks_of_a_model_stand_wherever_it_is_shown_and_another_folder_after_test():
@@ -91,27 +81,19 @@ def test_the_marks_of_a_model_stand_wherever_it_is_shown_and_another_folder_afte
     marks = {split: [row["marks"] for row in table["rows"]] for split, table in splits.items()}
     assert marks["test"] == [[], ["random weights"], []]
     assert marks["external clinic"] == [["old"], ["random weights", "old"]]
-    tables = {"intervals": [held("cnn", 0.9), held("hog", 0.9)]}
-    (intervals,) = scoreboard.interval_boards([marked, HOG, results("05", tables=tables)])
-    assert [row["marks"] for row in intervals["rows"]] == [[], ["random weights"]]
 
 
-def test_intervals_stand_in_the_order_of_the_scoreboard():
+def test_what_intervals_hold_stands_beside_the_scores_of_each_split():
+    rows = [held("hog", 0.887, quantiles=2), held("gone", 0.1, quantiles=2)]
     others = [{"kind": "plain"}, {"level": 0.8}, {"group": "female"}]
-    rows = [held("cnn", 0.912, quantiles=2), held("hog", 0.887, quantiles=2)]
-    rows += [held("cnn", 0.5, **of) for of in others]
-    elsewhere = held("hog", 0.7, "external clinic", quantiles=2)
-    here = results(EXTERNAL, tables={"intervals": [elsewhere]})
-    made = results("05_ensembling", tables={"intervals": rows})
-    (board,) = scoreboard.interval_boards([CNN, HOG, made, here])
-    assert board["splits"] == ["test", "external clinic"]
-    assert names(board) == [BEST, OTHER]
+    rows += [held("cnn", 0.5) | of for of in others]
+    (board,) = scoreboard.boards([CNN, HOG, results("05", tables={"intervals": rows})])
     assert board["kind"] == "by sex and stage: too few cases, so by sex alone"
-    hog, cnn = (row["cells"] for row in board["rows"])
-    shown = [hog[0][key] for key in ("text", "interval", "n", "more")]
+    assert board["columns"][-1] == "inside the interval"
+    cells = [row["cells"][-1] for split in board["splits"] for row in split["rows"]]
+    shown = [cells[0][key] for key in ("text", "interval", "n", "more")]
     assert shown == ["88.7 %", "86.7 to 90.7 %", 150, "38.2 months wide"]
-    assert hog[1]["text"] == "70.0 %" and cnn[1] is None
-    assert scoreboard.interval_boards([CNN, HOG]) == []
+    assert cells[1:] == [None] * 4
 
 
 @pytest.fixture
@@ -127,6 +109,7 @@ def run_folder(tmp_path: Path) -> Path:
     status.page_path(tmp_path, "04_bad").write_text("page")
     cells = [
         new_markdown_cell("# A\n\n**How far off?**"),
+        new_code_cell("answer", outputs=[new_output("display_data", {"text/markdown": ANSWER})]),
         new_code_cell("a", outputs=[picture("the first")]),
         new_code_cell("b", outputs=[picture("the tagged one")], metadata={"tags": ["picture"]}),
     ]
@@ -152,15 +135,18 @@ def test_the_index_says_what_there_is_what_failed_and_what_was_not_run(run_folde
         "train <b>700</b>",
         "1 min 1 s",
         "2 min 2 s",
-        f"<br>{BEST} {BADGE}, best on calibration",
+        f'the best, <a href="04_hog.html">{BEST}</a> {BADGE}, is off by <strong>11.0&nbsp;months',
+        "; guessing the mean age is off by 33.0.",
+        "Off this scale: mean age, 33.0",
     ):
         assert part in page
-    assert page.count(f'<a href="04_hog.html">{BEST}</a> {BADGE}') == 2  # test and calibration
+    assert page.count(f'<a href="04_hog.html">{BEST}</a> {BADGE}') == 3  # test and calibration, too
     assert page.count(BADGE) == 4
     assert "/of/me" not in page and 'href="05_ensembling.html"' not in page
-    first, second, *others = page[page.index('<ul class="cards">') :].split("</li>")[:4]
+    first, second, *others = page[page.index('<ol class="cards">') :].split("</li>")[:4]
     assert len(others) == 2 and all('class="card ' in card for card in (first, second, *others))
     assert "<p>How far off?</p>" in first and BADGE not in first
+    assert '<p class="told">The model CNN is off by 9.8 months.</p>' in first
     assert "<dt>mean absolute error</dt><dd>10.0 (9.0 to 11.0)</dd>" in first
     assert "<dt>" not in second and BADGE in second
     assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
@@ -169,11 +155,58 @@ def test_the_index_says_what_there_is_what_failed_and_what_was_not_run(run_folde
 
 
 def test_a_large_picture_is_made_small():
-    buffer = io.BytesIO()
-    Image.effect_noise((2000, 1000), 50).save(buffer, format="PNG")
-    small = index.shrink(base64.b64encode(buffer.getvalue()).decode().splitlines(keepends=True))
+    small = index.shrink(Image.effect_noise((2000, 1000), 50))
     image = Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2])))
     assert image.size == (index.PICTURE_WIDTH, index.PICTURE_WIDTH // 2)
+
+
+def lists(folder: Path, *contents: dict, **data: object) -> list[str]:
+    """What the index of these results says is to be trusted, is not, and is unknown."""
+    write_json(folder / "data.json", data)
+    for content in contents:
+        write_json(status.results_path(folder, content["run"]), content)
+    page = index.write_index(folder, "kaggle", [one["run"] for one in contents]).read_text()
+    parts = re.split(r'<h2 class="(?:holds|fails|unknown)">', page[: page.index("</aside>")])
+    return [" ".join(html.unescape(re.sub("<[^>]+>", "", part)).split()) for part in parts[1:]]
+
+
+def test_a_figure_stands_where_what_it_says_belongs(tmp_path: Path):
+    def error(group: str, n: int, *ends: float | None) -> dict:
+        of = {"model": "hog", "metric": "signed_error", "split": "test", "group": group, "n": n}
+        return of | dict(zip(("value", "lower", "upper"), ends, strict=True))
+
+    late, infants = error("late", 20, -17.8, -24.9, -12.1), error("infancy", 3, None, None, None)
+    stress = {"kind": "noise", "strength": 5, "unit": "SD in grey levels", "model": "cnn", "n": 12}
+    stress |= {"difference": 9.5, "difference_lower": 4.0, "difference_upper": 15.0}
+    every, young = held("hog", 0.86, chance=0.1), held("hog", 0.5, group="young", chance=0.001)
+    tables = {"errors by group": [error("female", 70, 2.0, 1.0, 3.0), late, infants]}
+    tables |= {"stress": [stress], "intervals": [every, young]}
+    data = {"stage_names": ["infancy", "late"], "manifest": {"counts": {"test": 150}}}
+    holds, fails, unknown = lists(tmp_path, HOG, results("07", tables=tables), **data)
+    assert "errs clearly less than always predicting the mean age: by 11.0 months" in holds
+    assert "hold 86.0 % (95 % interval 84.0 to 88.0 %, n = 150): fewer, but not beyond" in holds
+    assert "Late: predicted too young by 17.8 months (95 % interval 12.1 to 24.9, n = 20" in fails
+    assert "the furthest of 2 groups" in fails and "in young (50 % of 150)" in fails
+    assert "Noise (SD 5 grey levels) adds +9.5 months" in fails and f"of {OTHER}" in fails
+    assert "infancy (n = 3), late (n = 20)" in fails and "test set" in unknown
+    # The same figures turned round: each goes to another list, or out of all.
+    clinic = results(EXTERNAL, score("hog", "external clinic", 14), figures={"folder": "clinic"})
+    poor = results("04_hog", *HOG["scores"][:2], score("trivial: mean age", "test", 11.5))
+    every["chance"], late["upper"], data["manifest"]["counts"]["external"] = 0.001, 0.5, 200
+    fails, unknown = lists(tmp_path, poor, results("07", tables=tables), clinic, **data)
+    assert "may be no better than always predicting the mean age" in fails
+    assert "in all (86 % of 150), young" in fails and "predicted too" not in fails
+    assert f"Hospitals other than clinic, where {BEST} errs by 14.0 months" in unknown
+    assert "Other hospitals" not in unknown and "test set" not in unknown
+
+
+def test_what_was_measured_on_real_radiographs_stands_above_drawn_ones(tmp_path: Path):
+    write_json(tmp_path / "data.json", {"fingerprint": {"data_folder": "/a/synthetic-9-0-v4"}})
+    page = index.write_index(tmp_path, "demo", ["04_hog"]).read_text()
+    real = read_json(index.MEASURED / "05_ensembling.age.json")
+    of = real["figures"]["best on calibration"], "test", "mae"
+    (best,) = [s for s in real["scores"] if (s["model"], s["split"], s["metric"]) == of]
+    assert f"error of {best['value']:.1f} months (95" in page[: page.index("</header>")]
 
 
 @pytest.mark.parametrize(("when", "outdated"), [("2026-01-03", False), ("2026-01-01", True)])
@@ -187,22 +220,14 @@ def test_scores_from_before_the_models_are_marked(tmp_path, when, outdated):
     assert (scoreboard.OUTDATED in page) == outdated
 
 
-@pytest.mark.parametrize(
-    ("profile", "folder", "told"),
-    [
-        ("smoke", "rsna-bone-age", True),
-        ("demo", "synthetic-2000-0-v4", False),
-        ("rsna_cpu", "rsna-bone-age", False),
-    ],
-)
-def test_a_profile_for_synthetic_radiographs_says_so_on_real_ones(
-    tmp_path: Path, profile: str, folder: str, told: bool
-):
+@pytest.mark.parametrize("profile", ["smoke", "demo", "rsna_cpu"])
+def test_a_profile_for_synthetic_radiographs_says_so_on_real_ones(tmp_path: Path, profile: str):
+    folder = "synthetic-2000-0-v4" if profile == "demo" else "rsna-bone-age"
     fingerprint = {"data_folder": f"/somewhere/{folder}", "images": 40, "hash": "0" * 16}
     write_json(tmp_path / "data.json", {"fingerprint": fingerprint})
     state = status.write_state(tmp_path, "04_hog", status.DONE)
     shown = index.write_index(tmp_path, profile, ["04_hog"]).read_text()
-    words = f"Profile {profile} is sized for the synthetic radiographs"
-    assert (words in shown) == told
-    assert (words in write_page(tmp_path, "04_hog", profile, state).read_text()) == told
-    assert ("40 synthetic radiographs" in shown) == folder.startswith("synthetic")
+    words, unfit = f"Profile {profile} is sized for the synthetic radiographs", profile == "smoke"
+    assert (words in shown) == unfit
+    assert (words in write_page(tmp_path, "04_hog", profile, state).read_text()) == unfit
+    assert ("40 synthetic radiographs" in shown) == (profile == "demo")

@@ -81,7 +81,7 @@ def test_the_card_is_of_the_model_that_calibration_named_with_figures_of_the_res
     page = write(tmp_path, PICTURES, CNN, HOG)
     assert f"Bone age: {BEST}</h3>" in page and OTHER not in text(page)
     assert '<a href="04_hog.html">04_hog</a>' in page
-    assert row_of(page, f"{BEST} test, n = 150 11.0 10.0 to 12.0 · 0.92 years")
+    assert row_of(page, f"{BEST} test, n = 150 11.0 10.0 to 12.0")
     assert row_of(page, f"{BEST} calibration, n = 150 11.0 10.0 to 12.0")
     assert row_of(page, "mean age trivial, test, n = 150 33.0 32.0 to 34.0")
     assert "1,100 are of boys, 900 of girls" in text(page)

@@ -1,4 +1,4 @@
-"""Pages: offline, readable on a phone, code folded, every figure with its alternative text."""
+"""Pages: offline, the answer first, code folded, figures and tables with numbered captions."""
 
 import os
 import re
@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from nbhelpers.batch import pages, status
 from nbhelpers.plots import style
+from nbhelpers.results import BANNER
 from nbhelpers.workspace import write_json
 
 # A PNG of one pixel.
@@ -40,26 +42,37 @@ def picture(alt: str) -> object:
     )
 
 
+def markdown(text: str) -> object:
+    return new_output("display_data", {"text/markdown": text, "text/plain": "<Markdown>"})
+
+
+def table(*rows: int) -> object:
+    """A table as a notebook shows it, with a name of its columns."""
+    frame = pd.DataFrame({"wide": rows}).rename_axis(columns="test split, n = 3")
+    return new_output("execute_result", {"text/html": frame._repr_html_()})
+
+
 def executed() -> object:
     """What papermill leaves behind, with everything that a page has to make readable."""
-    table = {"text/html": "<table><tr><td>wide</td></tr></table>"}
     printed = (
         stream("stdout", f"{LOG}\n"),
-        stream("stdout", "\x1b[31mprinted\x1b[0m <as it is>\n"),
-        stream("stderr", "10%\r50%\r100% done\nI0000 00:00:17.3 22 port.cc:153] oneDNN is on.\n"),
+        stream("stdout", "\x1b[31mprinted\x1b[0m <as it is>\n[100]\ttrain_loss-mae:3.1\n"),
+        stream("stderr", "10%\r50%\r100% done\n"),
     )
     return new_notebook(
         cells=[
-            new_markdown_cell("# A title & more\n\nHow close does it come?"),
+            new_markdown_cell("# A title & more\n\nHow close does it come?\n\n*Kaggle*: attach."),
+            cell("answer = 1", markdown("Within *two* months.")),
             cell("alpha = 1", tags=("parameters",)),
             cell("alpha = 2", tags=("injected-parameters",)),
-            new_markdown_cell(
-                "## The data\n\n### In one *look*\n\n| a | b |\n|---|---|\n| 1 | 2 |"
-            ),
-            cell("print(1)", *printed),
+            new_markdown_cell("## The data\n\n### In one *look*\n\n| a |\n|---|\n| 1 |"),
+            cell("helper = 1"),
+            cell("print(1)", markdown(BANNER), *printed),
             new_markdown_cell("## What this shows"),
             cell("draw()", picture('Points along a line & a "quote"')),
-            cell("table", new_output("execute_result", table)),
+            cell("table", table(1, 2, 3), table()),
+            new_markdown_cell("## Results"),
+            cell("results.save()"),
         ]
     )
 
@@ -75,9 +88,12 @@ def write_run(folder: Path, notebook: object, marks: tuple = (), **state: object
         "versions": {"keras": "3.15.1"},
         "hardware": {"processor": "A fast one", "gpu": None},
         "parameters": {"alpha": 2},
+        "title": "Networks & ages",
         "marks": marks,
     }
     write_json(status.results_path(folder, RUN), results)
+    if not (folder / "data.json").exists():
+        write_json(folder / "data.json", {"fingerprint": {"data_folder": "synthetic-40-1-v4"}})
     now = status.write_state(folder, RUN, **{"status": status.DONE, "seconds": 3725.0, **state})
     return pages.write_page(folder, RUN, "demo", now).read_text()
 
@@ -113,42 +129,67 @@ def test_a_page_loads_nothing_and_folds_its_code_and_keeps_alternative_texts(pag
     links = Links(page)
     assert all(address.startswith("data:") for address in links.loaded)
     assert not re.findall(r"@import|url\(\s*['\"]?(?!data:)|https?://[^\s\"'<]*\.(?:js|css)", page)
-    assert links.code == 5 and links.open_code == 0
-    assert "Parameters and their defaults</summary>" in page
-    assert '<div class="scroll"><table><tr><td>wide' in page
+    assert links.code == 3 and links.open_code == 0, "code without an output joins the next"
     (image,) = links.images
-    assert (image["alt"], image["width"]) == ('Points along a line & a "quote"', "640")
+    assert image["width"] == "640" and "Figure 1" in image["alt"]
+    named = (
+        "Figure 1. Points along a",
+        "Table 1. Test split, n = 3",
+        "Table 2. Test split, n = 3: none.",
+    )
+    assert all(name in re.sub(r"<[^>]+>", "", page) for name in named)
+    assert '<table class="dataframe"' in page and "<style scoped" not in page
 
 
-def test_the_head_says_what_the_page_was_made_from_and_contents_lead_to_the_headings(page: str):
-    assert re.findall(r"<h1.*?</h1>", page) == ["<h1>A title &amp; more</h1>"]
-    assert "<title>A title &amp; more</title>" in page
-    head = page[page.index("<h1>") : page.index("How close does it come?")]
-    for part in ("demo", "0123456789abcdef", "1,400", "1 h 2 min", "3.15.1", "A fast one", "alpha"):
-        assert part in head
-    places = [head.index(split) for split in ("train", "tuning", "calibration", "test")]
-    assert places == sorted(places)
-    assert "Not a medical device" in page and 'href="index.html"' in page
+def test_the_answer_stands_first_and_how_it_was_run_last(page: str):
+    assert all(f"<{tag}>02 · Networks &amp; ages</{tag}>" in page for tag in ("title", "h1"))
+    body = page[page.index("<main>") :]
+    order = ["<h1>", "Within <em>two</em>", "drawn by the suite", "How close", "The data"]
+    order += ["What this shows", 'id="how-it-was-run"', "Not a medical device"]
+    assert [body.index(part) for part in order] == sorted(body.index(part) for part in order)
+    assert body.count("Within <em>two</em>") == 1 and "What follows shows" not in body
+    story, fold = body.split('id="how-it-was-run"')
+    for part in (
+        "demo",
+        "0123456789abcdef",
+        "1,400",
+        "1 h 2 min",
+        "3.15.1",
+        "A fast one",
+        "alpha",
+        "Kaggle",
+    ):
+        assert part in fold and part not in story
+    assert re.findall("<dt>(.*?)</dt>", fold)[2:6] == ["train", "tuning", "calibration", "test"]
+    assert f'href="results/{RUN}.json"' in fold and f'href="executed/{RUN}.ipynb"' in fold
     entries = re.findall(r'<li class="level(\d)"><a href="#([^"]+)">([^<]+)</a>', page)
-    told = [(level, text) for level, _, text in entries]
-    assert told == [("2", "The data"), ("3", "In one look"), ("2", "What this shows")]
+    told = [f"{level} {text}" for level, _, text in entries]  # no heading without a thing below it
+    assert told[:4] == ["2 The data", "3 In one look", "2 What this shows", "2 How it was run"]
     assert all(f'id="{anchor}"' in page for _, anchor, _ in entries)
 
 
-def test_logs_are_folded_prints_are_not_and_colours_are_gone(page: str):
+def test_messages_are_one_fold_prints_stay_and_colours_are_gone(page: str):
     assert "\x1b" not in page and "[31m" not in page
-    log = re.search(r'<details class="log"><summary>Log, 20 lines.*?</details>', page, re.DOTALL)
-    assert log and "epoch 19" in log[0] and "printed" not in log[0]
-    assert "<pre>printed &lt;as it is&gt;</pre>" in page
-    body = page[page.index("<main>") :]
-    assert "100% done" in body and "50%" not in body and "oneDNN" not in body
+    story, fold = page[page.index("<main>") :].split("<h3>Messages</h3>")
+    assert all(part in fold for part in ("epoch 19", "[100]", "100% done")) and "50%" not in fold
+    assert "epoch" not in story and "<pre>printed &lt;as it is&gt;</pre>" in story
+
+
+def test_each_page_leads_to_the_one_before_and_the_one_after(tmp_path: Path):
+    write_run(tmp_path, executed())
+    page, last = (status.page_path(tmp_path, run) for run in (RUN, "03_last"))
+    last.write_text("<!--before-->\n<!--after-->")
+    pages.link_pages(tmp_path, ["01_not_run", RUN, "03_last"])
+    link = f'<a href="{page.name}">02 · Networks &amp; ages</a>'
+    assert last.read_text() == f"<!--before-->{link}\n<!--after-->"
+    assert '<!--after--><a href="03_last.html' in page.read_text()
 
 
 def test_a_mark_stands_under_the_title_of_a_complete_run(tmp_path: Path):
     """A failed attempt has not the results that lie there."""
     mark = '<em class="mark">random &lt;weights&gt;</em>'
     done = write_run(tmp_path, executed(), marks=["random <weights>"])
-    assert mark in done[done.index("<h1>") : done.index('<dl class="facts">')]
+    assert mark in done[done.index("<h1>") : done.index("Within")]
     failed = status.write_state(tmp_path, RUN, status.FAILED)
     assert 'class="mark"' not in pages.write_page(tmp_path, RUN, "demo", failed).read_text()
 
@@ -196,7 +237,7 @@ def test_pages_are_rendered_again_when_their_style_is_newer(tmp_path: Path):
     assert page.read_text() == "kept"
     os.utime(page, (0, 0))
     pages.refresh_pages(tmp_path, "demo", [RUN, "03_not_run"])
-    assert "A title" in page.read_text()
+    assert "How close" in page.read_text()
     assert not status.page_path(tmp_path, "03_not_run").exists()
 
 
