@@ -48,7 +48,7 @@ def set_folder(run_folder: Path, name: str) -> Path:
 
 
 def split_name(name: str) -> str:
-    """What the scores on a set are filed under, beside the splits of the run's own cases."""
+    """What the scores on a set are filed under, alongside the splits of the run's own cases."""
     return f"{FOLDER} {name}"
 
 

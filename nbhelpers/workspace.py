@@ -70,7 +70,7 @@ class InputError(ValueError):
 
 
 def platform_name() -> str:
-    """`kaggle`, `colab` or `local`, told by the variables that the two services set."""
+    """`kaggle`, `colab` or `local`, recognised by the variables that the two services set."""
     if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
         return "kaggle"
     return "colab" if os.environ.get("COLAB_RELEASE_TAG") else "local"
@@ -133,12 +133,12 @@ def _download_rsna() -> Path:
     except Exception as error:  # of many kinds: no package, no network, no permission
         raise InputError(
             f"data_folder is {DOWNLOAD!r}, but {RSNA_ON_KAGGLE} cannot be fetched ({error}). Run "
-            "`pip install kagglehub`, see that there is a network, or name a folder."
+            "`pip install kagglehub`, check the network, or name a folder."
         ) from error
 
 
 def is_synthetic(data_folder: Path | str) -> bool:
-    """Whether a folder holds radiographs that a run has drawn for itself, told by its name."""
+    """Whether a folder holds radiographs that a run has drawn for itself, as its name shows."""
     return bool(re.fullmatch(r"synthetic-\d+-\d+-v\d+", Path(data_folder).name))
 
 
@@ -184,7 +184,7 @@ def _attached_outputs(run_folder: Path) -> tuple[Path, ...]:
     if same:
         log(f"outputs of earlier notebooks: {', '.join(map(str, same))}")
     if others := [str(place) for place in sorted(places) if place not in same]:
-        log(f"left out, since made from other radiographs: {', '.join(others)}")
+        log(f"left out because they were made from other radiographs: {', '.join(others)}")
     return same
 
 
@@ -240,7 +240,7 @@ def explained_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` and rename it when the block ends without an error.
+    """Give a temporary name next to `path` and rename it when the block ends without an error.
 
     The temporary name keeps the suffix of `path`, since some libraries choose a format by it.
     """

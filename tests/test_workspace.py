@@ -114,7 +114,7 @@ def test_attached_outputs_of_other_radiographs_are_left_out_in_words(
     folder = write_outputs(tmp_path / "run", radiographs)
     workspace.open_run_folder(str(folder))
     printed = capsys.readouterr().out
-    assert f"left out, since made from other radiographs: {kaggle / 'others'}" in printed
+    assert f"left out because they were made from other radiographs: {kaggle / 'others'}" in printed
     assert len(results.read_all_results(folder)) == 1
 
 

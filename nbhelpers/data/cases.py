@@ -270,7 +270,7 @@ def load_cases(run_folder: Path) -> pd.DataFrame:
 
 @functools.cache  # the case table is read many times in a notebook
 def _folder_now(before: str, image: str, image_sha256: str, beside: Path) -> Path | None:
-    """Where the folder `before` lies now, told by one of its images; None where it is gone."""
+    """Where the folder `before` lies now, found by one of its images; None where it is gone."""
     inside = Path(image).relative_to(before)
     for found in (beside / Path(before).name / inside, *workspace.find_attached(inside.as_posix())):
         if found.is_file() and hashlib.sha256(found.read_bytes()).hexdigest() == image_sha256:
@@ -288,7 +288,7 @@ def report_originals(cases: pd.DataFrame) -> bool:
         workspace.log(
             f"note: the original radiographs of {gone:,} of {len(cases):,} cases are gone from "
             "where notebook 01 read them. What is drawn or computed from them is left out; attach "
-            "them, or put them back, for the whole of it."
+            "them, or put them back, to have all of it."
         )
     return not gone
 

@@ -1,4 +1,4 @@
-"""Developmental stages: five classes cut out of bone age, by sex.
+"""Developmental stages: five classes derived from bone age, by sex.
 
 Three ways to cut, each four ages in months for girls and four for boys:
 

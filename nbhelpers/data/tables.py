@@ -107,7 +107,7 @@ def _as_table(name: str, path: Path, rows: list[tuple[int, list[str]]]) -> Table
     for line, row in rows[start + 1 :]:
         if any(row[len(header) :]):
             wrong = f"{len(row)} cells under {len(header)} column names"
-            remedy = "Put cells that hold a comma into quotation marks"
+            remedy = "Put quotation marks around cells that hold a comma"
             raise InputError(f"{name}, line {line}: {wrong}. {remedy}.")
         cells = dict(itertools.zip_longest(header, row[: len(header)], fillvalue=""))
         filled.append((line, {field: cells[column] for field, column in names.items()}))
@@ -144,7 +144,7 @@ def _doubt(table: Table) -> str:
     """One line that names the columns which may give the bone age where none does so plainly."""
     maybe = " or ".join(repr(name) for name in table.header if MAYBE_AGE.search(name))
     wrong = f"{table.name}, header: no column is plainly the bone age; {maybe} may be"
-    remedy = "Name the right one boneage_months or boneage_years, or take them away"
+    remedy = "Name the right one boneage_months or boneage_years, or remove them"
     return f"{wrong}. {remedy}." if maybe and "age" not in table.names else ""
 
 
@@ -171,7 +171,7 @@ def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
             rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}, line {line}: {error}. Save the table as CSV anew.") from error
+        raise InputError(f"{path}, line {line}: {error}. Save the table as CSV again.") from error
     return rows
 
 
@@ -181,7 +181,7 @@ def _read_excel(path: Path) -> dict[str, list[tuple[int, list[str]]]]:
     try:
         sheets = pd.read_excel(path, sheet_name=None, **options)
     except Exception as error:  # openpyxl lets errors of zip, XML and its own through
-        raise InputError(f"{path} is not a readable Excel file. Save it as .xlsx anew.") from error
+        raise InputError(f"{path} is not a readable Excel file. Save it as .xlsx again.") from error
     return {
         f"{path}, sheet {name!r}": [
             (at, [*map(str, row)]) for at, row in enumerate(cells.to_numpy().tolist(), 1)
@@ -250,8 +250,8 @@ def _choose(
     raise InputError(
         _doubt(table)
         or missing_columns(table, FIELDS if needs_ages else ("id",))
-        or f"{table.name} has ids but neither ages nor sexes. Add a column, such as sex, or take "
-        "the table away: a folder of images alone is predicted too."
+        or f"{table.name} has ids but neither ages nor sexes. Add a column, such as sex, or remove "
+        "the table: a folder of images alone is predicted too."
     )
 
 
@@ -365,7 +365,7 @@ def read_labels(tables: list[Table], images: Images) -> pd.DataFrame:
         if "age" in table.names and (lacking := missing_columns(table, FIELDS)):
             raise InputError(lacking)
         if not table.rows:
-            raise InputError(f"{table.name} has a header but no rows. Fill it, or take it away.")
+            raise InputError(f"{table.name} has a header but no rows. Fill it, or remove it.")
         own = _images_of(table, tables, images)
         for line, row in table.rows:
             try:
@@ -420,7 +420,7 @@ def _image_path(case: str, images: Images) -> Path:
         wrong = f"two layouts: {shown} and {printable(str(more[0]))} are both images of {case!r}"
         raise _Fault("id", wrong, "Keep one of the two")
     if shown != str(path):
-        raise _Fault("id", f"the name of {shown} is no UTF-8 text", "Rename the file")
+        raise _Fault("id", f"the name of {shown} is not UTF-8 text", "Rename the file")
     return path
 
 

@@ -355,7 +355,7 @@ def _usual_error(months: np.ndarray, error: np.ndarray) -> tuple[list[float], li
 
 
 def _usual_out_of_fold(months: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """The usual error `[n]` at each case, told by the others: its own would flatter it."""
+    """The usual error `[n]` at each case, estimated from the others: its own would flatter it."""
     fold = np.random.default_rng(SEED).permutation(len(months)) % FOLDS
     usual = np.full(len(months), SMALLEST_USUAL_ERROR)
     for held_out in range(FOLDS):

@@ -175,7 +175,7 @@ def score_set(
     labelled = table[table["split"] == data_cases.SCORED]
     has_label = {"age": len(labelled) > 0, "stage": labelled["stage"].notna().any()}
     if has_label["age"] and not has_label["stage"]:
-        print("no stage is scored: it takes the age and the sex, and no case has both")
+        print("no stage is scored: that takes an age and a sex, and no case has both")
     sex, pictures = splits.sex_codes(table["sex"]), functools.partial(load_images, folder)
     found, held = [], {"intervals": [], "sets": []}
     for task, title in zip(predictions.TASKS, held, strict=True):

@@ -1,4 +1,4 @@
-"""One evaluator for every model: scores beside trivial predictors that look at no picture.
+"""One evaluator for every model: scores alongside trivial predictors that look at no picture.
 
 The only file that reads predictions of the test split. It keeps a list, `test_scored.jsonl`, of the
 prediction tables whose test rows it has opened, so a page can say how often test was looked at.
@@ -34,7 +34,7 @@ RANKED_BY = {"age": "mae", "stage": "qwk"}
 CHOOSING_SPLIT = "calibration"
 ALL = "all"
 BANDS_YEARS = (0, 5, 10, 15, 20)
-FEWEST = 10  # cases that an error with its interval is told of, where groups are many and small
+FEWEST = 10  # cases that an error with its interval needs, where groups are many and small
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""What is doubtful about a radiograph: what is repaired and said, and what is marked with a reason.
+"""What is doubtful about a radiograph: what is repaired and reported, and what is marked and why.
 
 Everything is measured on the small picture on which the hand is sought, so that it costs little.
 Repaired are an inverted film, a hand turned away from upright, and a picture whose thumb lies on

@@ -274,7 +274,7 @@ def load(row: Backbone, path: Path) -> keras.Model:
             f"({reason}). Fetch it again, or name another file."
         ) from error
     if not all(np.isfinite(weight).all() for weight in plain.get_weights()):
-        raise InputError(f"{path} is damaged: weights of {row.name} that are no numbers.")
+        raise InputError(f"{path} is damaged: some weights of {row.name} are not numbers.")
     return plain
 
 

@@ -176,7 +176,7 @@ def from_json(content: dict, where: str) -> Combination:
         made = Combination(**{field.name: content[field.name] for field in fields(Combination)})
     except KeyError as error:
         raise InputError(
-            f"{where} is no ensemble of this suite. Run the notebook that makes it again."
+            f"{where} is not an ensemble of this suite. Run the notebook that makes it again."
         ) from error
     return replace(made, members=tuple(made.members))
 

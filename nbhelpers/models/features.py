@@ -73,7 +73,7 @@ def compute(
             seen = extractor.predict_on_batch([pictures, draws[at]] if view else pictures)
             if not np.isfinite(seen).all():
                 raise InputError(
-                    "Some features are infinite or no numbers. The weights do not suit the "
+                    "Some features are infinite or not numbers. The weights do not suit the "
                     "backbone, or the precision is too low: choose float32 or other weights."
                 )
             new = min(BATCH_SIZE, len(cases) - start)

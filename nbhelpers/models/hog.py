@@ -90,7 +90,7 @@ def save(booster: xgboost.Booster, path: Path, hog: HogSettings, facts: dict) ->
 
 
 def model_facts(booster: xgboost.Booster) -> dict:
-    """What `save` put beside the trees: facts, and the HOG settings under `hog`."""
+    """What `save` put next to the trees: facts, and the HOG settings under `hog`."""
     return json.loads(booster.attr(CARD))
 
 

@@ -42,7 +42,7 @@ class SharpnessAware(keras.Model):
 
     def __init__(self, network: keras.Model, rho: float = 0.05):
         if not (math.isfinite(rho) and rho >= 0):
-            raise InputError(f"rho is {rho}; give a finite number of at least 0, as 0.05.")
+            raise InputError(f"rho is {rho}; give a finite number of at least 0, such as 0.05.")
         super().__init__(network.input, network.output, name=network.name)
         self.rho = float(rho)
 

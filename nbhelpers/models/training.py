@@ -164,17 +164,17 @@ class Progress(keras.callbacks.SwapEMAWeights):
             with np.load(self.path, allow_pickle=False) as kept:
                 told = json.loads(str(kept["told"]))
                 if told["key"] != self.key:
-                    workspace.log(f"{self.path.name} is of another training; starting anew")
+                    workspace.log(f"{self.path.name} belongs to another training; starting afresh")
                     return
                 values = [kept[f"variable_{number}"] for number in range(len(_variables(model)))]
                 best = [kept[f"best_{number}"] for number in range(told["best"])]
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            workspace.log(f"{self.path.name} cannot be read ({error}); starting anew")
+            workspace.log(f"{self.path.name} cannot be read ({error}); starting afresh")
             return
         for variable, value in zip(_variables(model), values, strict=True):
             variable.assign(value)
         self.history, self.best = told["history"], best
-        workspace.log(f"going on after epoch {len(self.history)}")
+        workspace.log(f"continuing after epoch {len(self.history)}")
 
     def table(self) -> pd.DataFrame:
         """The history, a row an epoch."""

@@ -133,7 +133,7 @@ def regions_beside(cases: pd.DataFrame) -> str:
 
 
 def write_radiographs(folder: Path, n: int, size: int = 320, seed: int = 0) -> Path:
-    """Write `n` radiographs in the layout of Kaggle's RSNA set, with regions and truth beside them.
+    """Write `n` radiographs in the layout of Kaggle's RSNA set, with regions and truth alongside.
 
     Case i is the same whatever `n` is. A folder that has its table is complete and left as it is;
     one that a stopped run left is drawn again. Returns `folder`.

@@ -139,7 +139,7 @@ REFUSED = {
     "infants": ({"t.csv": "id,boneage,sex\n1,7,M\n"}, "look like years"),
     "two folders": ({"deep/1.png": None}, "two layouts: .*1.png and .*deep/1.png"),
     "suffix twice": ({"1.png.png": None}, "two layouts: .*1.png and .*1.png.png"),
-    "not UTF-8": ({os.fsdecode(b"caf\xe9.png"): None}, r"the name of .*caf\\xe9.png is no UTF-8"),
+    "not UTF-8": ({os.fsdecode(b"caf\xe9.png"): None}, r"the name of .*caf\\xe9.png is not UTF-8"),
 }
 
 

@@ -195,7 +195,7 @@ def test_errors_correlate_where_members_share_them(tmp_path):
 
 
 def test_json_of_something_else_is_refused():
-    with pytest.raises(InputError, match=r"^x\.json is no ensemble"):
+    with pytest.raises(InputError, match=r"^x\.json is not an ensemble"):
         ensembles.from_json({"kind": "ridge", "task": "age"}, "x.json")
 
 

@@ -128,7 +128,7 @@ def test_a_state_of_no_use_is_not_used(tmp_path, capsys):
         assert_same_end((again, train(again, path)), (whole, unbroken))
     train(network(), path, about="another")
     told = capsys.readouterr().out
-    assert "is of another training" in told and told.count("cannot be read") == 2
+    assert "belongs to another training" in told and told.count("cannot be read") == 2
 
 
 def test_the_key_follows_data_network_rate_and_epochs():
