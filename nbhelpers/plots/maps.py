@@ -204,7 +204,7 @@ def show_overlays(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, n
 def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> None:
     """Maps of a network carried back onto the radiographs as they came; rows and maps `[n]`."""
     cases, geometry = one.table.iloc[rows], one.geometry.iloc[rows]
-    figure, grid = plt.subplots(1, len(cases), figsize=(1.8 * len(cases) + 0.2, 2.7), squeeze=False)
+    figure, grid = plt.subplots(1, len(cases), figsize=(1.8 * len(cases) + 0.2, 3.1), squeeze=False)
     for row, axes in enumerate(grid[0]):
         pixels = read_image(Path(cases["image_path"].iloc[row]))
         size = pixels.shape[1], pixels.shape[0]
@@ -397,7 +397,7 @@ def _rows(
     pictures: np.ndarray, titles: Sequence[str], below: list[str]
 ) -> tuple[Figure, np.ndarray]:
     """Radiographs in a row with their titles, and empty rows called `below`."""
-    size = (1.4 * len(titles) + 0.4, 1.45 * (1 + len(below)) + 0.4)
+    size = (1.4 * len(titles) + 0.4, 1.45 * (1 + len(below)) + 0.9)
     figure, grid = plt.subplots(1 + len(below), len(titles), figsize=size, squeeze=False)
     for axes, picture, title in zip(grid[0], pictures, titles, strict=True):
         style.draw_picture(axes, picture, title)
@@ -418,5 +418,5 @@ def _veil(axes: plt.Axes, picture: np.ndarray, heat: np.ndarray) -> None:
 def _scale(figure: Figure) -> None:
     """What the colours of maps mean, below the radiographs."""
     colours = plt.cm.ScalarMappable(Normalize(0, 100), plt.get_cmap(HEAT, LEVELS))
-    look = {"location": "bottom", "shrink": 0.5, "aspect": 40, "pad": 0.02}
+    look = {"location": "bottom", "shrink": 0.4, "aspect": 50, "pad": 0.01}
     figure.colorbar(colours, ax=figure.axes, label="% of the map's maximum", **look)

@@ -116,8 +116,8 @@ def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
     figure, axes = style.dots(pairs.to_frame("value"), names, label)
     axes.set_xlim(min(0, pairs.min()), 1.02)
     return figure, (
-        f"Errors on calibration correlate least of {names[0]} ({pairs.min():.2f}), most of "
-        f"{names[-1]} ({pairs.max():.2f})."
+        f"How the members' errors on calibration correlate: least {names[0]} ({pairs.min():.2f}), "
+        f"most {names[-1]} ({pairs.max():.2f})."
     )
 
 
@@ -126,7 +126,7 @@ def ranking(found: pd.Series, task: str) -> tuple[Figure, str]:
     metric, names = METRICS[RANKED_BY[task]], found.index.map(model_name)
     figure, _ = style.dots(found.to_frame("value"), names, f"{metric.heading}, calibration")
     ends = [f"{names[at]} ({found.iloc[at]:.3g})" for at in (0, -1)]
-    return figure, f"Models by {metric.heading} on calibration, from {ends[0]} to {ends[1]}."
+    return figure, f"Models on calibration, {metric.heading}: from {ends[0]} to {ends[1]}."
 
 
 def weights(made: dict[str, Combination]) -> tuple[Figure, str]:
@@ -157,7 +157,7 @@ def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:
     figure, _ = style.dots(shown, shown.index, label, line=0)
     each = ", ".join(f"{name} {value:+z.2f}" for name, value in shown["value"].items())
     return figure, (
-        f"What the best ensemble loses without each member, {UNITS[task]} on calibration, with "
+        f"What the best ensemble loses without each member, in {UNITS[task]} on calibration, with "
         f"95 % intervals: {each}."
     )
 
@@ -290,8 +290,8 @@ def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, s
         title = f"{case.case_id}: {case.error_months:+.0f} months\n{ages}"
         left.set_title(title, fontsize=8, fontweight="normal", loc="left")
     return figure, (
-        f"The {len(worst)} radiographs of the largest errors, as they came and as prepared; above "
-        "each its error and its bone age, true → predicted."
+        f"The {len(worst)} test radiographs of the largest errors, as they came and as prepared; "
+        "above each its error and its bone age, true → predicted."
     )
 
 

@@ -19,13 +19,13 @@ from matplotlib.ticker import MaxNLocator
 from nbhelpers.plots.tables import MODELS, SEXES
 
 CSS_DPI = 96  # a CSS pixel is 1/96 inch, so a figure of 7 inches is 672 pixels wide
-SHARPNESS = 2  # drawn pixels a CSS pixel
+SHARPNESS = 1.5  # drawn pixels a CSS pixel
 PNG_COLOURS = 256  # of a figure: a fifth of the bytes, and no grey level moves by more than 3 %
 INK, SOFT, LINE = "#1d2429", "#5b666e", "#d9d6d0"
 # Apart with normal vision and without red or green receptors (Machado, Oliveira and Fernandes,
 # IEEE Trans. Vis. Comput. Graph. 2009;15:1291-1298): at least 12 in Oklab, where black to white
 # is 100. Nothing is told by colour alone.
-COLOURS = ("#1f5f7a", "#d1792b", "#8b3fc6", "#ca1625", "#2b1d7a", "#e363e3", "#5a1f1a", "#7d858b")
+COLOURS = ("#1f5f7a", "#d1792b", "#8b3fc6", "#ca1625", "#2b1d7a", "#5a1f1a", "#e363e3", "#7d858b")
 GREY, OTHER = COLOURS[7], COLOURS[2]  # what is compared with, and what stands beside it
 SEX_COLOURS = {"female": COLOURS[1], "male": COLOURS[0], "unknown": GREY}
 SEX_MARKERS = {"female": "o", "male": "^", "unknown": "s"}
@@ -69,13 +69,13 @@ def show(figure: Figure, alt: str) -> None:
     """Show a figure in the notebook and on its page, then close it.
 
     alt: what a reader who does not see the figure needs to know, one or two sentences. It travels
-    in the output's metadata. The PNG has twice the pixels that it is shown with. Raises ValueError
-    without it.
+    in the output's metadata. The PNG has `SHARPNESS` times the pixels that it is shown with.
+    Raises ValueError without alt.
     """
     if not alt.strip():
         raise ValueError("figures.show needs alt: say in a sentence what the figure shows.")
     drawn = png(figure)
-    width = int.from_bytes(drawn[16:20], "big") // SHARPNESS  # from the PNG's header
+    width = round(int.from_bytes(drawn[16:20], "big") / SHARPNESS)  # from the PNG's header
     plt.close(figure)
     # Not `Image(alt=...)`: Kaggle and Colab have IPython 7.34, which does not know it.
     display(Image(drawn, format="png", width=width, metadata={"alt": " ".join(alt.split())}))

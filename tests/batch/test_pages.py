@@ -235,7 +235,10 @@ def test_a_shown_figure_carries_text_and_twice_the_pixels(monkeypatch: pytest.Mo
     style.show(figure, alt="A line\n that rises.")
     data, facts = shown[0]._repr_mimebundle_()
     pixels = int.from_bytes(style.png(figure)[16:20], "big")
-    assert facts["image/png"] == {"alt": "A line that rises.", "width": pixels // 2}
+    assert facts["image/png"] == {
+        "alt": "A line that rises.",
+        "width": round(pixels / style.SHARPNESS),
+    }
     assert "image/png" in data
     with pytest.raises(ValueError, match="alt"):
         style.show(figure, alt=" ")
