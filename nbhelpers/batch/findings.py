@@ -6,7 +6,7 @@ lists it stands, is written in `macros.html.j2`, for the index and the model car
 
 from nbhelpers.batch.scoreboard import FEW, records, told_coverage
 from nbhelpers.evaluation.scores import ALL, FEWEST, best_model, collect
-from nbhelpers.plots.tables import SHOWN, falls_short
+from nbhelpers.plots.tables import CLEAR, SHOWN, falls_short
 
 SIMPLEST = "hog"  # of the models that look at a picture: it has no network
 
@@ -28,15 +28,19 @@ def find(folder: dict) -> dict[str, object]:
         for row in records(results, "errors by group")
         if (row["model"], row["split"], row["metric"]) == (model, "test", "signed_error")
     }
-    large = [row for row in errors.values() if row["n"] >= FEWEST]
+    large = [row for row in errors.values() if row["n"] >= FEWEST and row["group"] != ALL]
+    of_ages = [of for of in results if of["parameters"].get("task") == "age"]
+    pairs = [row for row in records(of_ages, "against the best") if row["best"] == model]
     stress = [row for row in records(results, "stress") if row["difference"] is not None]
     stages = folder["data"].get("stage_names", []) if errors else []
     sizes = {stage: errors[stage]["n"] if stage in errors else 0 for stage in stages}
     return {
         "model": model,
-        "simplest": first(results, "against the best", best=model, model=SIMPLEST),
+        "simplest": next((row for row in pairs if row["model"] == SIMPLEST), None),
+        "better": [row for row in pairs if row["p_holm"] < CLEAR and row["value"] < 0],
         "held": held.get(ALL),
         "short": [row for row in held.values() if falls_short(row)],
+        "judged": len(held),
         "furthest": max(large, key=lambda row: abs(row["value"]), default=None),
         "groups": len(large),
         "few": {stage: n for stage, n in sizes.items() if n < FEW},

@@ -107,10 +107,10 @@ def opening(cells: list[dict]) -> tuple[str, str]:
 
 
 def answer(cells: list[dict]) -> str:
-    """The first sentence that a notebook shows, without what stands in brackets; "" without one."""
+    """The first sentence that a notebook shows; "" without one."""
     shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     text = next(("".join(data["text/markdown"]) for data in shown if "text/markdown" in data), "")
-    for pattern in (r"[*`]", r"\s*\([^()]*\)", r"\s*\([^()]*\)", r"(?<=\.)\s+[A-Z0-9].*"):
+    for pattern in (r"[*`]", r"(?<=\.)\s+[A-Z0-9].*"):
         text = re.sub(pattern, "", " ".join(text.split()))
     return text
 

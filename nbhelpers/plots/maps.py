@@ -82,6 +82,8 @@ def show_localisation(
     found = regions.beyond(local, network, controls)
     every = summary[summary["region"] == regions.ANY]
     own = every[every["map"] == network].set_index("metric")
+    hits = 100 * every[every["metric"] == "hit"].set_index("map")["value"]
+    known = hits[controls].fillna(0).idxmax()
     more = found[found["region"] == regions.ANY].assign(metric="more", note="")
     every = pd.concat([every[every["metric"].isin(["ratio", "hit"])], more])
     every = every.assign(map=every["map"].map(network_name))
@@ -95,9 +97,13 @@ def show_localisation(
         f"Ossification regions take {area} of the hand, and hold "
         f"{tables.score_text(own.loc['ratio'], 'ratio')} times as much of the map of "
         f"{network_name(network)} as of the hand's area (n = {n:,}), "
-        f"{'' if beyond else 'not '}clearly more than of every map that knows nothing."
+        f"{'' if beyond else 'not '}clearly more than those of {len(controls)} maps that know "
+        f"nothing; its maximum lies in one in {hits[network]:.1f} %, that of {known} in "
+        f"{hits[known]:.1f} %."
     )
-    more = f"By region, clearly more lies on {_listed(names) or 'none'}. "
+    others = [region for region in regions.REGIONS if region not in names]
+    more = f"More than all of these lies on {_listed(names) or 'none'}; not on "
+    more += f"{_listed(others) or 'none'} (not corrected for the number of regions). "
     more += f"A random point on the hand hits a region in {chance}."
     if n < regions.FEWEST:
         beyond, more = True, ""

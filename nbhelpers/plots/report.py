@@ -255,11 +255,13 @@ def show_ensembles(
     against, difference = compare(folder, best, single, task)
     name, member, first = map(tables.model_name, (best, single, ranking.index[0]))
     verdict = (
-        f"On calibration, {name} is the best ensemble and {member} the best member (the best of "
-        f"all is {first}); {against.replace('On the', 'on the', 1)} The model *{name}* has a "
+        f"On calibration, {first} is the best model, {name} the best ensemble, {member} the best "
+        f"member; {against.replace('On the', 'on the', 1)} The model *{name}* has a "
         f"{tables.error_words(scores, best, task)}."
     )
-    return scores, verdict, tables.headline(scores, best, task), difference, pd.concat(by_group)
+    measure, value = tables.headline(scores, best, task)
+    headline = (f"{measure}, {name}", value)
+    return scores, verdict, headline, difference, pd.concat(by_group)
 
 
 def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str]:

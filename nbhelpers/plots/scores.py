@@ -169,6 +169,7 @@ def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
     """
     table = table.sort_values("value", ascending=task == "age", kind="stable")
     best, clear = model_name(table["best"].iloc[0]), table["p_holm"] < CLEAR
+    better = (table["value"] < 0) == (task == "age")
     names = table["model"].map(model_name).tolist()
     figure, axes = plt.subplots(figsize=(7.4, 1.4 + 0.3 * len(table)))
     groups = {"clear after Holm's correction": (clear, {})}
@@ -183,8 +184,9 @@ def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
     n = f"{table['n'].max():,}"
     return figure, (
         f"{len(table)} models against {best}, the best on calibration, on {n} test cases, with 95 "
-        f"% intervals of each pair: from {ends[0]} to {ends[1]} {UNITS[task]}; {clear.sum()} "
-        "differences are clear after Holm's correction."
+        f"% intervals of each pair: from {ends[0]} to {ends[1]} {UNITS[task]}; after "
+        f"Holm's correction {(clear & better).sum()} are clearly better, {(clear & ~better).sum()} "
+        "clearly worse."
     )
 
 

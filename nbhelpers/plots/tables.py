@@ -378,13 +378,15 @@ def clear_words(tests: pd.DataFrame) -> str:
     clear = tests[tests["p_holm"] < CLEAR].sort_values("p_holm", kind="stable")
     if clear.empty:
         return f"None of {len(tests)} comparisons of groups is clear after Holm's correction."
-    named = [
-        f"{row.group}, {row.error} error {abs(row.value):.1f} months "
-        f"{'larger' if row.value > 0 else 'smaller'} than elsewhere (n = {row.n:,})"
-        for row in clear[:3].itertuples()
-    ]
+    words = {"signed": ("predicted {} months {}", "older", "younger")}
+    words["absolute"] = ("absolute error {} months {}", "larger", "smaller")
+    named = []
+    for row in clear[:3].itertuples():
+        text, more, less = words[row.error]
+        found = text.format(f"{abs(row.value):.1f}", more if row.value > 0 else less)
+        named.append(f"{row.group}, {found} than the others (n = {row.n:,})")
     named += [f"{len(clear) - 3} more of {len(tests)} comparisons"] * (len(clear) > 3)
-    return f"Clear after Holm's correction: {'; '.join(named)}."
+    return f"Clear after Holm's correction, of groups that overlap: {'; '.join(named)}."
 
 
 def furthest_words(signed: pd.DataFrame, model: str) -> str:

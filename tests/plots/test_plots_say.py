@@ -69,7 +69,8 @@ def test_a_difference_that_may_be_chance_is_marked_though_its_interval_leaves_ou
     assert np.isfinite(clear).tolist() == [False, True, False]
     assert np.isfinite(chance).tolist() == [True, False, True]
     assert "one pair, not corrected" in figure.axes[0].get_xlabel()
-    assert "from Custom CNN +0.00 to HOG and XGBoost +2.00 months; 1 differences" in alt
+    assert "from Custom CNN +0.00 to HOG and XGBoost +2.00 months; after" in alt
+    assert alt.endswith("Holm's correction 0 are clearly better, 1 clearly worse.")
 
 
 @pytest.mark.parametrize(
@@ -186,9 +187,11 @@ def test_groups_that_differ_are_named_and_more_than_three_counted():
     rows = [(f"g{place}", "absolute", 11, -16.3, 0.001 * place) for place in range(5)]
     tests = pd.DataFrame(rows, columns=["group", "error", "n", "value", "p_holm"])
     assert plots_tables.clear_words(tests[1:2]) == (
-        "Clear after Holm's correction: g1, absolute error 16.3 months smaller than elsewhere "
-        "(n = 11)."
+        "Clear after Holm's correction, of groups that overlap: g1, absolute error 16.3 months "
+        "smaller than the others (n = 11)."
     )
+    signed = plots_tables.clear_words(tests[1:2].assign(error="signed"))
+    assert "g1, predicted 16.3 months younger than the others" in signed
     words = plots_tables.clear_words(tests[::-1])
     assert ": g0," in words and "g3" not in words and words.endswith("; 2 more of 5 comparisons.")
     assert plots_tables.clear_words(tests.assign(p_holm=0.06)).startswith("None of 5")
