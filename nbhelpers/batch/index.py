@@ -63,7 +63,7 @@ def shown_cases(run_folder: Path, folder: dict) -> list[dict[str, object]]:
 
     model = folder["found"]["model"]
     results = folder["results"].items()
-    view = next((of["parameters"]["view"] for run, of in results if run[:2] == "01"), "hand")
+    view = next((of["parameters"].get("view") for run, of in results if run[:2] == "01"), "hand")
     try:
         rows = case_errors(run_folder, model, "age", "test")
         steps = np.linspace(rows["age_months"].min(), rows["age_months"].max(), SHOWN_CASES)
