@@ -2,12 +2,15 @@
 
 import re
 
+import cv2
 import matplotlib
 
 matplotlib.use("agg")
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
+from scipy.spatial.distance import pdist
 
 from nbhelpers import metrics
 from nbhelpers.bias.corruptions import CORRUPTIONS
@@ -16,8 +19,12 @@ from nbhelpers.plots import bias as plots_bias
 from nbhelpers.plots import maps as plots_maps
 from nbhelpers.plots import models as plots_models
 from nbhelpers.plots import scores as plots_scores
+from nbhelpers.plots import style
 from nbhelpers.plots import tables as plots_tables
 
+# Linear light as it is seen (Machado, Oliveira and Fernandes 2009).
+NO_RED = ".152286 1.052583 -.204868 .114503 .786281 .099216 -.003882 -.048116 1.051998"
+NO_GREEN = ".367322 .860646 -.227968 .280085 .672501 .047413 -.01182 .04294 .968881"
 DEFAULTS = {"blocks": 5, "first_width": 16, "convolutions": 2, "dropout": 0.2}
 DEFAULTS |= {"dense_units": 256, "sex_units": 32}
 
@@ -32,6 +39,15 @@ def trials(n: int, effect: float = 0.0) -> pd.DataFrame:
     made = made.assign(trial=[f"{number:02d}" for number in range(n)], tuning_loss=loss)
     made = made.assign(status="completed", seconds=90.0, epochs=4, until_epoch=4, weights=123456)
     return made.assign(goes_on_from="", worker="alone", reason="")
+
+
+@pytest.mark.parametrize("sight", ["1 0 0 0 1 0 0 0 1", NO_RED, NO_GREEN])
+def test_colours_and_models_stay_apart_for_every_sight(sight):
+    light = ((np.array([to_rgb(one) for one in style.COLOURS]) + 0.055) / 1.055) ** 2.4
+    seen = (light @ np.array(sight.split(), float).reshape(3, 3).T).clip(0).astype(np.float32)
+    assert pdist(cv2.cvtColor(seen[None], cv2.COLOR_LRGB2Lab)[0]).min() > 15
+    looks = [style.model_look(name) for name in plots_tables.MODELS]
+    assert len({(look["color"], look["marker"]) for look in looks}) == len(looks)
 
 
 def test_trials_stand_best_first_and_the_failed_with_its_reason_last():
@@ -126,11 +142,9 @@ def test_every_score_that_tables_show_has_a_name_and_is_measured():
 
 def test_models_stand_under_their_names_and_small_groups_are_too_few():
     table = plots_tables.group_table(told("my_model"), ["mae"])
-    assert table.columns.tolist() == ["cases", "mean absolute error, months"]
     assert table.loc["all"].tolist() == [50, "9.0 (9.0 to 9.1)"]
     assert table.loc["female"].tolist() == [3, "too few"]
-    derived = plots_tables.model_name("ensemble_ridge_sex (derived)")
-    assert derived == "Ridge ensemble with sex (derived)"
+    assert plots_tables.model_name("hog (derived)") == "HOG and XGBoost (derived)"
 
 
 def test_tipping_strengths_have_a_row_a_direction_and_a_column_a_model():
