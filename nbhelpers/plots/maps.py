@@ -58,8 +58,7 @@ def failures_first(folder: Path, model: str, verdicts: list[Verdict]) -> str:
     if not words[0].endswith((f"{tables.NO_BETTER}.", f"{tables.AS_GOOD}.")):
         words = []
     words += [found for passed, found in sorted(verdicts, key=lambda one: one[0])]
-    brackets = "Brackets hold 95 % intervals; over random initialisations, the lowest and highest."
-    return " ".join([*words, brackets])
+    return " ".join(words)
 
 
 def show_localisation(
@@ -346,7 +345,8 @@ def show_faithfulness(
         said.append(f"in {kind} {', and '.join(on)}")
     words = (
         f"Maps of {network_name(network)} are {'; '.join(said)} "
-        f"(gain: difference of the areas under both curves over the control's; n = {own.n.max()})."
+        f"(gain: difference of the areas under both curves over the control's, with "
+        f"its 95 % interval; n = {own.n.max()})."
     )
     alt = f"How far predictions of {network_name(network)} move as pixels change in the order of a "
     style.show(figure, f"{alt}map: means of {own.n.max()} test cases, with 95 % intervals.")
