@@ -151,14 +151,15 @@ def weights(made: dict[str, Combination]) -> tuple[Figure, str]:
 
 
 def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:
-    """What the ensemble loses without each member, with intervals; members that help are right."""
+    """How much worse the ensemble is without each member; members that help are on the right."""
     shown = added.sort_values("value", ascending=False).rename(model_name)
-    label = f"what the ensemble loses without the member, {UNITS[task]}"
+    change = "Increase in error" if task == "age" else "Loss of kappa"
+    label = f"{change.lower()} when the member is removed, {UNITS[task]}"
     figure, _ = style.dots(shown, shown.index, label, line=0)
     each = ", ".join(f"{name} {value:+z.2f}" for name, value in shown["value"].items())
     return figure, (
-        f"What the best ensemble loses without each member, in {UNITS[task]} on calibration, with "
-        f"95 % intervals: {each}."
+        f"{change} of the best ensemble when a member is removed, {UNITS[task]}, on calibration, "
+        f"with 95 % intervals: {each}."
     )
 
 
