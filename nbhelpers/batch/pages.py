@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nbhelpers.batch import profiles, status
 from nbhelpers.data.splits import SPLITS
-from nbhelpers.results import BANNER, FOLDER
+from nbhelpers.results import BANNER, EMPTY, FOLDER
 from nbhelpers.workspace import atomic_path, is_synthetic
 
 # jsonschema would build the grammar of international addresses when nbformat and papermill import
@@ -140,14 +140,15 @@ def page_facts(
     run_folder: Path, run: str, profile: str, state: dict[str, object]
 ) -> dict[str, object]:
     """What stands in the head of a page: data, splits, versions, hardware, time."""
-    results = read_optional(status.results_path(run_folder, run))
+    results = EMPTY | read_optional(status.results_path(run_folder, run))
     data = read_optional(run_folder / "data.json")
     fingerprint = results.get("fingerprint") or data.get("fingerprint", {}).get("hash", "")
     splits = results.get("splits") or data.get("manifest", {}).get("counts", {})
     failed = state.get("status") in (status.FAILED, status.STOPPED)
-    named = {f"predictions/{one['model']}.{one['task']}.csv" for one in results.get("scores", [])}
-    named.add(f"{FOLDER}/{results.get('figures', {}).get('folder')}/predictions.csv")
-    files = [f"executed/{run}.ipynb", f"results/{run}.json", *sorted(named)]
+    # Copies for a reader of the page, which reads none of them.
+    copies = {Path("predictions", f"{one['model']}.{one['task']}.csv") for one in results["scores"]}
+    copies.add(Path(FOLDER, str(results["figures"].get("folder")), "predictions.csv"))
+    files = [f"executed/{run}.ipynb", f"results/{run}.json", *map(str, sorted(copies))]
     return {
         "run": run,
         "title": results.get("title", ""),
@@ -156,7 +157,7 @@ def page_facts(
         "state": state,
         "failed": failed,
         # Results beside a failed attempt are of an earlier one, with weights of its own.
-        "marks": [] if failed else results.get("marks", []),
+        "marks": [] if failed else results["marks"],
         "fingerprint": fingerprint,
         "splits": {name: splits[name] for name in SPLITS if name in splits},
         "run_time": duration(state.get("seconds") or results.get("seconds") or 0),
