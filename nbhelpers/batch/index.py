@@ -59,8 +59,6 @@ def shown_cases(run_folder: Path, folder: dict) -> list[dict[str, object]]:
 
     [] where their predictions or pictures are not there, or are of another split of the cases.
     """
-    from nbhelpers.models.material import pictures_of  # with scikit-learn, which takes a second
-
     model = folder["found"]["model"]
     results = folder["results"].items()
     view = next((of["parameters"].get("view") for run, of in results if run[:2] == "01"), "hand")
@@ -70,6 +68,8 @@ def shown_cases(run_folder: Path, folder: dict) -> list[dict[str, object]]:
         nearest = [(rows["age_months"] - step).abs().idxmin() for step in steps]
         rows = rows.loc[nearest].drop_duplicates("case_id")
         ends = told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
+        from nbhelpers.models.material import pictures_of  # with scikit-learn: it takes a second
+
         pictures = pictures_of(run_folder, view, rows["case_id"])
     except InputError:
         return []
