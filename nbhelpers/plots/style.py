@@ -20,7 +20,7 @@ from nbhelpers.plots.tables import MODELS, SEXES
 
 CSS_DPI = 96  # a CSS pixel is 1/96 inch, so a figure of 7 inches is 672 pixels wide
 SHARPNESS = 1.5  # drawn pixels a CSS pixel
-PNG_COLOURS = 256  # of a figure: under half the bytes, and 99 of 100 pixels move by 2 % at most
+PNG_COLOURS = 128  # of a figure: a third of the bytes, and 99 of 100 pixels move by 3 % at most
 INK, SOFT, LINE = "#1d2429", "#5b666e", "#d9d6d0"
 # Apart with normal vision and without red or green receptors (Machado, Oliveira and Fernandes,
 # IEEE Trans. Vis. Comput. Graph. 2009;15:1291-1298): at least 16 in CIELAB, where black to white
