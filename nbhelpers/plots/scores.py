@@ -235,9 +235,9 @@ def errors_by_age(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
     axes.axhline(0, color=style.GREY, linewidth=1)
     for sex, colour in style.SEX_COLOURS.items():
         part = errors.loc[errors["sex"] == sex, ["age_months", "error_months"]].to_numpy(float)
-        groups = np.array_split(part[part[:, 0].argsort()], min(10, len(part) // FEWEST) or 1)
-        rows = [(of[:, 0].mean(), *score_mean(of[:, 1])) for of in groups]
-        if len(part) >= FEWEST:
+        if (count := min(10, len(part) // FEWEST)) > 1:
+            groups = np.array_split(part[part[:, 0].argsort()], count)
+            rows = [(of[:, 0].mean(), *score_mean(of[:, 1])) for of in groups]
             months, _, means, *ends = np.transpose(rows)
             axes.plot(months, means, color=colour, linestyle="-")
             axes.fill_between(months, *ends, alpha=0.25, facecolor=colour)

@@ -17,7 +17,7 @@ from nbhelpers.batch import status
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDE, PHONE = 1280, 390  # pixels
-FOLDS = "summary, .more, .sort, .zoom, .term"  # what opens something
+FOLDS = "summary, button"  # what opens something
 
 
 @contextmanager
