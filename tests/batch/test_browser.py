@@ -49,7 +49,8 @@ def complaints(page: Page) -> list[dict]:
 
 
 def examine(browser: Browser, path: Path) -> None:
-    """Hold a page to what a reader needs, in a wide window, on a phone, with a keyboard alone."""
+    """Hold a page to what a reader needs: light, wide and on a phone, with a keyboard alone."""
+    assert path.stat().st_size < (1_500_000 if path.name.startswith("06") else 1_000_000), path
     opened(browser, path, WIDE).close()
     phone = opened(browser, path, PHONE)
     assert not complaints(phone), path
