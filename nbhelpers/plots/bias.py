@@ -1,6 +1,6 @@
-"""Figures of for whom models err: groups, agreement, corrupted radiographs.
+"""Figures of where models err: by group, agreement, corrupted radiographs.
 
-Each function returns a figure and its alternative text, but for those called `show_...`.
+Each function returns a figure and its alternative text, except those called `show_...`.
 """
 
 import matplotlib.pyplot as plt
@@ -15,13 +15,13 @@ from nbhelpers.plots import style
 from nbhelpers.plots.tables import METRICS, corruption_words, group_name, model_name
 
 COLUMNS = 3  # of the panels of corruptions
-HIGHEST = 5  # times the smallest MAE, up to which panels show
+HIGHEST = 5  # times the smallest MAE is where panels end
 
 
 def by_group(table: pd.DataFrame, metrics: tuple[str, ...]) -> tuple[Figure, str]:
     """Metrics of `subgroups.error_table` by group, a panel each, with 95 % intervals.
 
-    The score of all cases is a line; girls and boys have their colour and marker.
+    The score of all cases is a line; girls and boys have their own colour and marker.
     """
     table = table[table["metric"].isin(metrics) & table["value"].notna()]
     groups = table.drop_duplicates("group").set_index("group")["n"]
@@ -38,12 +38,12 @@ def by_group(table: pd.DataFrame, metrics: tuple[str, ...]) -> tuple[Figure, str
         axes.axvline(part["value"].get(ALL, np.nan), color=style.GREY, linewidth=1)
         axes.set_xlabel(METRICS[metric].heading)
     shown = " and ".join(METRICS[metric].heading for metric in metrics)
-    alt = f"Errors by group of the test split: {shown}, with 95 % intervals. The lines are the "
+    alt = f"Errors by group of the test split: {shown}, with 95 % intervals. Lines mark the "
     return figure, f"{alt}scores of all cases; groups of fewer than {FEWEST} cases are left out."
 
 
 def show_bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> None:
-    """Predicted minus true over their mean, with the mean difference and the limits of agreement.
+    """Predicted minus true against their mean, with mean difference and limits of agreement.
 
     `agreement`: `metric` (`mean_difference`, `lower_limit`, `upper_limit`) and `value`.
     """
@@ -63,21 +63,22 @@ def show_bland_altman(errors: pd.DataFrame, agreement: pd.DataFrame) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above, clear of the limits
     style.show(
         figure,
-        f"Predicted minus true bone age over the mean of both, {len(errors):,} test cases: mean "
-        f"{lines['mean_difference']:+.1f} months; if differences are Normal, 95 % lie between the "
-        f"limits, {lines['lower_limit']:+.1f} and {lines['upper_limit']:+.1f} months."
+        f"Predicted minus true bone age against the mean of both, {len(errors):,} test cases: mean "
+        f"{lines['mean_difference']:+.1f} months; if differences are normally distributed, "
+        f"95 % lie between {lines['lower_limit']:+.1f} and {lines['upper_limit']:+.1f} months."
         if len(errors) > 1
         else "Predicted minus true months of one case: no limits of agreement.",
     )
 
 
 def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
-    """MAE against the strength of each corruption, of `stress.stress`: a panel a kind.
+    """MAE against the strength of each corruption, of `stress.stress`: one panel per kind.
 
-    A line a model; of one model alone with its 95 % interval, where several would hide each other.
-    A dotted line lies where its error has grown by `GROWTH`; harm grows to the right.
-    Panels end at `HIGHEST` times the smallest MAE, which a line may leave: one harm that is beyond
-    all others would flatten them.
+    One line per model; a model alone has its 95 % interval too, where several would hide each
+    other.
+    A dotted line marks where its error has grown by `GROWTH`; harm grows to the right.
+    Panels end at `HIGHEST` times the smallest MAE, which a line may exceed: one
+    corruption that harms far more than the others would flatten them.
     """
     kinds, models = table["kind"].unique(), table["model"].unique()
     rows = -(-len(kinds) // COLUMNS)
@@ -97,7 +98,7 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
         axes.set_title(kind, fontsize=10)
         axes.set_xlabel(of_kind["unit"].iloc[0], fontsize=9)
         axes.tick_params(labelsize=9)
-        if of_kind["strength"].idxmax() == of_kind.index[0]:  # less is worse, as of JPEG's quality
+        if of_kind["strength"].idxmax() == of_kind.index[0]:  # less is worse, as in JPEG's quality
             axes.invert_xaxis()
         if of_kind["strength"].nunique() == 2:
             axes.set_xticks(sorted(of_kind["strength"].unique()), ["off", "on"])
@@ -112,7 +113,7 @@ def stress_curves(table: pd.DataFrame) -> tuple[Figure, str]:
     bands = ", with 95 % intervals" if len(models) == 1 else ""
     return figure, (
         f"Mean absolute error of {', '.join(names)} on test radiographs under {len(kinds)} kinds "
-        f"of corruption{bands}; dotted, a tenth more than without. At most "
-        f"{table['mae'].max():.1f} months: {model_name(worst['model'])} under "
+        f"of corruption{bands}; dotted: a tenth above the error without. Highest: "
+        f"{table['mae'].max():.1f} months, {model_name(worst['model'])} under "
         f"{corruption_words(worst['kind'], worst['strength'], worst['unit'])}."
     )

@@ -1,4 +1,4 @@
-"""Figures and tables of the data: who is in the set, how its labels and pictures are.
+"""Figures and tables of the data: who is in the set, what its labels and pictures are like.
 
 Functions that plot return a figure and its alternative text.
 """
@@ -24,10 +24,10 @@ SHOWN_CASES = 6
 
 
 def show_steps(cases: pd.DataFrame, preparation: Preparation) -> None:
-    """Training cases at even steps of age: as they came, the crop, upright, stretched."""
+    """Training cases at even steps of age: original, crop, upright, contrast stretched."""
     train = cases[cases["split"] == "train"].sort_values("age_months", kind="stable")
     chosen = train.iloc[np.linspace(0, len(train) - 1, SHOWN_CASES).round().astype(int)]
-    rows = ("as it came", "frame of the hand", "upright, cropped", "stretched")
+    rows = ("original", "frame of the hand", "upright, cropped", "stretched")
     figure, grid = plt.subplots(len(rows), SHOWN_CASES, figsize=(7.4, 5.6), squeeze=False)
     edge = preparation.image_size - 0.5
     square = np.array([(-0.5, -0.5), (edge, -0.5), (edge, edge), (-0.5, edge)])
@@ -44,7 +44,7 @@ def show_steps(cases: pd.DataFrame, preparation: Preparation) -> None:
     for axes, name in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(name, fontsize=9)
     low, high = chosen["age_months"].iloc[[0, -1]] / 12
-    alt = f"{SHOWN_CASES} training radiographs at even steps of bone age, {low:.1f} to {high:.1f} "
+    alt = f"{SHOWN_CASES} training radiographs evenly spaced by bone age, {low:.1f} to {high:.1f} "
     style.show(figure, f"{alt}years, before and after each step of the preparation.")
 
 
@@ -63,7 +63,7 @@ def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFra
 
 
 def ages_by_sex(cases: pd.DataFrame) -> tuple[Figure, str]:
-    """Histogram of bone age, a colour a sex."""
+    """Histogram of bone age, one colour per sex."""
     known = cases.dropna(subset=["age_months", "sex"])
     figure, axes = plt.subplots()
     look = {"bins": style.BINS_MONTHS, "element": "step", "alpha": 0.3}
@@ -84,14 +84,14 @@ def label_rounding(cases: pd.DataFrame) -> tuple[Figure, str]:
     axes.bar(share.index, 100 * share, color=np.where(share.index % 6, style.GREY, style.OTHER))
     axes.set(xticks=range(12), xlabel="months past the whole year", ylabel="share of labels, %")
     whole = 100 * (months % 6 == 0).mean()
-    return figure, f"Of {len(months):,} labels {whole:.0f} % are whole or half years."
+    return figure, f"Of {len(months):,} labels, {whole:.0f} % are whole or half years."
 
 
 def grey_levels(cases: pd.DataFrame, prepared: np.ndarray, sample: int = 200) -> tuple[Figure, str]:
     """How many grey levels lie between the 2nd and 98th percentile, before and after preparing."""
     rows = np.unique(np.linspace(0, len(cases) - 1, sample).astype(int))
     before = [read_image(Path(path)) for path in cases["image_path"].iloc[rows]]
-    pictures = {"as it came": before, "prepared": [prepared[row] for row in rows]}
+    pictures = {"original": before, "prepared": [prepared[row] for row in rows]}
     spreads = pd.DataFrame(
         {name: [np.ptp(np.percentile(one, [2, 98])) for one in of] for name, of in pictures.items()}
     )
@@ -101,14 +101,14 @@ def grey_levels(cases: pd.DataFrame, prepared: np.ndarray, sample: int = 200) ->
     axes.set(xlabel="grey levels between the 2nd and the 98th percentile", ylabel="radiographs")
     middle = spreads.median()
     alt = (
-        f"Grey levels over which {len(rows)} radiographs spread: half of them over "
-        f"{middle['as it came']:.0f} or more as they came, {middle['prepared']:.0f} when prepared."
+        f"Grey levels from the 2nd to the 98th percentile of {len(rows)} radiographs: median "
+        f"{middle['original']:.0f} in the originals, {middle['prepared']:.0f} when prepared."
     )
     return figure, alt
 
 
 def show_splits(cases: pd.DataFrame) -> None:
-    """Cumulative ages of every split: the curves should lie on each other."""
+    """Cumulative ages of every split: the curves should coincide."""
     labelled = cases[cases["age_months"].notna() & (cases["split"] != "unlabelled")]
     figure, axes = plt.subplots()
     splits = labelled.groupby("split", sort=False)["age_months"]
@@ -123,7 +123,7 @@ def show_splits(cases: pd.DataFrame) -> None:
 
 def show_children(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:
     """Who is in the set: counts by split, ages by sex, how labels are rounded; gives `facts`."""
-    display(count_table(cases, stage_names))
+    display(count_table(cases, stage_names).rename_axis(columns="radiographs by split"))
     style.show(*ages_by_sex(cases))
     style.show(*label_rounding(cases))
     return facts(cases, stage_names)
@@ -139,21 +139,21 @@ def show_scans(geometry: pd.DataFrame, cases: pd.DataFrame, prepared: np.ndarray
 def show_left_out(
     excluded: list[dict], cases: pd.DataFrame, prepared: np.ndarray, most: int = 6
 ) -> None:
-    """Cases left out with the reason, how often each doubt occurs, and some pictures marked by one.
+    """Cases left out with the reason, how often each doubt occurs, and some pictures of each.
 
     Args:
         excluded: as `keep_readable` gives it, with the case table `cases`.
         prepared: pictures uint8 `[n, size, size]` of the case table.
         most: pictures drawn of each doubt.
     """
-    display(pd.DataFrame(excluded, columns=["case_id", "image_path", "reason"]))
-    words = cases["doubts"].str.split(", ").explode()
-    words = words[words != ""]
+    columns = ["case_id", "image_path", "reason"]
+    display(pd.DataFrame(excluded, columns=columns).rename_axis(columns="radiographs left out"))
+    words = cases["doubts"].str.split(", ").explode().loc[lambda word: word != ""]
     if words.empty:
         return
-    counts = words.value_counts()
+    counts = words.value_counts().rename_axis(None)
     made = ["marked" if word in MARKED else "repaired" for word in counts.index]
-    display(pd.DataFrame({"radiographs": counts, "what was done": made}))
+    display(pd.DataFrame({"radiographs": counts, "action": made}).rename_axis(columns="doubts"))
     shape = (len(counts), most)
     figure, grid = plt.subplots(*shape, figsize=(7.4, 1.5 * len(counts)), squeeze=False)
     for line, word in zip(grid, counts.index, strict=True):
@@ -164,7 +164,7 @@ def show_left_out(
         for axes in line[len(rows) :]:
             axes.set_axis_off()
     each = ", ".join(f"{word} {count}" for word, count in counts.items())
-    style.show(figure, f"Up to {most} prepared radiographs of each doubt, which have: {each}.")
+    style.show(figure, f"Up to {most} prepared radiographs with each doubt. Counts: {each}.")
 
 
 def facts(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> dict[str, object]:

@@ -34,7 +34,7 @@ def show_steps(steps: dict[str, np.ndarray]) -> None:
     figure, row = plt.subplots(1, len(steps), figsize=(7.4, 1.9))
     for axes, (title, image) in zip(row, steps.items(), strict=True):
         draw_picture(axes, 255 * image / max(image.max(), 1e-6), title)
-    show(figure, f"A radiograph on its way to features: {', '.join(steps)}.")
+    show(figure, f"Steps from a radiograph to its features: {', '.join(steps)}.")
 
 
 def show_hog(pictures: np.ndarray, titles: list[str], hog: HogSettings) -> None:
@@ -64,7 +64,7 @@ def show_importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings
     look = {"cmap": "inferno", "alpha": 0.7, "interpolation": "bilinear"}
     shown = right.imshow(100 * cells, extent=(low, high, high, low), **look)
     right.set_title("share of the trees' gain")
-    figure.colorbar(shown, ax=right, label="% of the gain a cell", shrink=0.8)
+    figure.colorbar(shown, ax=right, label="% of the gain per cell", shrink=0.8)
     for axes in (left, right):
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xticks=[], yticks=[])
         axes.grid(False)
@@ -73,6 +73,6 @@ def show_importance(booster: Booster, mean_picture: np.ndarray, hog: HogSettings
     down, across = (100 * middles[place] / size for place in highest)
     show(
         figure,
-        "The mean training picture, and over it the share of the trees' gain of each cell, highest "
-        f"{down:.0f} % down and {across:.0f} % across.",
+        "The mean training picture, and over it each cell's share of the trees' gain, highest at "
+        f"{down:.0f} % from the top and {across:.0f} % from the left.",
     )

@@ -51,7 +51,7 @@ def titles(errors: pd.DataFrame, stage_names: list[str]) -> np.ndarray:
 def failures_first(folder: Path, model: str, verdicts: list[Verdict]) -> str:
     """The answer: what the checks found, failures first.
 
-    Before all, that a model of ages may be no better than a predictor that looks at no picture.
+    First of all, that a model of ages may be no better than a predictor that looks at no picture.
     """
     scores = scoring.evaluate(folder, model, "age")
     words = [f"{tables.model_name(model)} has a {tables.error_words(scores, model, 'age')}."]
@@ -86,24 +86,23 @@ def show_localisation(
     more = found[found["region"] == regions.ANY].assign(metric="more", note="")
     every = pd.concat([every[every["metric"].isin(["ratio", "hit"])], more])
     every = every.assign(map=every["map"].map(network_name))
-    display(_wide(every, "map", "metric", "all regions together").fillna(""))
+    display(_wide(every, "map", "metric", "maps on all regions together").fillna(""))
     _show_ratios(summary[summary["metric"] == "ratio"], network, controls)
     above = found.groupby("region")["lower"].min() > 0
     names = [region for region in regions.REGIONS if above.get(region, False)]
     area, chance = (f"{100 * own['value'][of]:.1f} %" for of in ("area_share", "chance"))
     beyond, n = bool(above[regions.ANY]), own["n"]["ratio"]
     words = (
-        f"Ossification regions take {area} of the hand, and hold "
-        f"{tables.score_text(own.loc['ratio'], 'ratio')} times as much of the map of "
-        f"{network_name(network)} as of the hand's area (n = {n:,}), "
-        f"{'' if beyond else 'not '}clearly more than those of {len(controls)} maps that know "
-        f"nothing; its maximum lies in one in {hits[network]:.1f} %, that of {known} in "
-        f"{hits[known]:.1f} %."
+        f"Ossification regions make up {area} of the hand, and their share of the map of "
+        f"{network_name(network)} is {tables.score_text(own.loc['ratio'], 'ratio')} times as large "
+        f"(n = {n:,}), {'' if beyond else 'not '}clearly more than in each of {len(controls)} maps "
+        f"that know nothing of the network; its maximum lies in a region in {hits[network]:.1f} %, "
+        f"that of the control that does so most ({known}) in {hits[known]:.1f} %."
     )
     others = [region for region in regions.REGIONS if region not in names]
-    more = f"More than all of these lies on {_listed(names) or 'none'}; not on "
+    more = f"Region by region, clearly more than in all of these: {_listed(names) or 'none'}; not: "
     more += f"{_listed(others) or 'none'} (not corrected for the number of regions). "
-    more += f"A random point on the hand hits a region in {chance}."
+    more += f"A random point on the hand hits a region in {chance} of cases."
     if n < regions.FEWEST:
         beyond, more = True, ""
         words = f"Ossification regions are marked in too few cases ({n:,}) to judge."
@@ -113,7 +112,7 @@ def show_localisation(
     sizes = by_stage.groupby("stage")["n"].max()
     named = [f"{stage_names[stage]}, n = {sizes[stage]:,}" for stage in by_stage["stage"]]
     by_stage = by_stage.assign(stage=named)
-    display(_wide(by_stage, "region", "stage", "energy over area"))
+    display(_wide(by_stage, "region", "stage", "energy over area, by true stage"))
     return {"localisation": summary, "beyond controls": found}, (beyond, words)
 
 
@@ -147,17 +146,17 @@ def show_places(
     have = [f"{place} in {masks[place][few].any(axis=(1, 2)).sum()}" for place in PLACES]
     style.show(
         figure,
-        f"{len(few)} radiographs of the test split, and in colour what was found beside the hand: "
+        f"{len(few)} radiographs of the test split, and in colour what was found around the hand: "
         f"{', '.join(have)}.",
     )
-    display(_wide(energy, "place", "metric", "of the picture"))
-    words = {"n": "cases", "mae_before": "mean absolute error", "mae_after": "without the place"}
-    words |= {"prediction_change": "predictions move by", "difference": "the error changes by"}
-    display(tables.plain(masking.round(2), ["place"], words, 2).rename_axis(columns="months"))
+    display(_wide(energy, "place", "metric", "where the energy of the maps lies"))
+    words = {"n": "cases", "mae_before": "mean absolute error, months", "mae_after": "place masked"}
+    words |= {"prediction_change": "predictions move by", "difference": "change in error"}
+    display(tables.plain(masking.round(2), ["place"], words, 2).rename_axis(columns="when masked"))
     clear = masking.loc[masking["lower"] * masking["upper"] > 0, "place"]
     known = masking.loc[masking["lower"].notna(), "place"]
-    words = f"Masking {_listed(clear) or 'none of these places'} changes the error clearly"
-    display(Markdown(f"{words} ({_listed(known) or 'none'} in enough cases to say)."))
+    words = f"Masking {_listed(clear) or 'none of these places'} clearly changes the error"
+    display(Markdown(f"{words} (on enough radiographs to judge: {_listed(known) or 'none'})."))
     return energy, masking, _marker_words(energy, masking)
 
 
@@ -170,9 +169,9 @@ def _marker_words(energy: pd.DataFrame, masking: pd.DataFrame) -> Verdict:
     added = {**change, "value": change["difference"]}
     marked, changed = share["lower"] > 1, change["lower"] * change["upper"] > 0
     words = (
-        f"Lead markers hold {tables.score_text(share, 'ratio')} times as much of the map as of the "
-        f"picture's area, {'' if marked else 'not '}clearly more than their share; painting them "
-        f"over changes the error by {tables.score_text(added, 'difference')} months, "
+        f"Lead markers' share of the map is {tables.score_text(share, 'ratio')} times that of the "
+        f"picture, {'' if marked else 'not '}clearly more than 1; painting them over "
+        f"changes the error by {tables.score_text(added, 'difference')} months, "
         f"{'' if changed else 'not '}clearly (n = {change['n']:,})."
     )
     return not (marked or changed), words
@@ -200,14 +199,12 @@ def show_overlays(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, n
                 _veil(axes, picture, heat)
         _scale(figure)
         names = " and ".join(METHODS.get(name, network_name(name)) for name in maps)
-        alt = (
-            f"{len(titles[shown])} prepared radiographs of the test split, and over them in colour "
-        )
-        style.show(figure, f"{alt}what the predictions depend on ({names}).")
+        alt = f"{len(titles[shown])} prepared test radiographs, and over them maps of what the "
+        style.show(figure, f"{alt}predictions depend on ({names}).")
 
 
 def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> None:
-    """Maps of a network carried back onto the radiographs as they came; rows and maps `[n]`."""
+    """Maps of a network carried back onto the original radiographs; rows and maps `[n]`."""
     cases, geometry = one.table.iloc[rows], one.geometry.iloc[rows]
     figure, grid = plt.subplots(1, len(cases), figsize=(1.8 * len(cases) + 0.2, 3.1), squeeze=False)
     for row, axes in enumerate(grid[0]):
@@ -219,7 +216,7 @@ def show_on_originals(one: Explained, rows: np.ndarray, maps: np.ndarray) -> Non
         _veil(axes, pixels, carried)
         axes.set_title(cases["case_id"].iloc[row], fontsize=8, fontweight="normal")
     _scale(figure)
-    style.show(figure, f"{len(cases)} radiographs as they came, with their maps over them.")
+    style.show(figure, f"{len(cases)} original radiographs with their maps over them.")
 
 
 def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
@@ -260,23 +257,21 @@ def show_sizes(tried: pd.DataFrame, networks: dict[str, Explained]) -> Verdict:
     if len(without):
         fails = f"No size of feature map gains clearly on a random map for {_listed(without)}: "
         fails += "such maps prove nothing."
-    alt = (
-        "Gain of maps on controls by size of the feature map, with 95 % intervals; ringed: chosen."
-    )
+    alt = "Gain of maps on controls by size of the feature map, 95 % intervals; ringed: chosen."
     style.show(figure, f"{alt} {fails}")
     display(Markdown(f"{words} {fails}"))
     return not fails, fails
 
 
 def show_likeness(sanity: pd.DataFrame, network: str, n: int, levels: dict[str, float]) -> str:
-    """Correlation of maps with those of ever more random networks, and what that says of one.
+    """Correlation of maps with those of increasingly random networks; gives that of one in words.
 
     Args:
         sanity: `network`, `seed` (of the random weights), `random_share` (of the layers, from the
             top) and `value`, the mean rank correlation over the cases.
-        network: the one to speak of.
+        network: the one that the words are about.
         n: the cases.
-        levels: correlations with maps of yet another network, each a broken line across.
+        levels: correlations with maps of yet another network, each a dotted line across.
     """
     trained = sanity.drop_duplicates("network").assign(random_share=0, value=1)
     by_share = pd.concat([trained, sanity]).groupby(["network", "random_share"])["value"]
@@ -295,14 +290,14 @@ def show_likeness(sanity: pd.DataFrame, network: str, n: int, levels: dict[str, 
     whole = table[table["random_share"] == 1].set_index("network")
     last, others = whole.loc[network], whole["mean"].drop(network).sort_values()[::-1]
     words = (
-        f"With all weights random, the maps of {network_name(network)} keep a rank correlation of "
-        f"{last['mean']:.2f} with its own ({last['min']:.2f} to {last['max']:.2f} over "
+        f"With all weights random, the maps of {network_name(network)} have a rank correlation of "
+        f"{last['mean']:.2f} with those as trained ({last['min']:.2f} to {last['max']:.2f} over "
         f"{last['count']:.0f} random initialisations, n = {n:,})"
     )
     for name, value in others[:1].items():
-        words += f"; of the other networks {network_name(name)} keeps most, {value:.2f}"
+        words += f"; of the other networks, {network_name(name)} has the highest, {value:.2f}"
     words += "."
-    alt = "Rank correlation of maps with those of ever more random networks, means over "
+    alt = "Rank correlation of maps with those of increasingly random networks, means over "
     style.show(figure, f"{alt}{n:,} test cases; bands: lowest to highest random initialisation.")
     display(Markdown(words))
     return words
@@ -345,8 +340,8 @@ def show_faithfulness(
         said.append(f"in {kind} {', and '.join(on)}")
     words = (
         f"Maps of {network_name(network)} are {'; '.join(said)} "
-        f"(gain: difference of the areas under both curves over the control's, with "
-        f"its 95 % interval; n = {own.n.max()})."
+        f"(gain: difference between the areas under the two curves, as a share of the control's, "
+        f"with its 95 % interval; n = {own.n.max()})."
     )
     alt = f"How far predictions of {network_name(network)} move as pixels change in the order of a "
     style.show(figure, f"{alt}map: means of {own.n.max()} test cases, with 95 % intervals.")
@@ -389,7 +384,7 @@ def _show_ratios(table: pd.DataFrame, network: str, controls: list[str]) -> None
     style.show(
         figure,
         f"Energy of the map of {network_name(network)} over area by ossification region, with 95 % "
-        f"intervals (crosses and brackets: maps that know nothing; the highest): {each}.",
+        f"intervals (crosses: maps that know nothing of it; in brackets the highest): {each}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables and plots of a search: its trials, what mattered in them, how the best ones learned.
+"""Tables and plots of a search: its trials, what mattered in them, how the best ones learnt.
 
 Functions that plot return a figure and its alternative text.
 """
@@ -16,7 +16,7 @@ from nbhelpers.plots.tables import hyperparameter_name
 # What notebook 02 searches, in the order in which it is shown.
 SEARCHED = ("blocks", "first_width", "convolutions", "dropout", "dense_units", "sex_units")
 SEARCHED += ("learning_rate", "weight_decay")
-FEWEST_TRIALS = 8  # below, even the strongest rank correlation is hardly told from chance
+FEWEST_TRIALS = 8  # below, even the strongest rank correlation may well be chance
 PERMUTATIONS = 5000
 
 
@@ -36,7 +36,7 @@ def trials_table(trials: pd.DataFrame) -> pd.DataFrame:
             "epochs": (f"{row.until_epoch - row.epochs} + " if row.goes_on_from else "")
             + (f"{row.epochs}" if row.epochs else "–"),
             "minutes": "–" if pd.isna(row.seconds) else f"{row.seconds / 60:.1f}",
-            "note": row.reason or (f"goes on from {row.goes_on_from}" if row.goes_on_from else ""),
+            "note": row.reason or (f"continues {row.goes_on_from}" if row.goes_on_from else ""),
         }
         for row in ordered.itertuples()
     ]
@@ -54,8 +54,8 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     """Spearman's rank correlation of each hyperparameter with the tuning loss.
 
     Of trials that are `comparable`. The band holds 95 % of the largest correlations, over all
-    hyperparameters, that shuffled losses give: what lies inside cannot be told from chance. A best
-    value in the middle does not show.
+    hyperparameters, that shuffled losses give: what lies inside may be chance. A best
+    value in the middle of the range does not show.
     """
     names = [name for name in SEARCHED if trials[name].nunique() > 1]
     n = len(trials)
@@ -69,7 +69,7 @@ def hyperparameter_importance(trials: pd.DataFrame) -> tuple[Figure, str]:
     label = "rank correlation with the tuning loss\n← more is better   ·   less is better →"
     figure, axes = style.dots(found.to_frame("value"), found.index, label, line=0)
     axes.axvspan(-chance, chance, color=style.LINE, alpha=0.6, zorder=0)
-    axes.set(xlim=(-1, 1), title=f"What mattered, {n} trials; in the band, may be chance")
+    axes.set(xlim=(-1, 1), title=f"What mattered in {n} trials; inside the band it may be chance")
     each = ", ".join(f"{name} {value:+.2f}" for name, value in found.items())
     beyond = ", ".join(found.index[found.abs() > chance]) or "none"
     alt = f"Rank correlation with the tuning loss over {n} trials: {each}. Beyond chance: {beyond}."

@@ -1,4 +1,4 @@
-"""What pages show of models: scores as tables, errors as figures, of all cases and of groups."""
+"""What pages show of models: scores as tables, errors as figures, for all cases and by group."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from nbhelpers.workspace import is_synthetic
 UNITS = {"age": "months", "stage": "cross-entropy"}  # of losses
 STAGES_OF_AGES = """### The stages that these ages fall into
 
-*Derived* stages follow from the predicted months and the child's sex. Under *years cuts* stages
-begin at 4, 8, 12 and 15 years in both sexes; kappas compare only under the same cuts. Means of
-stages run over those that occur or are predicted; one that is never predicted counts with
+*Derived* stages follow from the predicted months and the child's sex. Under *years cuts*, stages
+begin at 4, 8, 12 and 15 years in both sexes; kappas are comparable only under the same cuts. Means
+of stages include those that occur or are predicted; one that is never predicted counts as
 precision 0, though its row shows a dash."""
 LARGEST = 8  # errors whose radiographs are shown
 
@@ -35,7 +35,7 @@ def show_training(history: pd.DataFrame, task: str) -> None:
 
 
 def show_search(trials: pd.DataFrame, task: str) -> None:
-    """The trials of a search, from eight on what mattered in them, and how the best learned."""
+    """The trials of a search, from eight on what mattered in them, and how the best learnt."""
     from nbhelpers.models.search import histories
     from nbhelpers.plots import models
 
@@ -43,7 +43,7 @@ def show_search(trials: pd.DataFrame, task: str) -> None:
     alike = models.comparable(trials)
     if len(alike) < models.FEWEST_TRIALS:
         fewest = models.FEWEST_TRIALS
-        print(f"{len(alike)} comparable trials are too few to show what mattered: {fewest} needed")
+        print(f"comparable trials: {len(alike)}, too few to show what mattered ({fewest} needed)")
     else:
         style.show(*models.hyperparameter_importance(alike))
     style.show(*models.trial_curves(histories(trials), UNITS[task]))
@@ -76,10 +76,11 @@ def show_scores(
         display(Markdown(STAGES_OF_AGES))
         display(tables.score_table(scores, "stage", "test"))
         by_years = scoring.score_under_cuts(folder, model, "test", "years")
-        display(tables.score_table(by_years, "stage", "test"))
+        caption = f"test split, years cuts, n = {by_years['n'].max():,}"
+        display(tables.score_table(by_years, "stage", "test").rename_axis(columns=caption))
     stager = model + (scoring.DERIVED if task == "age" else "")
     names = load_data_facts(folder)["stage_names"]
-    display(tables.class_table(scores, stager, "test", names))
+    display(tables.class_table(scores, stager, "test", names).rename_axis(columns="test, by stage"))
     counts = scoring.confusion_matrix(folder, model, task, "test")
     style.show(*drawn.confusion(counts, f"{tables.model_name(stager)}, test split"))
     each, interval = scoring.over_seeds(folder, model, task, "test")
@@ -104,7 +105,7 @@ def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST)
 
 
 def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
-    """Errors on the test split by age and by group: of one model as figures, folded what is more.
+    """Errors on the test split by age and by group: of one model as figures, the rest folded.
 
     Returns:
         By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
@@ -125,7 +126,7 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
     style.show(*drawn_bias.by_group(own, in_figure))
     more = tables.group_table(own, [one for one in own["metric"].unique() if one not in in_figure])
     _show_folded(f"Further scores of {name} by group", more)
-    words = {"train": "cases in train", "train_share": "share", "n": "test cases"}
+    words = {"train": "cases in train", "train_share": "share of train", "n": "test cases"}
     balance = subgroups.balance_table(load_cases(folder), rows).round(2)
     words |= {"mae": "mean absolute error, months"}
     _show_folded("Cases in train by group", tables.plain(balance, ["group"], words, 1))
@@ -182,7 +183,7 @@ def show_elsewhere(
         where = "The"
     words = (
         f"{where} model *{tables.model_name(model)}*, the best on calibration, has a "
-        f"{tables.error_words(scores, model, 'age', split)}; on the test split it errs by "
+        f"{tables.error_words(scores, model, 'age', split)}; on the test split its error is "
         f"{tables.score(before, model, 'test', 'mae')}."
     )
     return words, tables.headline(scores, model, "age", split)
@@ -209,7 +210,7 @@ def show_fitted(
 ) -> None:
     """How all models rank on calibration, the weights of ensembles, what members add to the best.
 
-    Weights but for those of logistic ones, which have five for each column.
+    All weights except those of logistic ensembles, which have five for each column.
 
     Args:
         ranking: what `scores.ranked` gives.
@@ -243,7 +244,8 @@ def show_ensembles(
     evaluated = pd.concat(scoring.evaluate(folder, name, task) for name in models)
     scores = evaluated.drop_duplicates(["model", "task", "split", "metric"])
     for split in ("test", "calibration"):
-        display(tables.score_table(scores, task, split, tables.LEADING[task]).T)
+        table = tables.score_table(scores, task, split, tables.LEADING[task]).T
+        display(table.rename_axis(index=None, columns=table.index.name))
     title = f"{tables.model_name(best)}, test split"
     if task == "age":
         errors = scoring.case_errors(folder, best, task, "test")
@@ -251,7 +253,8 @@ def show_ensembles(
     style.show(*drawn.confusion(scoring.confusion_matrix(folder, best, task, "test"), title))
     every = predictions.saved_models(folder, task)
     by_group = [subgroups.scores_by_group(folder, name, task, "test") for name in every]
-    display(tables.group_table(by_group[every.index(best)].query("model == @best")))
+    own = by_group[every.index(best)].query("model == @best")
+    display(tables.group_table(own).rename_axis(columns=f"{title}, by group"))
     against, difference = compare(folder, best, single, task)
     name, member, first = map(tables.model_name, (best, single, ranking.index[0]))
     verdict = (
@@ -280,7 +283,7 @@ def show_coverage(folder: Path, best: str, task: str) -> tuple[pd.DataFrame, str
     every, at_level = held["group"] == scoring.ALL, held["level"] == level
     own = held[(held["model"] == best) & at_level]
     shipped = own[own["kind"] == kind]
-    display(tables.kept_table(shipped))
+    display(tables.kept_table(shipped).rename_axis(columns="test cases held, by group"))
     style.show(*drawn.coverage_by_group(shipped, level))
     display(tables.coverage_table(held[every & at_level], "model"))
     return held[every | ((held["model"] == best) & at_level)], tables.coverage_words(shipped)

@@ -1,4 +1,4 @@
-"""Figures of scores: predictions beside the truth, ensembles, intervals, other radiographs.
+"""Figures of scores: predictions against the truth, ensembles, intervals, other radiographs.
 
 Each function returns a figure and its alternative text.
 """
@@ -38,9 +38,9 @@ def ages(train_months: pd.Series, here_months: pd.Series) -> tuple[Figure, str]:
     axes.set_ylabel("share of cases, %")
     axes.legend()
     means = " and ".join(
-        f"{months.mean():.0f} months {name} (n = {len(months):,})" for name, months in parts.items()
+        f"{name} {months.mean():.0f} months (n = {len(months):,})" for name, months in parts.items()
     )
-    return figure, f"Bone ages of the radiographs here and of those in train: on average {means}."
+    return figure, f"Bone ages of the radiographs here and of those in train, on average: {means}."
 
 
 def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, str]:
@@ -60,7 +60,7 @@ def image_statistics(train: pd.DataFrame, here: pd.DataFrame) -> tuple[Figure, s
     middles = ", ".join(
         f"{name} {train[name].median():.3g} and {here[name].median():.3g}" for name in train
     )
-    return figure, f"Statistics of prepared pictures, medians of train and here: {middles}."
+    return figure, f"Statistics of prepared pictures, medians in train and here: {middles}."
 
 
 def scores_beside(scores: pd.DataFrame, order: list[str], metric: str) -> tuple[Figure, str]:
@@ -102,9 +102,9 @@ def gallery(cases: pd.DataFrame, pictures: np.ndarray, months: np.ndarray) -> tu
         label = "" if pd.isna(case["age_months"]) else f", label {case['age_months'] / 12:.1f}"
         style.draw_picture(axes, pictures[row], f"{case['case_id']}\n{months[row] / 12:.1f}{label}")
     return figure, (
-        f"{len(chosen)} of {len(order):,} prepared radiographs at even steps of predicted bone "
-        f"age, {months.min() / 12:.1f} to {months.max() / 12:.1f} years; above each the prediction "
-        "and the label, years."
+        f"{len(chosen)} of {len(order):,} prepared radiographs, evenly spaced by predicted bone "
+        f"age, {months.min() / 12:.1f} to {months.max() / 12:.1f} years; above each, "
+        "the prediction and the label, years."
     )
 
 
@@ -116,8 +116,8 @@ def error_correlation(table: pd.DataFrame) -> tuple[Figure, str]:
     figure, axes = style.dots(pairs.to_frame("value"), names, label)
     axes.set_xlim(min(0, pairs.min()), 1.02)
     return figure, (
-        f"How the members' errors on calibration correlate: least {names[0]} ({pairs.min():.2f}), "
-        f"most {names[-1]} ({pairs.max():.2f})."
+        f"How the members' errors on calibration correlate: lowest {names[0]} ({pairs.min():.2f}), "
+        f"highest {names[-1]} ({pairs.max():.2f})."
     )
 
 
@@ -137,7 +137,7 @@ def weights(made: dict[str, Combination]) -> tuple[Figure, str]:
     for place, (name, one) in enumerate(linear.items()):
         label = model_name(name)
         if one.task == "age":
-            label += f": intercept {one.intercept[0]:+z.1f}, a boy {one.sex[0]:+z.1f} months"
+            label += f": intercept {one.intercept[0]:+z.1f}, boys {one.sex[0]:+z.1f} months"
         shown = pd.DataFrame({"value": one.weights[0]})
         shift = 0.12 * (place - (len(linear) - 1) / 2)
         style.draw_points(axes, shown, members, shift, label=label, **style.model_look(name))
@@ -179,7 +179,7 @@ def against_best(table: pd.DataFrame, task: str) -> tuple[Figure, str]:
         shown = table[["value", "lower", "upper"]].where(rows)
         style.draw_points(axes, shown, names, label=label, **look)
     axes.axvline(0, color=style.GREY, linewidth=1)
-    axes.set_xlabel(f"model minus {best}, {UNITS[task]}\nintervals of one pair, not corrected")
+    axes.set_xlabel(f"model minus {best}, {UNITS[task]}\nintervals of each pair, not corrected")
     figure.legend(loc="outside upper center", ncols=2)
     ends = [f"{names[at]} {table['value'].iloc[at]:+z.2f}" for at in (0, -1)]
     n = f"{table['n'].max():,}"
@@ -201,13 +201,13 @@ def coverage_by_group(table: pd.DataFrame, level: float) -> tuple[Figure, str]:
     least = shares["value"].argmin()
     return figure, (
         f"Share of test cases inside their {100 * level:.0f} % interval or set, with 95 % "
-        f"intervals: {shares['value'].iloc[0]:.1f} % of {names[0]}; least of {names[least]}: "
+        f"intervals: {shares['value'].iloc[0]:.1f} % of {names[0]}; lowest for {names[least]}: "
         f"{shares['value'].iloc[least]:.1f} %."
     )
 
 
 def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
-    """Predicted over true months, a point a case, with the line where both are equal."""
+    """Predicted against true months, one point per case, with the line where both are equal."""
     figure, axes = plt.subplots(figsize=(6.2, 5.4))
     axes.plot([0, 240], [0, 240], color=style.GREY, linewidth=1, linestyle="-", zorder=0)
     style.cases_by_sex(axes, errors["age_months"], errors["predicted_months"], errors)
@@ -225,7 +225,7 @@ def predicted_against_true(errors: pd.DataFrame, title: str) -> tuple[Figure, st
 
 
 def errors_by_age(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
-    """Predicted minus true months over true age, a point a case, with means of each sex.
+    """Predicted minus true months against true age, one point per case, with means of each sex.
 
     Means with their 95 % interval, of up to ten equal groups of age, each of `FEWEST` cases or
     more.
@@ -249,8 +249,8 @@ def errors_by_age(errors: pd.DataFrame, title: str) -> tuple[Figure, str]:
     ages = pd.cut(errors["age_months"], [0, 96, 168, np.inf], right=False, labels=bands)
     means = errors.groupby(ages, observed=True)["error_months"].mean()
     return figure, (
-        f"{title}: errors by true age; lines are means of {FEWEST} or more girls or boys of like "
-        "age, bands their 95 % intervals. The mean error is "
+        f"{title}: errors by true age; lines are means of {FEWEST} or more girls or boys of "
+        "similar age, bands their 95 % intervals. The mean error is "
         f"{', '.join(f'{value:+.1f} months {band}' for band, value in means.items())}."
     )
 
@@ -269,14 +269,14 @@ def confusion(counts: pd.DataFrame, title: str) -> tuple[Figure, str]:
     right = 100 * np.trace(counts.to_numpy()) / max(total, 1)
     return figure, (
         f"{title}: cases by true and predicted stage, the darker the larger their share of the "
-        f"true stage. {right:.0f} % of {total:,} are right."
+        f"true stage. {right:.0f} % of {total:,} are correct."
     )
 
 
 def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, str]:
-    """The radiographs of the largest errors: as they came, and beside it as the model saw them.
+    """The radiographs with the largest errors: the original, and next to it the prepared picture.
 
-    Where `image_path` is null the place of the radiograph as it came stays empty.
+    Where `image_path` is null, the place of the original stays empty.
     """
     shape = -(-len(worst) // CASES_A_ROW), 2 * CASES_A_ROW
     # Without a layout: titles are wider than a picture and would push the others apart.
@@ -293,13 +293,13 @@ def largest_errors(worst: pd.DataFrame, prepared: np.ndarray) -> tuple[Figure, s
         title = f"{case.case_id}: {case.error_months:+.0f} months\n{ages}"
         left.set_title(title, fontsize=8, fontweight="normal", loc="left")
     return figure, (
-        f"The {len(worst)} test radiographs of the largest errors, as they came and as prepared; "
-        "above each its error and its bone age, true → predicted."
+        f"The {len(worst)} test radiographs with the largest errors, original and prepared; "
+        "above each, its error and its bone age, true → predicted."
     )
 
 
 def learning_curve(history: pd.DataFrame, unit: str) -> tuple[Figure, str]:
-    """Training and tuning loss by epoch or round; the kept one is marked."""
+    """Training and tuning loss by epoch or round; the one kept is marked."""
     steps = history.columns[0]
     figure, axes = plt.subplots(figsize=(7.0, 3.4))
     look = {"marker": "o" if len(history) <= FEW_STEPS else "", "markersize": 4}
@@ -312,12 +312,12 @@ def learning_curve(history: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     axes.set(xlabel=steps, ylabel=f"loss, {unit}", ylim=(0, 1.1 * top))
     style.whole_steps(axes, history[steps])
     axes.legend()
-    alt = f"Training and tuning loss, {unit}; kept is {steps} {best[steps]:.0f} of {len(history)}, "
+    alt = f"Training and tuning loss, {unit}; {steps} {best[steps]:.0f} of {len(history)} is kept, "
     return figure, alt + f"with the lowest tuning loss, {best['tuning_loss']:.2f}."
 
 
 def _squared(pixels: np.ndarray) -> np.ndarray:
-    """A radiograph with white beside it, so that all are drawn on one square."""
+    """A radiograph padded with white, so that all are drawn on one square."""
     side = max(pixels.shape)
     room = [((side - length) // 2, side - length - (side - length) // 2) for length in pixels.shape]
     return np.pad(pixels, room, constant_values=255)

@@ -24,9 +24,9 @@ PNG_COLOURS = 128  # of a figure: a third of the bytes, and 99 of 100 pixels mov
 INK, SOFT, LINE = "#1d2429", "#5b666e", "#d9d6d0"
 # Apart with normal vision and without red or green receptors (Machado, Oliveira and Fernandes,
 # IEEE Trans. Vis. Comput. Graph. 2009;15:1291-1298): at least 16 in CIELAB, where black to white
-# is 100. Nothing is told by colour alone.
+# is 100. Nothing is conveyed by colour alone.
 COLOURS = ("#1f5f7a", "#d1792b", "#8b3fc6", "#ca1625", "#2b1d7a", "#5a1f1a", "#e363e3", "#7d858b")
-GREY, OTHER = COLOURS[7], COLOURS[2]  # what is compared with, and what stands beside it
+GREY, OTHER = COLOURS[7], COLOURS[2]  # what is compared with, and what stands alongside
 SEX_COLOURS = {"female": COLOURS[1], "male": COLOURS[0], "unknown": GREY}
 SEX_MARKERS = {"female": "o", "male": "^", "unknown": "s"}
 MODEL_COLOURS, MARKERS = COLOURS[2:7], "osD^vP*"  # a model has a pair of both
@@ -73,7 +73,7 @@ def show(figure: Figure, alt: str) -> None:
     Raises ValueError without alt.
     """
     if not alt.strip():
-        raise ValueError("figures.show needs alt: say in a sentence what the figure shows.")
+        raise ValueError("style.show needs alt: say in a sentence what the figure shows.")
     drawn = png(figure)
     width = round(int.from_bytes(drawn[16:20], "big") / SHARPNESS)  # from the PNG's header
     plt.close(figure)
@@ -158,7 +158,7 @@ def draw_points(
 
     With its interval where there are `lower` and `upper`.
 
-    shift: of the points, in rows, so that several can be drawn beside each other.
+    shift: of the points, in rows, so that several can be drawn side by side.
     look: as of `errorbar`; without, dark discs.
     """
     value, lower, upper = scores.reindex(columns=["value", "lower", "upper"]).to_numpy(float).T

@@ -67,7 +67,7 @@ METRICS = {
     "area_share": Metric("share of the area", "%"),
     "hit": Metric("maximum inside", "%"),
     "chance": Metric("inside by chance", "%"),
-    "more": Metric("network closely looked at has more by", "ratio", "+"),
+    "more": Metric("excess of the network examined", "ratio", "+"),
     "likeness": Metric("rank correlation", "ratio"),
 }
 # Of a task, in their order: that of `RANKED_BY` first. `LEADING` stand where models are many.
@@ -244,7 +244,7 @@ def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
         texts.append(value)
         names.append(name)
     shown = tips.assign(text=texts, corruption=names, model=tips["model"].map(model_name))
-    return _pivot(shown, "corruption", "model").rename_axis(columns="error grown by 10 % at")
+    return _pivot(shown, "corruption", "model").rename_axis(columns="strength at 10 % more error")
 
 
 def _tipping_text(tip: tuple, end: str) -> str:
@@ -269,7 +269,7 @@ def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
     texts = ["{:.1f} ({:.1f} to {:.1f}); {:.{d}f}".format(*cell, d=digits) for cell in cells]
     table = _pivot(coverage.assign(text=texts), index, "kind", cases=True)
     table = table.rename(index=model_name, columns=KINDS)
-    return table.rename_axis(columns=f"% inside; {unit}")
+    return table.rename_axis(columns=f"test cases inside, %; {unit} on average")
 
 
 def kind_words(kind: str, quantiles: int | None) -> str:
@@ -361,7 +361,7 @@ def gap_words(gaps: pd.DataFrame) -> str:
             f"{score_words(row, 'difference')} in {errors} errors (equality within "
             f"{row['margin_months']:g} months: {row['verdict']})"
         )
-    return f"At equal ages girls minus boys is {' and '.join(told)}."
+    return f"At equal ages, girls minus boys is {' and '.join(told)}."
 
 
 def bias_words(tests: pd.DataFrame, signed: pd.DataFrame, gaps: pd.DataFrame, model: str) -> str:
@@ -377,7 +377,7 @@ def clear_words(tests: pd.DataFrame) -> str:
     """
     clear = tests[tests["p_holm"] < CLEAR].sort_values("p_holm", kind="stable")
     if clear.empty:
-        return f"None of {len(tests)} comparisons of groups is clear after Holm's correction."
+        return f"None of {len(tests)} group comparisons is clear after Holm's correction."
     words = {"signed": ("predicted {} months {}", "older", "younger")}
     words["absolute"] = ("absolute error {} months {}", "larger", "smaller")
     named = []
@@ -386,7 +386,7 @@ def clear_words(tests: pd.DataFrame) -> str:
         found = text.format(f"{abs(row.value):.1f}", more if row.value > 0 else less)
         named.append(f"{row.group}, {found} than the others (n = {row.n:,})")
     named += [f"{len(clear) - 3} more of {len(tests)} comparisons"] * (len(clear) > 3)
-    return f"Clear after Holm's correction, of groups that overlap: {'; '.join(named)}."
+    return f"Clear after Holm's correction, among groups that overlap: {'; '.join(named)}."
 
 
 def furthest_words(signed: pd.DataFrame, model: str) -> str:
@@ -402,7 +402,7 @@ def furthest_words(signed: pd.DataFrame, model: str) -> str:
     rows = known[known.index.isin(both)].iterrows()
     each = [f"{group}: {score_words(row, 'signed_error')}" for group, row in rows]
     return (
-        f"Of the true stages with at least {FEWEST} cases (here {len(stages)}) predicted "
+        f"Of the true stages with at least {FEWEST} cases (here {len(stages)}), predicted "
         f"minus true of {model} is furthest from 0 in {'; '.join(each)}; the first interval is not "
         "corrected for that choice."
     )
@@ -415,8 +415,8 @@ def worst_corruption(table: pd.DataFrame) -> str:
     added = {key: row[f"difference_{key}"] for key in ("lower", "upper")}
     words = score_words(added | {"value": row["difference"], "n": row["n"]}, "difference")
     return (
-        f"Of {table['kind'].nunique()} corruptions at the strengths tried {named} "
-        f"adds most to the error of {model_name(row['model'])}: {words}, an interval that is not "
+        f"Of {table['kind'].nunique()} corruptions at the strengths tried, {named} "
+        f"adds most to the error of {model_name(row['model'])}: {words}; the interval is not "
         "corrected for that choice."
     )
 
@@ -488,7 +488,7 @@ def seeds(
     places, months = (2, " months") if task == "age" else (3, "")
     mean, sd, ends = each.mean(), each.std(), " to ".join(f"{end:.{places}f}" for end in interval)
     words = (
-        f" One of its {len(each)} fits, which differ in the seed alone, has {mean:.{places}f}"
+        f" One of its {len(each)} fits, which differ only in the seed, has {mean:.{places}f}"
         f"{months} on average (95 % interval over seeds and cases {ends}, n = {own['n']:,}; SD "
         f"over seeds {sd:.{places}f}); averaging them changes that by "
         f"{own['value'] - mean:+z.{places}f}."

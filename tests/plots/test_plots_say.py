@@ -84,7 +84,7 @@ def test_a_difference_that_may_be_chance_is_marked_though_its_interval_leaves_ou
     clear, chance = (bars[0].get_xdata() for bars in figure.axes[0].containers)
     assert np.isfinite(clear).tolist() == [False, True, False]
     assert np.isfinite(chance).tolist() == [True, False, True]
-    assert "one pair, not corrected" in figure.axes[0].get_xlabel()
+    assert "of each pair, not corrected" in figure.axes[0].get_xlabel()
     assert "from Custom CNN +0.00 to HOG and XGBoost +2.00 months; after" in alt
     assert alt.endswith("Holm's correction 0 are clearly better, 1 clearly worse.")
 
@@ -167,8 +167,8 @@ def test_the_worst_corruption_is_named_with_its_harm():
     ends = [f"difference{end}" for end in ("", "_lower", "_upper")]
     table = pd.DataFrame(rows, columns=["kind", "strength", "unit", "model", "n", *ends])
     assert plots_tables.worst_corruption(table) == (
-        "Of 2 corruptions at the strengths tried blur (2 % of the side) adds most to the error of "
-        "Custom CNN: +4.0 months (95 % interval +3.0 to +5.0, n = 30), an interval that is not "
+        "Of 2 corruptions at the strengths tried, blur (2 % of the side) adds most to the error of "
+        "Custom CNN: +4.0 months (95 % interval +3.0 to +5.0, n = 30); the interval is not "
         "corrected for that choice."
     )
     words = plots_tables.worst_corruption(table[1:])
@@ -201,7 +201,7 @@ def test_groups_that_differ_are_named_and_more_than_three_counted():
     rows = [(f"g{place}", "absolute", 11, -16.3, 0.001 * place) for place in range(5)]
     tests = pd.DataFrame(rows, columns=["group", "error", "n", "value", "p_holm"])
     assert plots_tables.clear_words(tests[1:2]) == (
-        "Clear after Holm's correction, of groups that overlap: g1, absolute error 16.3 months "
+        "Clear after Holm's correction, among groups that overlap: g1, absolute error 16.3 months "
         "smaller than the others (n = 11)."
     )
     signed = plots_tables.clear_words(tests[1:2].assign(error="signed"))
@@ -301,7 +301,7 @@ def test_what_a_mean_over_seeds_gains_is_said_beside_a_fit_alone():
     )
     each = pd.Series([8.8, 9.0, 9.2], ["cnn_seed0", "cnn_seed1", "cnn_seed2"])
     words, figures = plots_tables.seeds(each, (8.6, 9.4), scores, "cnn", "age")
-    assert "One of its 3 fits, which differ in the seed alone, has 9.00 months on average" in words
+    assert "One of its 3 fits, which differ only in the seed, has 9.00 months on average" in words
     assert "8.60 to 9.40" in words and "SD over seeds 0.20" in words and "by -0.50." in words
     assert figures["one fit, mean over seeds"] == pytest.approx(9) and figures["cnn_seed2"] == 9.2
     assert plots_tables.seeds(each[:0], (), scores, "cnn", "age") == ("", {})
