@@ -257,10 +257,10 @@ def show_ensembles(
     display(tables.group_table(own).rename_axis(columns=f"{title}, by group"))
     against, difference = compare(folder, best, single, task)
     name, member, first = map(tables.model_name, (best, single, ranking.index[0]))
+    leads = f"{first} is the best model" + f", {name} the best ensemble" * (first != name)
     verdict = (
-        f"On calibration, {first} is the best model, {name} the best ensemble, {member} the best "
-        f"member; {against.replace('On the', 'on the', 1)} The model *{name}* has a "
-        f"{tables.error_words(scores, best, task)}."
+        f"On calibration, {leads} and {member} the best member; {against.replace('On the', 'on the', 1)} "
+        f"The model *{name}* has a {tables.error_words(scores, best, task)}."
     )
     measure, value = tables.headline(scores, best, task)
     headline = (f"{measure}, {name}", value)
