@@ -259,8 +259,9 @@ def show_ensembles(
     name, member, first = map(tables.model_name, (best, single, ranking.index[0]))
     leads = f"{first} is the best model" + f", {name} the best ensemble" * (first != name)
     verdict = (
-        f"On calibration, {leads} and {member} the best member; {against.replace('On the', 'on the', 1)} "
-        f"The model *{name}* has a {tables.error_words(scores, best, task)}."
+        f"On calibration, {leads} and {member} the best member; "
+        f"{against.replace('On the', 'on the', 1)} The model *{name}* has a "
+        f"{tables.error_words(scores, best, task)}."
     )
     measure, value = tables.headline(scores, best, task)
     headline = (f"{measure}, {name}", value)
