@@ -144,7 +144,7 @@ def run_snakemake(profile: Profile, asked: argparse.Namespace) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:  # Snakemake and its runs are interrupted by the terminal too
-            log("stopping: the runs at work are ended, what is finished is kept")
+            log("stopping: unfinished runs are ended, finished ones are kept")
             process.terminate()
             return process.wait() or FAILED
 
@@ -239,7 +239,7 @@ def run_notebook(
         if getattr(asked, option) and parameter in run.declared:
             given[parameter] = True
     use = asked.cores or cores()
-    if use < cores():  # others work beside this run
+    if use < cores():  # others work alongside this run
         for name in THREAD_SETTINGS:
             os.environ.setdefault(name, str(use))
     os.environ.update(NBHELPERS_HEADLESS="1", NBHELPERS_CORES=str(use))
@@ -264,7 +264,7 @@ def run_notebook(
         except PapermillExecutionError as error:
             return {"error": error.ename, "message": error.evalue, "cell": error.exec_count}
         except DeadKernelError:
-            message = "The kernel died in mid-run: it was killed or ran out of memory."
+            message = "The kernel died mid-run: it was killed or ran out of memory."
             return {"error": "DeadKernel", "message": message}
     return {}
 

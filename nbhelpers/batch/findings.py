@@ -1,4 +1,4 @@
-"""What to trust, what not, and what is unknown: picked out of the results of a run folder.
+"""What to trust, what not to trust, and what is unknown: picked out of the results of a run folder.
 
 Figures of the model of ages that is best on calibration. What each says, and in which of three
 lists it stands, is written in `macros.html.j2`, for the index and the model card alike.

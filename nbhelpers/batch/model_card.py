@@ -44,7 +44,7 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
 
 
 def best_of(folder: dict, board: dict) -> dict[str, object]:
-    """What the card says of the best model of a task, beside its `board` of `scoreboard.boards`."""
+    """What the card says of the best model of a task, with its `board` of `scoreboard.boards`."""
     results, task, model = list(folder["results"].values()), board["task"], board["best"]
     maker = maker_of(results, model, task)
     members = filter(None, str(maker["figures"].get("members", "")).split(", "))

@@ -156,7 +156,7 @@ def page_facts(
         "profile": profile,
         "state": state,
         "failed": failed,
-        # Results beside a failed attempt are of an earlier one, with weights of its own.
+        # Results alongside a failed attempt are of an earlier one, with weights of its own.
         "marks": [] if failed else results["marks"],
         "fingerprint": fingerprint,
         "splits": {name: splits[name] for name in SPLITS if name in splits},
@@ -175,7 +175,7 @@ def unfit(run_folder: Path, profile: str) -> str:
         return ""
     return (
         f"Profile {profile} is sized for the synthetic radiographs that it draws. On these real "
-        "ones its models fall short of what they can do: take profile rsna_cpu without a GPU, or "
+        "ones its models fall short of what they can do: use profile rsna_cpu without a GPU, or "
         "kaggle with one."
     )
 

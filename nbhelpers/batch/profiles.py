@@ -1,11 +1,10 @@
 """Profiles: folders of papermill parameter files, one a run, checked before any work starts.
 
-`params/<profile>/<notebook>[.<name>].yaml` is one run. `_profile.yaml` beside them holds what the
+`params/<profile>/<notebook>[.<name>].yaml` is one run. `_profile.yaml` next to them holds what the
 runs share. Every file is flat, so each also works with plain papermill.
 
-Which runs of a profile wait for which.
-
-The run that scores another folder of radiographs with the models of a finished run folder.
+Here too: which runs of a profile wait for which, and the run that scores another folder of
+radiographs with the models of a finished run folder.
 """
 
 import re
@@ -190,7 +189,7 @@ def _check_outputs(runs: tuple[Run, ...]) -> None:
             of_task = f" for task {task}" if task else ""
             raise InputError(
                 f"{run.settings} and {other.settings.name} both write {key} {name}{of_task}. "
-                f"Give one another `{key}`."
+                f"Give one of them another `{key}`."
             )
     first, *others = [run for run in runs if run.number == PREPARER] or [None]
     for run in others:

@@ -1,9 +1,9 @@
 """What a run folder holds, read once as plain data, and the tables of scores made of it.
 
-The scoreboard shows every model beside the trivial predictors, by task and split. Models stand in
-the order of their score on `calibration`, and the best is named there: an order or a winner taken
-from the test split would make the test scores of that model too good. Index and model card show
-their tables alike: columns, and rows of a name, marks and cells.
+The scoreboard shows every model alongside the trivial predictors, by task and split. Models are
+in the order of their score on `calibration`, and the best is named there: an order or a winner
+taken from the test split would make the test scores of that model too good. Index and model card
+show their tables alike: columns, and rows of a name, marks and cells.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from nbhelpers.results import EMPTY, NOTEBOOK, scored_runs, set_source
 from nbhelpers.workspace import is_synthetic
 
 EXTERNAL = "external"  # the first word of the splits of other folders
-OUTDATED = "of earlier models: score it again"
+OUTDATED = "scored by earlier models: score it again"
 FEW = 30  # a group of fewer cases is marked
 # Task -> the table of a results file that holds coverage, and the kind that stands for all.
 INTERVALS = {"age": ("intervals", TOLD_KIND), "stage": ("sets", "by stage")}
@@ -187,9 +187,9 @@ def told_coverage(results: list[dict], task: str) -> list[dict]:
 
 
 def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list]:
-    """How often intervals or sets hold the truth of all test cases: a row a kind, a column a level.
+    """How often intervals or sets hold the truth of all test cases.
 
-    {} where no results say.
+    One row per kind, one column per level; {} where no results say.
     """
     of = model, "test", scoring.ALL
     told = [r for r in coverage(results, task) if (r["model"], r["split"], r["group"]) == of]
@@ -199,7 +199,7 @@ def coverage_table(results: list[dict], task: str, model: str) -> dict[str, list
 
 
 def group_tables(results: list[dict], task: str, model: str) -> list[dict[str, object]]:
-    """A table a split: `split`, `columns`, and a row a group with a cell a metric."""
+    """One table per split: `split`, `columns`, and one row per group with one cell per metric."""
     of = model, task
     told = [r for r in records(results, "subgroups") if (r["model"], r["task"]) == of]
     found = []

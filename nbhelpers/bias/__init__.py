@@ -1,1 +1,1 @@
-"""For whom models err, and what throws them off."""
+"""Where models err, and what throws them off."""

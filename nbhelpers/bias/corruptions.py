@@ -3,7 +3,7 @@
 Each has a kind and a strength; a new one is a function and a row of `CORRUPTIONS`. Where there is
 no reason for one direction (which way a hand is turned, which side is collimated) the case draws
 it, the same one at every strength. A radiograph keeps its size; what a moved one shows from outside
-has the grey level of its own edges. Corrupted radiographs are then prepared as ever, on all cores.
+has the grey level of its own edges. Corrupted radiographs are then prepared as usual, on all cores.
 Nothing here loads a network, so the processes that work on files start quickly.
 """
 
@@ -58,7 +58,7 @@ def _about_middle(pixels: np.ndarray, degrees: float, factor: float) -> np.ndarr
 
 
 def _edge_level(pixels: np.ndarray) -> int:
-    """The median grey level of the outermost lines: of the film beside the hand, most often."""
+    """The median grey level of the outermost lines: of the film around the hand, most often."""
     lines = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     return int(np.median(np.concatenate(lines)))
 

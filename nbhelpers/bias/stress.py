@@ -47,8 +47,8 @@ def stress(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of models of ages on corrupted radiographs of a split, COLUMNS; where they tip.
 
-    A row a kind, strength and model; first in each kind stand the uncorrupted radiographs, prepared
-    and predicted once for all, under its `identity`. `mae` is in months with its 95 % bootstrap
+    One row per kind, strength and model; first in each kind are the uncorrupted radiographs,
+    prepared and predicted once, under its `identity`. `mae` is in months with its 95 % bootstrap
     interval, `difference` what the corruption adds to it on the same cases, with its paired
     interval. The second table is that of `tipping_strengths`.
 
@@ -120,7 +120,7 @@ def between(kind: str, tried: dict[float, dict[str, np.ndarray]]) -> list[float]
 def tipping_strengths(kind: str, tried: dict[float, dict[str, np.ndarray]]) -> list[tuple]:
     """The strengths at which each model's MAE has grown by `GROWTH`: rows of TIPPING_COLUMNS.
 
-    A row a model and direction. `strength` lies on the straight line between the strengths tried
+    One row per model and direction. `strength` lies on the straight line between the strengths
     around it, `lower` and `upper` are its 95 % interval over the cases, from weak to strong. It is
     the identity, which changes nothing, where it lies below `weakest`, the smallest tried, and NaN
     where it is not reached up to `strongest`. A kind that is on or off tips where it is on.

@@ -36,14 +36,14 @@ TOO_FEW = "too few"
 
 
 def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
-    """ERROR_COLUMNS, a row a group of `fine_groups` and metric, with 95 % intervals.
+    """ERROR_COLUMNS, one row per group of `fine_groups` and metric, with 95 % intervals.
 
     `mae` and `signed_error` (predicted minus true), months, of which the second falls with true age
     for any model; `over_12` and `over_24`, shares of cases further
     off than that; `qwk`, quadratic weighted kappa of the stage that the months fall into;
     `coverage`, the share of ages inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the
     model has intervals. `n` counts the cases of that metric: kappa takes those with a stage alone.
-    Where they are less than `FEWEST`, `too_few` is true and the figures are NaN. Kappa is lower in
+    With fewer than `FEWEST`, `too_few` is true and the figures are NaN. Kappa is lower in
     a group that spans fewer stages, so groups must not be ranked by it; of one true stage it is
     NaN.
     """
@@ -67,10 +67,10 @@ def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
 
 
 def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
-    """COLUMNS, a row a group of `groups` and metric, with 95 % bootstrap intervals.
+    """COLUMNS, one row per group of `groups` and metric, with 95 % bootstrap intervals.
 
     Age: `mae` and `signed_error` (predicted minus true), months, and as `<model> (derived)` those
-    of the stages that months fall into. Stage: `accuracy` and `qwk`. Of less than `FEWEST` cases
+    of the stages that months fall into. Stage: `accuracy` and `qwk`. Of fewer than `FEWEST` cases
     `too_few` is true and the figures are NaN.
     """
     rows = scores.case_errors(run_folder, model, task, split)
@@ -147,7 +147,7 @@ def independent_resamples(*sizes: int) -> Iterator[tuple[np.ndarray, ...]]:
 
 
 def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
-    """BALANCE_COLUMNS, a row a sex, age band and sex by age band.
+    """BALANCE_COLUMNS, one row per sex, age band and sex by age band.
 
     `train` counts its cases of that split in `cases`, a whole case table, `train_share` is their
     share; `n`, `mae` (months) and its 95 % interval are of `errors`, as `scores.case_errors`
@@ -169,12 +169,12 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
 def sex_gap(
     rows: pd.DataFrame, gap: Callable[[np.ndarray, np.ndarray], float], margin_months: float
 ) -> pd.DataFrame:
-    """A row a metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
+    """One row per metric (`mae`, `signed_error`) and adjustment (`raw`, `standardised`).
 
     `value` is girls minus boys, months, with 95 % and 90 % bootstrap intervals; girls and boys are
     resampled apart. `verdict`: `EQUIVALENT` to no gap within the margin, which a gap clearly off 0
     may be too; `UNDECIDED`, where an end of the 90 % interval lies so near the margin that other
-    resamples could decide otherwise; `NOT_SHOWN`; or `TOO_FEW`, less than `FEWEST` of a sex,
+    resamples could decide otherwise; `NOT_SHOWN`; or `TOO_FEW`, fewer than `FEWEST` of a sex,
     figures NaN.
 
     Standardised: by bands of `BAND_MONTHS` of true age; raw: all ages are one band. Bands with less

@@ -17,7 +17,7 @@ cases (Sadinle, Lei, Wasserman: Least ambiguous set-valued classifiers, J Am Sta
 - `by stage`: a limit for each stage, so that the rare ones are held as often as the common; a
   stage of fewer than `SMALLEST_GROUP` cases shares with its smaller neighbour.
 
-Both are kept beside the model, in `models/<model>.age.intervals.json` and
+Both are kept alongside the model, in `models/<model>.age.intervals.json` and
 `models/<model>.stage.sets.json`.
 """
 
@@ -145,7 +145,7 @@ def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) 
     """Intervals around a model's months.
 
     Args:
-        months: what the model says of calibration cases `[n]`; of an ensemble, cross-fitted.
+        months: what the model predicts for calibration cases `[n]`; of an ensemble, cross-fitted.
         truth: bone age, months `[n]`.
         sex: `[n]`, `female`, `male` or null.
         stage_cuts: see `stages.parse_cuts`.
@@ -265,7 +265,7 @@ def told_ends(
 def coverage(
     run_folder: Path, model: str, task: str, split: str, fitted_in: Path | None = None
 ) -> pd.DataFrame:
-    """COLUMNS and a size, a row a kind, level and group.
+    """COLUMNS and a size, one row per kind, level and group.
 
     Groups are all, each sex, band of age and true stage; of intervals each sex by predicted stage,
     too: those of kind `mondrian`. `quantiles` is how many a kind has: fewer than groups where

@@ -1,4 +1,4 @@
-"""Another folder of radiographs: prepared and predicted as a finished run's own, and how like them.
+"""Another folder of radiographs: prepared and predicted like a finished run's own.
 
 What is made lies in `external/<name>/` of the run folder, laid out like a run folder: case table,
 prepared pictures, geometry and prediction tables, so what reads those of a run reads these.
@@ -175,7 +175,7 @@ def score_set(
     labelled = table[table["split"] == data_cases.SCORED]
     has_label = {"age": len(labelled) > 0, "stage": labelled["stage"].notna().any()}
     if has_label["age"] and not has_label["stage"]:
-        print("no stage is scored: that takes an age and a sex, and no case has both")
+        print("no stage is scored: that needs an age and a sex, and no case has both")
     sex, pictures = splits.sex_codes(table["sex"]), functools.partial(load_images, folder)
     found, held = [], {"intervals": [], "sets": []}
     for task, title in zip(predictions.TASKS, held, strict=True):
@@ -197,7 +197,7 @@ def score_set(
 
 
 def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> pd.DataFrame:
-    """Write `predictions.csv` of a set, for people: a row a case, what every model says of it.
+    """Write `predictions.csv` of a set, for people: a row per case, with all models' predictions.
 
     After the months of all models come the interval of `model` (percent in the columns' names), the
     stage that its months fall into (none where sex is unknown and matters), the stages that the

@@ -34,13 +34,13 @@ RANKED_BY = {"age": "mae", "stage": "qwk"}
 CHOOSING_SPLIT = "calibration"
 ALL = "all"
 BANDS_YEARS = (0, 5, 10, 15, 20)
-FEWEST = 10  # cases that an error with its interval needs, where groups are many and small
+FEWEST = 10  # cases that an error with its interval takes, where groups are many and small
 
 
 def evaluate(
     run_folder: Path, model: str, task: str, learnt_in: Path | None = None
 ) -> pd.DataFrame:
-    """Scores of a model and of the trivial predictors: COLUMNS, a row a split and metric.
+    """Scores of a model and of the trivial predictors: COLUMNS, one row per split and metric.
 
     `value`, `lower` and `upper` are NaN where a metric is not defined. A split without predictions
     is left out, one with some raises InputError. `learnt_in`: the run folder of train, if another.
@@ -193,7 +193,7 @@ def ranked(run_folder: Path, task: str) -> pd.Series:
 
 
 def against_best(run_folder: Path, task: str, split: str) -> pd.DataFrame:
-    """PAIR_COLUMNS, a row a model: `compare_models` with the best on calibration.
+    """PAIR_COLUMNS, one row per model: `compare_models` with the best on calibration.
 
     `p_holm` is corrected for the number of models (`metrics.holm`), the intervals are not.
     """

@@ -2,7 +2,7 @@
 
 Notebook 06 puts three questions to heat maps. Faithfulness: pixels are greyed out, or put back into
 a blurred picture, in the order in which the map marks them (Petsiuk, Das and Saenko, BMVC 2018).
-Sanity: with random weights it must be another map (Adebayo et al., Sanity Checks for Saliency Maps,
+Sanity: with random weights the map must differ (Adebayo et al., Sanity Checks for Saliency Maps,
 NeurIPS 2018). Occlusion: what changes when a part of the picture is covered, which needs no
 gradient (Zeiler and Fergus, ECCV 2014).
 """
@@ -18,7 +18,7 @@ from nbhelpers.explain import grad_cam
 from nbhelpers.models import saved
 
 RATE, BATCH = 1e-3, 32  # of the training on shuffled ages
-SHUFFLED_SEED = 20171026  # another than that of any training: its first weights would come back
+SHUFFLED_SEED = 20171026  # not that of any training: its first weights would come back
 CELLS = 8  # squares a side of the grid of occlusion
 COARSE = 8  # cells per side of a random map
 SEED = 0  # of the random maps
@@ -28,7 +28,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 
 def network_score(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> Score:
-    """What a network makes of these pictures when they are changed: months, or a probability.
+    """What a network predicts for these pictures when they are changed: months, or a probability.
 
     The probability is that of the stage which it predicts for the pictures as they are. They are
     taken without their mirror images. What is scored may be the pictures several times over, each

@@ -54,7 +54,7 @@ class Explained:
         return np.asarray(self.images[rows]), np.nan_to_num(sex, nan=share)
 
     def errors(self, folder: Path, rows: np.ndarray, split: str) -> pd.DataFrame:
-        """What `scores.case_errors` of the run folder tells of these cases of a split."""
+        """What `scores.case_errors` of the run folder gives for these cases of a split."""
         found = scores.case_errors(folder, self.model, self.task, split).set_index("case_id")
         return found.loc[self.table["case_id"].iloc[rows]].reset_index()
 
@@ -82,7 +82,7 @@ class Explained:
         return grad_cam.sides(self.network)
 
     def score(self, rows: np.ndarray) -> checks.Score:
-        """What it makes of these cases' pictures when they are changed: `checks.network_score`."""
+        """What it predicts for these cases, pictures changed: `checks.network_score`."""
         return checks.network_score(self.network, *self.given(rows))
 
     def on_regions(

@@ -5,7 +5,7 @@ One file `<case id>.xml` a radiograph, as Koitka et al. give them for RSNA radio
 lies inside the boxes (energy-based pointing game: Wang et al., Score-CAM, CVPR Workshops 2020),
 over the share of the hand that the boxes take: 1 is a map that is spread evenly over the hand. And
 does its maximum on the hand lie in a box (pointing game: Zhang et al., Top-down neural attention by
-excitation backprop, IJCV 2018;126:1084-1102), beside how often a point anywhere on the hand would.
+excitation backprop, IJCV 2018;126:1084-1102), compared with a point anywhere on the hand.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -35,13 +35,13 @@ SUMMARY = ["metric", "n", "value", "lower", "upper", "note"]
 
 
 def read_regions(folder: Path, cases: pd.DataFrame, geometry: pd.DataFrame) -> pd.DataFrame:
-    """COLUMNS, a row a box, in the order of the cases and of their files.
+    """COLUMNS, one row per box, in the order of the cases and of their files.
 
     x_min to y_max are the box's outer edges, float, in pixels of the case's own radiograph, whole
     numbers being pixel centres. The files may be of larger radiographs than these: boxes are scaled
     from the size that a file declares to the case's `original_width` and `original_height`.
 
-    folder: Pascal VOC files; a line of the log tells how many are of no case.
+    folder: Pascal VOC files; a line of the log says how many match no case.
     cases: column case_id. geometry: of these cases, any view.
 
     Raises InputError where no file is named after a case, and for a file without well-formed boxes.
@@ -56,8 +56,8 @@ def read_regions(folder: Path, cases: pd.DataFrame, geometry: pd.DataFrame) -> p
         )
     if len(files) < len(named):
         log(
-            f"regions: {len(files):,} files are of cases of this set; "
-            f"{len(named) - len(files):,} are of none and left out"
+            f"regions: {len(files):,} files match cases of this set; "
+            f"{len(named) - len(files):,} match none and are left out"
         )
     sizes = geometry.set_index("case_id")[["original_width", "original_height"]]
     tables = [
@@ -166,11 +166,11 @@ def localise(
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """`region`, the columns `by`, then SUMMARY: a row a group and measure of MEASURES.
+    """`region`, the columns `by`, then SUMMARY: one row per group and measure of MEASURES.
 
     Groups never mix regions. `value` is a mean over cases (`hit`: a share) with its 95 % interval,
-    `n` the cases for which it is defined. With less than FEWEST cases a group has no value, and its
-    note says "too few".
+    `n` the cases for which it is defined. With fewer than FEWEST cases a group has no value, and
+    its note says "too few".
     """
     keys = ["region", *by]
     order = pd.CategoricalDtype([*REGIONS, ANY], ordered=True)
@@ -187,8 +187,8 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 def beyond(table: pd.DataFrame, own: str, others: Sequence[str]) -> pd.DataFrame:
     """How much more of a map lies on each region than of others, on the same cases.
 
-    A row a region and other map: `region`, `map`, and the mean difference of their ratios with its
-    95 % interval: `n`, `value`, `lower`, `upper`, NaN with less than FEWEST cases.
+    One row per region and other map: `region`, `map`, and the mean difference of their ratios with
+    its 95 % interval: `n`, `value`, `lower`, `upper`, NaN with fewer than FEWEST cases.
 
     Args:
         table: as `localise` gives it, with a column `map`.
@@ -208,7 +208,7 @@ def hand_masks(pictures: np.ndarray) -> np.ndarray:
     """Bool [n, side, side]: the hand on each prepared picture uint8, empty where none is found.
 
     It is the outline by which radiographs are prepared, looked for anew on the picture, so it fits
-    to a pixel or two, may take in a marker beside the hand, and ends just before the picture does.
+    to a pixel or two, may take in a marker next to the hand, and ends just before the picture does.
     """
     masks = np.zeros(pictures.shape, bool)
     for mask, picture in zip(masks, pictures, strict=True):

@@ -1,8 +1,8 @@
 """Whether a network leans on what is not the hand: lead markers, edges of the field, background.
 
-Networks may tell from the marker beside a bone which hospital, and so which patients, a radiograph
+Networks may tell from the marker next to a bone which hospital, and so which patients, a radiograph
 is of (Zech et al., PLoS Medicine 2018;15:e1002683). Two questions of each place: how much of a heat
-map lies on it, and what becomes of the predictions without it. Throughout, pictures are prepared
+map lies on it, and how predictions change without it. Throughout, pictures are prepared
 radiographs uint8 [n, side, side], hands and masks bool [n, side, side].
 """
 
@@ -87,7 +87,7 @@ def find_places(picture: np.ndarray, hand: np.ndarray) -> dict[str, np.ndarray]:
     """Masks [side, side] by PLACES of one picture: disjoint, together all that is not the hand.
 
     Markers are bright, small, compact shapes and what lies between neighbours; field edges strips
-    along straight edges, be it of the collimated field or of a radiograph that was turned upright.
+    along straight edges, of the collimated field or of a radiograph that was turned upright.
     Letters that touch a strip as bright as they, or lie within the hand's outline, are missed.
     """
     off = ~_grown(hand, BLURRED)
@@ -102,8 +102,8 @@ def place_energy(
     """ENERGY: shares of the map's energy and of the picture's area on each place and on the hand.
 
     `ratio` is the one over the other; 1 is a map spread evenly over the picture. Means over the `n`
-    cases that have the place, and a map with energy, with 95 % intervals; of less than FEWEST cases
-    none, and the note says "too few". Maps: float [n, side, side], none below 0.
+    cases that have the place, and a map with energy, with 95 % intervals; for fewer than FEWEST
+    cases none, and the note says "too few". Maps: float [n, side, side], none below 0.
     """
     whole = maps.sum(axis=(1, 2), dtype=float)
     told = []
@@ -141,7 +141,7 @@ def masking_effect(
 
     `difference` is the mean absolute error after masking minus before, with its paired 95 %
     interval: above 0, the place helped. `prediction_change` is how far predictions moved, to
-    whichever side. With less than FEWEST cases there are none, and the note says "too few".
+    whichever side. With fewer than FEWEST cases there are none, and the note says "too few".
     `months` are true ages, [n].
     """
     told = []

@@ -351,7 +351,7 @@ def show_faithfulness(
 
 
 def _show_gains(gains: pd.DataFrame) -> None:
-    """Gains of all networks, a panel a kind and control."""
+    """Gains of all networks, one panel per kind and control."""
     table = gains.assign(measure=gains["kind"] + ", gain on " + gains["against"])
     networks = list(table["network"].unique())
     names = [network_name(one) for one in networks]

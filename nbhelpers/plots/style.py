@@ -119,7 +119,7 @@ def by_sex(rows: pd.DataFrame) -> dict[str, object]:
 def cases_by_sex(
     axes: plt.Axes, months: pd.Series, values: pd.Series, rows: pd.DataFrame, few: int = 200
 ) -> None:
-    """A point a case, with the colour and the marker of its sex; faint where they are many.
+    """One point per case, with the colour and the marker of its sex; faint where they are many.
 
     few: up to so many points are large and hardly transparent.
     """

@@ -228,7 +228,7 @@ def group_table(scores: pd.DataFrame, metrics: Collection[str] = ()) -> pd.DataF
 
 
 def by_kind(tips: pd.DataFrame) -> pd.DataFrame:
-    """Of `stress.tipping_strengths`: a row a kind and direction, a column a model.
+    """Of `stress.tipping_strengths`: one row per kind and direction, one column per model.
 
     The row's name ends in the strongest that was tried.
     """
@@ -258,7 +258,7 @@ def _tipping_text(tip: tuple, end: str) -> str:
 
 
 def coverage_table(coverage: pd.DataFrame, index: str) -> pd.DataFrame:
-    """Coverage of one level: a row a `group` or `model`, a column a kind of intervals or sets.
+    """Coverage of one level: a row a `group` or `model`, one column per kind of intervals or sets.
 
     A cell is the share inside with its 95 % interval, and the mean width or number of stages.
     """
@@ -285,7 +285,7 @@ def kind_words(kind: str, quantiles: int | None) -> str:
 
 
 def kept_table(coverage: pd.DataFrame) -> pd.DataFrame:
-    """Of one kind and level: a row a group, those that fall short beyond chance first.
+    """Of one kind and level: one row per group, those that fall short beyond chance first.
 
     A group of fewer than `FEWEST` cases gets no verdict; a promise fails where there is one.
     """
@@ -432,7 +432,7 @@ def corruption_words(kind: str, strength: float, unit: str) -> str:
 
 
 def calibration_table(calibration: pd.DataFrame) -> pd.DataFrame:
-    """Of scores at some places (column `place`): a row a measure, a column a place."""
+    """Of scores at some places (column `place`): one row per measure, one column per place."""
     sizes = calibration.groupby("place", sort=False)["n"].max()
     names = {place: f"{place}, n = {n:,.0f}" for place, n in sizes.dropna().items()}
     return wide(calibration, "metric", "place").rename(columns=names).fillna("")

@@ -183,7 +183,7 @@ def test_a_figure_stands_where_what_it_says_belongs(tmp_path: Path):
     tables |= {"stress": [stress], "intervals": [every, young]}
     data = {"stage_names": ["infancy", "late"], "manifest": {"counts": {"test": 150}}}
     holds, fails, unknown = lists(tmp_path, HOG, results("07", tables=tables), **data)
-    assert "errs clearly less than always predicting the mean age: by 11.0 months" in holds
+    assert "is clearly more accurate than always predicting the mean age: off by 11.0" in holds
     # An interval that leaves out the promise is not to be trusted, whatever else may explain it.
     assert "hold 86.0 %" not in holds
     assert "hold 86.0 % (95 % interval 84.0 to 88.0 %, n = 150)" in unknown
@@ -198,7 +198,7 @@ def test_a_figure_stands_where_what_it_says_belongs(tmp_path: Path):
     fails, unknown = lists(tmp_path, poor, results("07", tables=tables), clinic, **data)
     assert "may be no better than always predicting the mean age" in fails
     assert "in all (86 % of 150), young" in fails and "predicted too" not in fails
-    assert f"Hospitals other than clinic, where {BEST} errs by 14.0 months" in unknown
+    assert f"Hospitals other than clinic, where {BEST} is off by 14.0 months" in unknown
     assert "Other hospitals" not in unknown and "test set" not in unknown
 
 

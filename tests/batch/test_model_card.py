@@ -104,8 +104,8 @@ def test_each_task_stands_alone_too_and_stages_cut_out_of_months_say_so(tmp_path
     derived = [{**one, "model": "hog (derived)"} for one in STAGES]
     page = text(write(tmp_path, {**HOG, "scores": [*HOG["scores"], *derived]}))
     assert f"Developmental stage: {BEST} (derived)" in page
-    assert f"cut out of the months of {BEST}" in page
-    assert "Stages cut out of months have no sets of their own" in page
+    assert f"derived from the months of {BEST}" in page
+    assert "Derived stages have no sets of their own" in page
 
 
 @pytest.mark.parametrize("model", ["", "cnn"])

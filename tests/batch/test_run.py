@@ -64,7 +64,7 @@ seen += [exclude_unreadable, score_doubtful]"""
         (INPUT_ERROR, 2, "table.csv, line 17: boneage is 300. Give months between 0 and 240."),
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
         (OTHER_NAME, 1, "ended without writing results/"),
-        ("import os; os.kill(os.getpid(), 9)", 1, "The kernel died in mid-run"),
+        ("import os; os.kill(os.getpid(), 9)", 1, "The kernel died mid-run"),
     ],
     ids=["input", "error", "another name", "killed"],
 )

@@ -85,7 +85,7 @@ def test_files_of_other_cases_are_counted_and_left_out(tmp_path, capsys):
         (tmp_path / f"{name}.xml").write_text(VALID)
     found = read(tmp_path, "3", "1", "9")
     assert found["case_id"].unique().tolist() == ["3", "1"]
-    assert "2 files are of cases of this set; 2 are of none" in capsys.readouterr().out
+    assert "2 files match cases of this set; 2 match none" in capsys.readouterr().out
     with pytest.raises(InputError, match="none of its 4 XML files is named after"):
         read(tmp_path, "5")
 
