@@ -93,14 +93,20 @@ def test_what_is_said_of_the_ensemble_and_its_intervals_stands_in_its_results_fi
 
 
 def test_what_is_said_of_the_heat_maps_stands_in_their_results_file():
-    found = measured("06_grad_cam")["tables"]
-    for row in found["measures"]:
-        if row["network"] == "cnn age" and not row["measure"].startswith("likeness"):
-            assert interval(row) in WORDS, row["measure"]
+    found = measured("seeds/06_grad_cam")["tables"]
+    for row in found["gains"]:
+        assert interval(row) in WORDS or row["kind"] == "both", row["against"]
+    own, other = (
+        the(found["localisation"], map=name, metric="ratio", region="any")
+        for name in ("mobilenet age", "random weights 2")
+    )
+    beyond = the(found["beyond controls"], map="random weights 2", region="any")
+    assert f"hold {interval(own)} times" in WORDS and f"reach {interval(other)}" in WORDS
+    assert beyond["lower"] < 0 and f"a difference of {interval(beyond)}. So it is not" in WORDS
     for row in found["masking"]:
         if row["place"] != "field edge":
-            said = f"{interval(row, '+.2f', 'difference')[:-1]}, n = {row['n']})"
-            assert said.removeprefix("-0.00") in WORDS, row["place"]
+            said = interval(row, "+.2f", "difference")[:-1]
+            assert f"{said}, n = {row['n']})" in WORDS, row["place"]
 
 
 def test_what_is_said_of_doubts_stands_in_their_results_file():
@@ -116,28 +122,48 @@ def test_what_is_said_of_doubts_stands_in_their_results_file():
     assert len(header) == 4 and len(rows) == 11
 
 
-def test_what_is_said_of_groups_and_stress_stands_in_their_results_file():
-    run = measured("07_bias_analysis")
-    found = run["tables"]
-    model = found["group tests"][0]["model"]
-    gap = the(found["sex gap"], metric="mae", adjustment="standardised")
-    said = f"{interval(gap)[:-1]}, n = {gap['n_female']} and {gap['n_male']}) larger for girls"
-    assert said in WORDS
-    assert gap["verdict"] == "equivalent" and run["parameters"]["margin_months"] == 2
-    late = the(found["errors by group"], model=model, group="post-puberty", metric="signed_error")
-    said = f"{interval(opposite(late), '.1f')[:-1]}, n = {late['n']})"
-    assert f"After puberty {model_name(model)} predicts too little by {said}" in WORDS
-    signed = the(found["sex gap"], metric="signed_error", adjustment="standardised")
-    assert f"lower for girls by {interval(opposite(signed))[:-1]}, n = 775 and 911)" in WORDS
-    for kind, strength in (("inverted", 1), ("noise", 5), ("resolution", 2), ("shift", 20)):
-        row = the(found["stress"], model="cnn", kind=kind, strength=strength)
-        ends = f"({row['difference_lower']:.1f} to {row['difference_upper']:.1f})"
-        assert f"{row['difference']:.1f} {ends}" in WORDS, kind
+def test_what_is_said_of_groups_and_corruptions_stands_in_their_results_file():
+    run = measured("seeds/07_bias_analysis")
+    found, tests = run["tables"], run["tables"]["group tests"]
+    for of, words in (("true", "predicted too young by"), ("predicted", "as predicted, by")):
+        late = the(found["signed errors"], group=f"post-puberty ({of})")
+        assert f"{words} {interval(opposite(late), '.1f')} (n = {late['n']})" in WORDS
+    clear = sum(row["p_holm"] < 0.05 for row in tests)
+    assert f"Of {len(tests)} comparisons of groups, which overlap, {clear} are clear" in WORDS
+    signed, absolute = (
+        the(found["sex gap"], metric=metric, adjustment="standardised")
+        for metric in ("signed_error", "mae")
+    )
+    n = f"(n = {signed['n_female']} and {signed['n_male']})"
+    said = (
+        f"{interval(signed)} months in signed errors and {interval(absolute, '+.2f')} in absolute"
+    )
+    assert f"girls minus boys is {said} ones {n}" in WORDS
+    assert (signed["verdict"], absolute["verdict"]) == ("not shown", "equivalent")
+    ((_, *rows),) = tables("corruption")
+    keys = [("noise", 5), ("noise", 80), ("resolution", 2), ("jpeg", 5), ("blur", 2), ("shift", 20)]
+    for (kind, strength), (_, *cells) in zip([*keys, ("collimation", 40)], rows, strict=True):
+        for model, cell in zip(("mobilenet", "hog"), cells, strict=True):
+            row = the(found["stress"], model=model, kind=kind, strength=strength)
+            ends = f"({row['difference_lower']:.1f} to {row['difference_upper']:.1f})"
+            assert cell == f"{row['difference']:.1f} {ends}", (model, kind)
+
+
+def test_what_is_said_of_seeds_stands_in_their_results_files():
+    ((_, *rows),) = tables("model, over seeds")
+    runs = {"mobilenet": "03_transfer_learning.mobilenet_age", "hog": "04_hog_xgboost.age"}
+    for (model, name), (shown, n, fits, one, sd, mean) in zip(runs.items(), rows, strict=True):
+        run = measured(f"seeds/{name}")
+        own = the(run["scores"], model=model, split="test", metric="mae")
+        of = {key.rpartition(", ")[2]: value for key, value in run["figures"].items()}
+        assert (shown, n, mean) == (model_name(model), f"{own['n']:,}", interval(own))
+        assert int(fits) == run["parameters"]["seeds"] and sd == f"{of['SD over seeds']:.2f}"
+        assert one == interval(of | {"value": of["mean over seeds"]}), model
 
 
 def test_notebooks_tell_to_expect_what_was_measured():
     mae = {score["model"]: score["value"] for score in scores_of_test() if score["metric"] == "mae"}
-    gaps = measured("07_bias_analysis")["tables"]["sex gap"]
+    gaps = measured("seeds/07_bias_analysis")["tables"]["sex gap"]
     gap = the(gaps, metric="mae", adjustment="standardised")["value"]
     expected = {
         "02_cnn_tuning": f"about {mae['cnn']:.0f} months",
