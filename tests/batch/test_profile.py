@@ -7,18 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import batch_tools as tools
 import pytest
-from batch_tools import (
-    PARAMETERS,
-    ROOT,
-    SAVE,
-    clean_environment,
-    execute,
-    make_report,
-    started,
-    write_notebook,
-    write_project,
-)
 
 from nbhelpers.batch import status
 from nbhelpers.batch.__main__ import main
@@ -36,8 +26,8 @@ FAIL = "raise RuntimeError('of no use')"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project with a copy of the helpers."""
-    folder = write_project(tmp_path / "project", RUNS)
-    shutil.copytree(ROOT / "nbhelpers", folder / "nbhelpers")
+    folder = tools.write_project(tmp_path / "project", RUNS)
+    shutil.copytree(tools.ROOT / "nbhelpers", folder / "nbhelpers")
     return folder
 
 
@@ -45,9 +35,9 @@ def report(project: Path, *more: str, status: int = 0) -> str:
     """What the profile prints on a machine set up for other work; it must end with this status."""
     other = {"SNAKEMAKE_PROFILE": "slurm", "KERAS_BACKEND": "torch"}
     latin = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    environment = clean_environment(project) | other | latin
+    environment = tools.clean_environment(project) | other | latin
     switches = ("--unreadable=exclude", "--doubtful=score")
-    done = execute(project, "profile", "demo", *switches, *more, env=environment)
+    done = tools.execute(project, "profile", "demo", *switches, *more, env=environment)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -63,13 +53,13 @@ def edit(path: Path, text: str) -> None:
 @pytest.mark.slow
 def test_only_what_a_change_reaches_runs_again(project: Path):
     first = report(project)
-    assert set(started(first)) == set(RUNS) and started(first)[-1] == "05_ensembling"
+    assert set(tools.started(first)) == set(RUNS) and tools.started(first)[-1] == "05_ensembling"
     assert f"Open {project}/reports/demo/index.html" in first
     last = read_json(status.results_path(project / "reports" / "demo", "05_ensembling"))
     assert last["switches"] == [True, True]
 
     def reruns() -> set[str]:
-        return set(started(report(project)))
+        return set(tools.started(report(project)))
 
     edit(project / "params" / "demo" / "04_hog_xgboost.yaml", "steps: 5\n")
     assert reruns() == {"04_hog_xgboost", "05_ensembling"}
@@ -86,27 +76,27 @@ def test_other_weights_run_again_and_the_same_do_not(tmp_path: Path):
     """Through make, so that the name is the same in Makefile, command line, Snakefile, notebook."""
     vgg16, own = "03_transfer_learning.vgg16", "03_transfer_learning.own"
     runs = {own: "model: own\nweights: own.h5\n", vgg16: "model: vgg16\n", "05_ensembling": ""}
-    project = write_project(tmp_path, runs)
-    write_notebook(
+    project = tools.write_project(tmp_path, runs)
+    tools.write_notebook(
         project / "notebooks" / "03_transfer_learning.ipynb",
-        SAVE.replace('"steps": steps', '"weights": weights'),
-        parameters=f'{PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file',
+        tools.SAVE.replace('"steps": steps', '"weights": weights'),
+        parameters=f'{tools.PARAMETERS}\nweights = "imagenet"  # imagenet, none or a file',
     )
     folder = project / "reports" / "demo"
 
     def make(*variables: str) -> tuple[set[str], list[str]]:
         """The runs that start, and the weights that the two runs of 03 got at last."""
-        options = {"cwd": project, "env": clean_environment(project), "capture_output": True}
-        done = subprocess.run([*make_report(project), *variables], **options, text=True)
+        options = {"cwd": project, "env": tools.clean_environment(project), "capture_output": True}
+        done = subprocess.run([*tools.make_report(project), *variables], **options, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         got = [read_json(status.results_path(folder, run))["weights"] for run in (own, vgg16)]
-        return set(started(done.stdout)), got
+        return set(tools.started(done.stdout)), got
 
     reached = {vgg16, "05_ensembling"}
     assert make() == (set(runs), ["own.h5", "imagenet"])
     assert make("WEIGHTS=none") == (reached, ["own.h5", "none"])
     # A run of its own is remembered too.
-    assert execute(project, "run", "demo", vgg16).returncode == 0
+    assert tools.execute(project, "run", "demo", vgg16).returncode == 0
     assert make("WEIGHTS=none") == (reached, ["own.h5", "none"])
     assert make("WEIGHTS=none") == (set(), ["own.h5", "none"])
 
@@ -114,9 +104,9 @@ def test_other_weights_run_again_and_the_same_do_not(tmp_path: Path):
 def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
     tmp_path: Path, radiographs: Path
 ):
-    project = write_project(tmp_path / "project", {"01_preprocessing": "", "09_external": ""})
+    project = tools.write_project(tmp_path / "project", {"01_preprocessing": "", "09_external": ""})
     printed = report(project, "--data", str(radiographs), "--run", "real")
-    assert started(printed) == ["01_preprocessing"]
+    assert tools.started(printed) == ["01_preprocessing"]
     assert "left out 09_external: it names no folder. make score RUN=real DATA=folder" in printed
 
 
@@ -124,23 +114,23 @@ def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
 def test_independent_runs_go_on_the_index_says_what_failed_and_nothing_finished_is_lost(
     tmp_path: Path,
 ):
-    project = write_project(tmp_path, RUNS, n02=FAIL)
+    project = tools.write_project(tmp_path, RUNS, n02=FAIL)
     notebook = project / "notebooks" / "02_cnn_tuning.ipynb"
     folder = project / "reports" / "demo"
     failed = report(project, status=1)
-    assert {"02_cnn_tuning", "04_hog_xgboost"} == set(started(failed))
+    assert {"02_cnn_tuning", "04_hog_xgboost"} == set(tools.started(failed))
     assert "FAILED   02_cnn_tuning" in failed and "RuntimeError: of no use" in failed
     assert "NOT COMPLETE" in failed and (folder / "02_cnn_tuning.html").exists()
     index = (folder / "index.html").read_text()
     assert "02_cnn_tuning</a>: failed. of no use" in index and "05_ensembling: not run" in index
 
-    write_notebook(notebook, SAVE)
-    assert set(started(report(project))) == {"02_cnn_tuning", "05_ensembling"}
+    tools.write_notebook(notebook, tools.SAVE)
+    assert set(tools.started(report(project))) == {"02_cnn_tuning", "05_ensembling"}
     assert "not complete" not in (folder / "index.html").read_text()
 
     results = status.results_path(folder, "02_cnn_tuning").read_text()
-    write_notebook(notebook, FAIL, SAVE)
-    assert started(report(project, status=1)) == ["02_cnn_tuning"]
+    tools.write_notebook(notebook, FAIL, tools.SAVE)
+    assert tools.started(report(project, status=1)) == ["02_cnn_tuning"]
     assert status.results_path(folder, "02_cnn_tuning").read_text() == results
     assert not status.done_path(folder, "02_cnn_tuning").exists(), "it will be tried again"
     assert "those of an earlier, complete attempt" in (folder / "index.html").read_text()
@@ -154,13 +144,15 @@ def test_views_never_overlap_nor_do_networks_where_there_is_a_gpu(tmp_path: Path
     networks = ("06_grad_cam", "07_bias_analysis")
     runs = dict.fromkeys((*views, *networks) if gpu else networks, "")
     wait = "import time\ntime.sleep(1)\n"
-    project = write_project(tmp_path, runs, **{f"n0{number}": wait + SAVE for number in (1, 6, 7)})
-    environment = clean_environment(project)
+    project = tools.write_project(
+        tmp_path, runs, **{f"n0{number}": wait + tools.SAVE for number in (1, 6, 7)}
+    )
+    environment = tools.clean_environment(project)
     if gpu:
         (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho A GPU\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
         environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
-    done = execute(project, "profile", "demo", "--cores", "4", env=environment)
+    done = tools.execute(project, "profile", "demo", "--cores", "4", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     in_turn = ["started", "finished"] * 2
@@ -172,7 +164,7 @@ def test_views_never_overlap_nor_do_networks_where_there_is_a_gpu(tmp_path: Path
 def test_another_data_set_is_refused_and_nothing_is_touched(
     tmp_path: Path, radiographs: Path, capsys
 ):
-    project = write_project(tmp_path / "project", {"01_preprocessing": ""})
+    project = tools.write_project(tmp_path / "project", {"01_preprocessing": ""})
     folder = project / "reports" / "demo"
     finger = cases.fingerprint(radiographs, cases.read_cases(radiographs))
     write_json(folder / "data.json", {"fingerprint": finger, "stage_cuts": "gilsanz_ratib"})
@@ -197,13 +189,13 @@ def test_plain_snakemake_and_plain_papermill_read_the_same_files_and_a_broken_sn
     tmp_path: Path,
 ):
     run = "01_preprocessing"
-    project = write_project(tmp_path, {run: "steps: 4\n"})
+    project = tools.write_project(tmp_path, {run: "steps: 4\n"})
     folder = project / "reports" / "demo"
     papermill = f"papermill notebooks/{run}.ipynb out.ipynb -k python3 -f params/demo/{run}.yaml"
     papermill += f" -p run {run} -p run_folder {folder}"
     for command in ("snakemake --cores 1 --config profile=demo", papermill):
         words = [sys.executable, "-m", *command.split()]
-        options = {"cwd": project, "env": clean_environment(project), "capture_output": True}
+        options = {"cwd": project, "env": tools.clean_environment(project), "capture_output": True}
         done = subprocess.run(words, **options, text=True)
         assert done.returncode == 0, done.stderr
         assert read_json(status.results_path(folder, run))["steps"] == 4

@@ -296,15 +296,13 @@ def test_maps_or_errors_that_hang_on_lead_markers_fail(share, change, passes):
 
 
 def test_what_a_mean_over_seeds_gains_is_said_beside_a_fit_alone():
-    scores = pd.DataFrame(
-        {"model": ["cnn"], "split": "test", "metric": "mae", "n": 300, "value": 8.5}
-    )
+    of = {"model": ["cnn"], "split": "test", "metric": "mae", "n": 300, "value": 8.5}
     each = pd.Series([8.8, 9.0, 9.2], ["cnn_seed0", "cnn_seed1", "cnn_seed2"])
-    words, figures = plots_tables.seeds(each, (8.6, 9.4), scores, "cnn", "age")
+    words, figures = plots_tables.seeds(each, (8.6, 9.4), pd.DataFrame(of), "cnn", "age")
     assert "One of its 3 fits, which differ only in the seed, has 9.00 months on average" in words
     assert "8.60 to 9.40" in words and "SD over seeds 0.20" in words and "by -0.50." in words
     assert figures["one fit, mean over seeds"] == pytest.approx(9) and figures["cnn_seed2"] == 9.2
-    assert plots_tables.seeds(each[:0], (), scores, "cnn", "age") == ("", {})
+    assert plots_tables.seeds(each[:0], (), None, "cnn", "age") == ("", {})
 
 
 def test_a_verdict_says_that_it_is_of_a_model():
