@@ -140,7 +140,7 @@ def test_what_is_said_of_groups_and_corruptions_stands_in_their_results_file():
     for (kind, strength), (_, *cells) in zip([*keys, ("collimation", 40)], rows, strict=True):
         for model, cell in zip(("mobilenet", "hog"), cells, strict=True):
             row = the(found["stress"], model=model, kind=kind, strength=strength)
-            row = {key.removeprefix("difference_"): value for key, value in row.items()}
+            row = {key.removeprefix("difference_"): row[key] for key in row if "difference" in key}
             assert cell == interval(row, ".1f", "difference"), (model, kind)
 
 
