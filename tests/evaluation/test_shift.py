@@ -57,8 +57,8 @@ def test_statistics_are_what_they_say():
     shown[1] = 255
     shown[2, :4] = 100
     table = statistics(shown)
-    assert table["brightness"].tolist() == [0, 255, 50]
-    assert table["black"].tolist() == [1, 0, 0.5]
+    assert table["mean grey level"].tolist() == [0, 255, 50]
+    assert table["share black"].tolist() == [1, 0, 0.5]
 
 
 def test_the_sample_is_of_train_alone(monkeypatch):
@@ -70,8 +70,8 @@ def test_the_sample_is_of_train_alone(monkeypatch):
     monkeypatch.setattr(external, "load_images", lambda folder, view: shown)
     monkeypatch.setattr(external.saved, "view_of", lambda *of: "hand")
     of_train, of_test, of_here = external.pictures(Path("run"), "part", "cnn", "test")
-    drawn = statistics(of_train)["brightness"]
+    drawn = statistics(of_train)["mean grey level"]
     assert (
         of_here is shown and len(drawn) == 10 and drawn.max() < 50 and drawn.is_monotonic_increasing
     )
-    assert statistics(of_test)["brightness"].tolist() == [255] * 50
+    assert statistics(of_test)["mean grey level"].tolist() == [255] * 50
