@@ -149,10 +149,10 @@ def predict_unseen(
         cases=table.iloc[rows],
         out_of_fold=len(rows) > len(unseen[0]),
     )
-    if len(rows) == len(unseen[0]):  # one a seed, or one in all
-        for name, predicted in said.items():
-            write(name, predicted=predicted)
-    write(model, predicted=np.nanmean([*said.values()], axis=0))
+    mean = {model: np.nanmean([*said.values()], axis=0)}
+    of_seeds = len(rows) == len(unseen[0])  # all were trained on the same cases
+    for name, predicted in (said | mean if of_seeds else mean).items():
+        write(name, predicted=predicted)
 
 
 def _forget(folder: Path, model: str, task: str, members: Iterable[str]) -> None:

@@ -125,7 +125,7 @@ def test_a_case_is_predicted_by_the_members_that_did_not_see_it(table, monkeypat
     assert cases.index.tolist() == list(range(N))
     assert predicted.tolist() == [10 * (number % 5) for number in range(40)] + [20] * 20
     saved.predict_unseen(Path(), "m", {"m": 7.0}, members[:1])
-    (_, given), unseen = written[2], np.setdiff1d(np.arange(N), members[0].train)
+    ((_, given),), unseen = written[2:], np.setdiff1d(np.arange(N), members[0].train)
     assert given["cases"].index.tolist() == unseen.tolist() and not given["out_of_fold"]
     with pytest.raises(InputError, match="seeds is 3: with cross_validate write 1"):
         materials.by_fold(material(table), seeds=3)
