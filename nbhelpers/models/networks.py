@@ -6,11 +6,14 @@ alone gives months, or five stage probabilities.
 
 The augmentation is one layer with one warp: flip, rotation, shift and scale are one affine map, so
 a picture is interpolated once; Keras' own layers warp three times, and on a processor that alone
-costs a third of a small network's step. Its amounts are those of the best documented ablation on
-these radiographs; stronger ones gave nothing there.
+costs a third of a small network's step. Rotation, shift, scale, brightness and contrast change by
+what the best documented ablation on these radiographs found to be enough. Aspect, sharpness and
+gamma change by more: so far do radiographs from elsewhere differ, squeezed to a square or not,
+scaled down with care or coarsely.
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from nbhelpers.data.stages import STAGES
@@ -18,8 +21,11 @@ from nbhelpers.data.stages import STAGES
 ROTATION_DEGREES = 7.0
 SHIFT_SHARE = 0.03  # of the picture's side
 SCALE_SHARE = 0.05
-GREY_SHARE = 0.1  # of the range for brightness, of the spread for contrast, of the exponent (gamma)
-DRAWS = 8  # random numbers a picture: flip, angle, scale, two shifts, gamma, contrast, brightness
+GREY_SHARE = 0.1  # of the range for brightness, of the spread for contrast
+GAMMA = 0.4  # of the exponent, as its logarithm: 0.67 to 1.5
+ASPECT = 0.3  # of width or height, as the logarithm: down to 0.74
+SOFTENED = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # weights across and down: SD of 1 pixel
+DRAWS = 10  # random numbers a picture, see `change`
 
 
 @keras.saving.register_keras_serializable(package="nbhelpers")
@@ -48,10 +54,11 @@ class LightAugmentation(layers.Layer):
 
 
 def change(pictures, draws):
-    """Warp and shade pictures `[n, height, width, 1]` by `draws` `[n, 8]` in [-1, 1].
+    """Warp and shade pictures `[n, height, width, 1]` by `draws` `[n, 10]` in [-1, 1].
 
     The columns: mirrored where negative, angle, scale, shift across, shift down, gamma, contrast,
-    brightness. Zeros change nothing.
+    brightness, aspect (narrower to shorter), sharpness (softened to sharpened). Zeros change
+    nothing.
     """
     return _shade(_warp(pictures, draws), draws)
 
@@ -63,7 +70,9 @@ def _warp(pictures, draws):
     scale = 1.0 + SCALE_SHARE * draws[:, 2]
     cosine, sine = ops.cos(angle) / scale, ops.sin(angle) / scale
     # Keras maps output pixels to input pixels: x = a0 u + a1 v + a2, y = b0 u + b1 v + b2.
-    a0, a1, b0, b1 = cosine * mirror, -sine, sine * mirror, cosine
+    narrower, shorter = (ops.exp(ASPECT * ops.relu(way * draws[:, 8])) for way in (-1, 1))
+    a0, a1 = narrower * cosine * mirror, -narrower * sine
+    b0, b1 = shorter * sine * mirror, shorter * cosine
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     a2 = middle_x - a0 * middle_x - a1 * middle_y + draws[:, 3] * SHIFT_SHARE * width
     b2 = middle_y - b0 * middle_x - b1 * middle_y + draws[:, 4] * SHIFT_SHARE * height
@@ -79,10 +88,13 @@ def _warp(pictures, draws):
 
 
 def _shade(pictures, draws):
-    gamma, contrast, brightness = (draws[:, at, None, None, None] for at in (5, 6, 7))
-    signal = ops.clip((pictures + 1) / 2, 0.0, 1.0)
+    gamma, contrast, brightness, sharpness = (draws[:, at, None, None, None] for at in (5, 6, 7, 9))
+    signal = (pictures + 1) / 2
+    kernel = np.outer(SOFTENED, SOFTENED)[:, :, None, None].astype("float32")
+    soft = ops.conv(signal, kernel, padding="same", data_format="channels_last")
+    signal = ops.clip(signal + sharpness * (signal - soft), 0.0, 1.0)
     # A bare 0 to a power has no finite derivative, which Grad-CAM or SAM may ask for.
-    signal = ops.power(signal + 1e-6, ops.exp(GREY_SHARE * gamma))
+    signal = ops.power(signal + 1e-6, ops.exp(GAMMA * gamma))
     mean = ops.mean(signal, axis=(1, 2, 3), keepdims=True)
     signal = (signal - mean) * (1 + GREY_SHARE * contrast) + mean + GREY_SHARE * brightness
     return ops.clip(signal, 0.0, 1.0) * 2 - 1

@@ -86,6 +86,6 @@ def trial_curves(curves: pd.DataFrame, unit: str) -> tuple[Figure, str]:
         axes.plot(part["epoch"], part["tuning_loss"], marker=marker, markersize=5, label=label)
     axes.set(xlabel="epoch", ylabel=f"tuning loss, {unit}")
     style.whole_steps(axes, curves["epoch"])
-    axes.legend()
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above, clear of the curves
     each = ", ".join(f"trial {trial} {loss:.2f}" for trial, loss in lowest.items())
     return figure, f"Tuning loss, {unit}, by epoch of the best trials. Their lowest: {each}."

@@ -311,7 +311,7 @@ def learning_curve(history: pd.DataFrame, unit: str) -> tuple[Figure, str]:
     top = np.quantile(history[["train_loss", "tuning_loss"]].to_numpy(), 0.98)
     axes.set(xlabel=steps, ylabel=f"loss, {unit}", ylim=(0, 1.1 * top))
     style.whole_steps(axes, history[steps])
-    axes.legend()
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)  # above, clear of the curves
     alt = f"Training and tuning loss, {unit}; {steps} {best[steps]:.0f} of {len(history)} is kept, "
     return figure, alt + f"with the lowest tuning loss, {best['tuning_loss']:.2f}."
 

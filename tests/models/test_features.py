@@ -68,7 +68,8 @@ def test_views_are_what_the_backbone_sees_of_changed_pictures(monkeypatch):
     expected = body.predict_on_batch(pixels[ROWS])
     np.testing.assert_allclose(seen[0, ROWS], expected, rtol=1e-4, atol=1e-5)
     for view in (1, 2):
-        draws = np.random.default_rng((5, view)).uniform(-1, 1, (N, 8)).astype(np.float32)[train]
+        draws = np.random.default_rng((5, view)).uniform(-1, 1, (N, 10)).astype(np.float32)
+        draws = draws[train]
         expected = body.predict_on_batch(np.array(networks.change(pixels[train], draws)))
         np.testing.assert_allclose(seen[view, train], expected, rtol=1e-3, atol=1e-4)
         assert np.abs(seen[view, train] - seen[view - 1, train]).max() > 0.01

@@ -56,6 +56,22 @@ def test_brightness_changes_nothing_contrast_little_and_an_empty_picture_has_no_
     assert not hog.cell_histograms(np.full((SIZE, SIZE), 90, np.uint8), SETTINGS).any()
 
 
+def test_changed_pictures_are_those_of_the_networks_training_but_not_mirrored(grown, monkeypatch):
+    _, pictures, table, _ = grown
+    rows = np.arange(150, 10, -1)
+    changed = hog.changed_features(pictures, rows, SETTINGS, seed=3)
+    assert (np.abs(changed - table[rows]).mean(axis=1) > 0.01).all()
+    # The bar stays on the right: mirrored it would be on the left.
+    cells = changed.reshape(len(rows), *hog.cell_histograms(pictures[0], SETTINGS).shape)
+    assert (
+        cells[:, :3, 4:].sum(axis=(1, 2, 3)) > cells[:, :3, :4].sum(axis=(1, 2, 3))
+    ).mean() > 0.9
+    monkeypatch.setattr(hog, "AT_ONCE", 33)
+    again = hog.changed_features(pictures, rows, SETTINGS, seed=3)
+    np.testing.assert_allclose(again, changed, atol=0.02)
+    assert np.abs(hog.changed_features(pictures, rows, SETTINGS, seed=4) - changed).max() > 0.1
+
+
 def test_a_saved_model_needs_nothing_else(tmp_path, grown):
     booster, pictures, table, sex = grown
     path = tmp_path / "hog.age.ubj"

@@ -10,7 +10,7 @@ from small_networks import CARD
 from nbhelpers.models import networks
 
 SIDE = 65  # odd: the middle is a pixel
-MIRROR, ANGLE, SCALE, ACROSS, DOWN, GAMMA, CONTRAST, BRIGHTNESS = range(8)
+MIRROR, ANGLE, SCALE, ACROSS, DOWN, GAMMA, CONTRAST, BRIGHTNESS, ASPECT, SHARPNESS = range(10)
 
 
 def smooth(n=4, seed=0, height=SIDE, width=SIDE):
@@ -28,13 +28,18 @@ def reference(picture, draws):
     mirror = np.diag([-1.0 if draws[MIRROR] < 0 else 1.0, 1.0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     # From a pixel (x, y) of the result to the place in the picture where its grey level is read.
-    linear = turn @ mirror / (1 + 0.05 * draws[SCALE])
+    squeeze = np.exp(0.3 * np.maximum([-draws[ASPECT], draws[ASPECT]], 0))  # across, down
+    linear = np.diag(squeeze) @ turn @ mirror / (1 + 0.05 * draws[SCALE])
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     offset = middle - linear @ middle + 0.03 * draws[[ACROSS, DOWN]] * (width, height)
     warped = ndimage.affine_transform(
         picture.astype(float), linear[::-1, ::-1], offset[::-1], order=1, cval=-1.0
     )
-    signal = ((warped + 1) / 2) ** np.exp(0.1 * draws[GAMMA])
+    signal = (warped + 1) / 2
+    binomial = np.array([1, 4, 6, 4, 1]) / 16
+    soft = ndimage.convolve(signal, np.outer(binomial, binomial), mode="constant")
+    signal = np.clip(signal + draws[SHARPNESS] * (signal - soft), 0, 1)
+    signal = signal ** np.exp(0.4 * draws[GAMMA])
     mean = signal.mean()
     signal = (signal - mean) * (1 + 0.1 * draws[CONTRAST]) + mean + 0.1 * draws[BRIGHTNESS]
     return np.clip(signal, 0, 1) * 2 - 1
@@ -46,7 +51,8 @@ def test_it_is_what_numpy_makes_of_the_same_draws(height, width):
     draws = np.random.default_rng(4).uniform(-1, 1, (12, networks.DRAWS)).astype(np.float32)
     got = keras.ops.convert_to_numpy(networks.change(pictures, draws))
     expected = np.stack([reference(p[..., 0], d) for p, d in zip(pictures, draws, strict=True)])
-    np.testing.assert_allclose(got[..., 0], expected, rtol=0, atol=2e-4)
+    # An eighth of a grey level: near black the root of a rounding is not small.
+    np.testing.assert_allclose(got[..., 0], expected, rtol=0, atol=1e-3)
 
 
 def test_a_batch_follows_from_the_state_of_the_seed_which_travels_in_the_file(tmp_path):
