@@ -24,6 +24,7 @@ SALT = "hand radiographs, disturbed"
 GROWTH = 0.10  # of the MAE, beyond which a corruption is no longer harmless
 WHITE = 255
 WIDE_BLUR = 4  # SD in pixels that still looks smooth after enlarging
+SHARPENED_DETAIL = 1.0  # SD of the blur that takes it away, % of the longer side
 MARKER_MARGIN, MARKER_WIDTH, MARKER_STROKE = 0.03, 0.6, 0.2  # of the shorter side; of its height
 Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
@@ -53,6 +54,16 @@ def _scaled(pixels: np.ndarray, percent: float, random: np.random.Generator) -> 
 def _about_middle(pixels: np.ndarray, degrees: float, factor: float) -> np.ndarray:
     height, width = pixels.shape
     affine = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor)
+    outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _edge_level(pixels)}
+    return cv2.warpAffine(pixels, affine, (width, height), flags=cv2.INTER_LINEAR, **outside)
+
+
+def _squeezed(pixels: np.ndarray, percent: float, random: np.random.Generator) -> np.ndarray:
+    """Across, or, where percent is negative, down."""
+    height, width = pixels.shape
+    across, down = 1 - max(percent, 0) / 100, 1 + min(percent, 0) / 100
+    middle = np.array([[(1 - across) * (width - 1) / 2], [(1 - down) * (height - 1) / 2]])
+    affine = np.hstack([np.diag([across, down]), middle])
     outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _edge_level(pixels)}
     return cv2.warpAffine(pixels, affine, (width, height), flags=cv2.INTER_LINEAR, **outside)
 
@@ -123,6 +134,12 @@ def _blurred(pixels: np.ndarray, percent: float, random: np.random.Generator) ->
     return cv2.resize(blurred, pixels.shape[::-1])
 
 
+def _sharpened(pixels: np.ndarray, times: float, random: np.random.Generator) -> np.ndarray:
+    """With what a blur would take away added once more, that many times."""
+    soft = _blurred(pixels, SHARPENED_DETAIL, random)
+    return _whole_levels(pixels + times * (pixels.astype(np.float32) - soft))
+
+
 def _compressed(pixels: np.ndarray, quality: float, random: np.random.Generator) -> np.ndarray:
     _, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     return cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
@@ -173,11 +190,13 @@ CORRUPTIONS = {
     "rotation": Corruption(_rotated, "degrees", (2, 5, 10, 20, 45, 90)),
     "shift": Corruption(_shifted, "% of the side", (5, 10, 20, 30)),
     "scale": Corruption(_scaled, "%", (-40, -20, -10, 10, 20, 40)),
+    "aspect": Corruption(_squeezed, "% narrower, or shorter", (-40, -25, -10, 10, 25, 40)),
     "brightness": Corruption(_brighter, "grey levels", (-80, -40, -20, 20, 40, 80)),
     "contrast": Corruption(_contrasted, "%", (-75, -50, -25, 25, 50, 100)),
     "gamma": Corruption(_with_gamma, "exponent", (0.4, 0.6, 0.8, 1.25, 1.7, 2.5), 1.0),
     "noise": Corruption(_noisy, "SD in grey levels", (5, 10, 20, 40, 80)),
     "blur": Corruption(_blurred, "SD in % of the longer side", (0.25, 0.5, 1, 2)),
+    "sharpness": Corruption(_sharpened, "times the detail added", (0.5, 1, 2, 4)),
     "jpeg": Corruption(_compressed, "quality", (70, 40, 20, 10, 5), 100.0),
     "resolution": Corruption(_coarser, "times coarser", (2, 4, 8, 16, 32), 1.0),
     "inverted": Corruption(_inverted, "on or off", (1,)),

@@ -121,3 +121,19 @@ def test_the_marker_is_a_white_letter_in_a_corner():
         assert rows[-1] - rows[0] + 1 == 18  # 12 % of 150
         corners.add((rows.mean() > 100, columns.mean() > 75))
     assert len(corners) == 4
+
+
+def test_a_squeezed_radiograph_is_narrower_or_shorter_about_its_middle():
+    hand = np.full((101, 81), 40, np.uint8)
+    hand[20:81, 20:61] = 200
+    for percent, across, down in ((25, 31, 61), (-25, 41, 46)):
+        inside = corrupt(hand, "aspect", percent, "1377") > 120
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        assert abs(len(columns) - across) <= 1 and abs(len(rows) - down) <= 1
+        assert abs(rows.mean() - 50) <= 0.5 and abs(columns.mean() - 40) <= 0.5
+
+
+def test_sharpening_undoes_a_blur_in_part():
+    given = film()
+    soft = cv2.GaussianBlur(given, (0, 0), 1.6)
+    assert apart(corrupt(soft, "sharpness", 1, "1377"), given) < 0.9 * apart(soft, given)
