@@ -333,11 +333,7 @@ def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         held = path.open("a+", encoding="utf-8")
-        try:
-            take_lock(held, alone)
-        except InputError:
-            held.close()
-            raise
+        take_lock(held, alone)
         held.write(f"{os.getpid()}\n")
         held.flush()
     return held

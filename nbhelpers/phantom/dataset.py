@@ -106,9 +106,8 @@ def folder_in(run_folder: Path, n: int, seed: int) -> Path:
     On Kaggle a temporary folder: what lies below the working folder becomes the notebook's output.
     """
     on_kaggle = workspace.platform_name() == "kaggle"
-    return (
-        Path(tempfile.gettempdir()) if on_kaggle else run_folder
-    ) / f"synthetic-{n}-{seed}-v{VERSION}"
+    place = Path(tempfile.gettempdir()) if on_kaggle else run_folder
+    return place / f"synthetic-{n}-{seed}-v{VERSION}"
 
 
 def find_or_draw(run_folder: Path, named: str, n: int, seed: int) -> tuple[Path, str]:

@@ -216,7 +216,5 @@ def test_scores_by_group_are_those_of_the_group_alone(run_folder):
 def test_a_group_of_few_cases_stands_without_figures(run_folder, monkeypatch):
     monkeypatch.setattr(subgroups, "FEWEST", 60)
     table = subgroups.scores_by_group(run_folder, "good", "age", "test")
-    assert table["too_few"].any() and not table["too_few"].all()
-    assert (table["too_few"] == (table["n"] < 60)).all()
-    assert (table["value"].isna() == table["too_few"]).all()
-    assert "too few" in tables.group_table(table, ["mae"]).to_numpy()
+    assert set(table["n"] < 60) == {False, True}
+    assert (table["value"].isna() == (table["n"] < 60)).all()

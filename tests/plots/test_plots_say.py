@@ -110,10 +110,8 @@ def told(model: str = "cnn") -> pd.DataFrame:
     values = {"mae": 9.04, "signed_error": 1.26, "over_24": 0.031, "qwk": 0.81249}
     every = pd.DataFrame({"metric": [*values], "value": [*values.values()]})
     every = every.assign(lower=every["value"] - 0.02, upper=every["value"] + 0.02)
-    every = every.assign(model=model, group="all", n=50, too_few=False)
-    girls = every.assign(
-        group="female", n=3, too_few=True, value=np.nan, lower=np.nan, upper=np.nan
-    )
+    every = every.assign(model=model, group="all", n=50)
+    girls = every.assign(group="female", n=3, value=np.nan, lower=np.nan, upper=np.nan)
     return pd.concat([every, girls], ignore_index=True)
 
 
@@ -128,8 +126,8 @@ def test_every_score_is_written_with_its_unit_and_interval():
     words = plots_tables.score_words(rows[0], "mae")
     assert words == "9.0 months (95 % interval 9.0 to 9.1, n = 50; 0.75 years)"
     nothing = {"n": 3, "value": np.nan, "lower": np.nan, "upper": np.nan}
-    assert plots_tables.score_words(nothing, "difference") == "– (n = 3)"
-    undefined = {"value": None, "lower": None, "upper": None}
+    assert plots_tables.score_words(nothing, "difference") == "too few (n = 3)"
+    undefined = {"n": 10, "value": None, "lower": None, "upper": None}
     assert plots_tables.score_text(undefined, "qwk") == "–"
     assert plots_tables.value_and_interval(undefined | {"value": -1e-5}, "r2") == ("0.000", "")
 
