@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 from nbhelpers.batch.profiles import GROUPS
-from nbhelpers.workspace import RSNA_ON_KAGGLE, InputError, atomic_path, log, write_json
+from nbhelpers.workspace import RSNA_ON_KAGGLE, InputError, log, write_json, write_text
 
 PROJECT = Path(__file__).parents[2]
 SETUP = Path(__file__).parent / "templates" / "setup_cell.txt"
@@ -73,8 +73,7 @@ def write_notebooks(project: Path = PROJECT) -> None:
             lines.insert(1, f"{badges(path.stem, address)}\n")
         title["source"] = lines
         setup["source"] = setup_cell(address).splitlines(keepends=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_kaggle_folders(folder: Path, owner: str, project: Path = PROJECT) -> None:

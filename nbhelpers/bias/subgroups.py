@@ -34,36 +34,28 @@ EQUIVALENT, UNDECIDED, NOT_SHOWN = "equivalent", "undecided", "not shown"
 TOO_FEW = "too few"
 
 
-def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
+def error_table(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
     """COLUMNS, one row per group of `fine_groups` and metric, with 95 % intervals.
 
-    `mae` and `signed_error` (predicted minus true), months, of which the second falls with true age
-    for any model; `over_12` and `over_24`, shares of cases further
-    off than that; `qwk`, quadratic weighted kappa of the stage that the months fall into;
-    `coverage`, the share of ages inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the
-    model has intervals. `n` counts the cases of that metric: kappa takes those with a stage alone.
-    With fewer than `FEWEST` the figures are NaN. Kappa is lower in a group that spans fewer
-    stages, so groups must not be ranked by it; of one true stage it is NaN.
+    Age: `mae` and `signed_error` (predicted minus true), months, of which the second falls with
+    true age for any model; `over_12` and `over_24`, shares of cases further off than that; `qwk`,
+    quadratic weighted kappa of the stage that the months fall into; `coverage`, the share of ages
+    inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the model has intervals. Stage:
+    `accuracy` and `qwk`; cases without a stage do not count.
+
+    `n` counts the cases of that metric: kappa takes those with a stage alone. With fewer than
+    `FEWEST` the figures are NaN. Kappa is lower in a group that spans fewer stages, so groups must
+    not be ranked by it; of one true stage it is NaN.
     """
-    rows = scores.case_errors(run_folder, model, "age", split)
-    ends = conformal.told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
-    if ends is not None:
+    rows = scores.case_errors(run_folder, model, task, split)
+    if task == "stage":
+        rows = rows[rows["stage"].notna()].reset_index(drop=True)
+    elif conformal.has_intervals(run_folder, model, task):
+        ends = conformal.told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
         rows = rows.assign(held=conformal.inside(ends, rows["age_months"]))
     of_group = fine_groups(rows, load_data_facts(run_folder)["stage_names"])
-    table = _by_group(rows, of_group, _errors)
-    return table.assign(model=model, task="age", split=split)[COLUMNS]
-
-
-def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
-    """COLUMNS of a model of stages: `accuracy` and `qwk` by group of `fine_groups`.
-
-    With 95 % intervals, under the same rules as `error_table`. Cases without a stage do not count.
-    """
-    rows = scores.case_errors(run_folder, model, "stage", split)
-    rows = rows[rows["stage"].notna()].reset_index(drop=True)
-    of_group = fine_groups(rows, load_data_facts(run_folder)["stage_names"])
-    table = _by_group(rows, of_group, _right)
-    return table.assign(model=model, task="stage", split=split)[COLUMNS]
+    table = _by_group(rows, of_group, _errors if task == "age" else _right)
+    return table.assign(model=model, task=task, split=split)[COLUMNS]
 
 
 def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
