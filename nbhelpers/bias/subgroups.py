@@ -140,8 +140,7 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     told = []
     for group in learnt | scored:
         count = int(learnt[group].sum()) if group in learnt else 0
-        of_group = absolute[scored.get(group, nobody)]
-        score = metrics.score_enough(of_group, FEWEST)
+        score = metrics.score_enough(absolute[scored.get(group, nobody)], FEWEST)
         told.append((group, count, count / max(1, len(train)), *score))
     return pd.DataFrame(told, columns=BALANCE_COLUMNS)
 

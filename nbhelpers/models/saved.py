@@ -201,10 +201,8 @@ def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
     found = {}
     for task in predictions.TASKS:
         for model in predictions.saved_models(run_folder, task):
-            members = [
-                *workspace.find_run_files(run_folder, f"models/{model}_fold*.{task}.keras"),
-                *workspace.find_run_files(run_folder, f"models/{model}_seed*.{task}.keras"),
-            ]
+            parts = (f"models/{model}_{part}*.{task}.keras" for part in ("fold", "seed"))
+            members = [path for of in parts for path in workspace.find_run_files(run_folder, of)]
             if members:
                 shown = f"{len(members)} networks: {members[0].name} is shown"
                 workspace.log(f"{model} {task} is the mean of {shown}")

@@ -142,8 +142,6 @@ def write_radiographs(folder: Path, n: int, size: int = 320, seed: int = 0) -> P
     with workspace.explained_errors(folder):
         for name in (IMAGES, REGIONS):
             (folder / name).mkdir(parents=True, exist_ok=True)
-    settings = {"version": VERSION, "n": n, "size": size, "seed": seed}
-    workspace.write_json(folder / "phantom.json", settings)
     cases = [draw_case(seed, number) for number in range(n)]
     drawn = workspace.parallel(_write_one, cases, folder, size)
     for _ in workspace.progress(drawn, n, "radiographs drawn"):

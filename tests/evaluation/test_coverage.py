@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from notebook_code import functions
-from test_ensembles import case_table, say
+from test_ensembles import case_table, save_table, say
 
 from nbhelpers import metrics, predictions
 from nbhelpers.bias import subgroups
@@ -28,8 +28,7 @@ def fewer_resamples(monkeypatch):
 def run_folder(tmp_path):
     """Two models of months and one of stages, 400 calibration and 200 test cases."""
     table = case_table(n=1000)
-    table["image_path"], table["image_sha256"] = "/nowhere.png", ""
-    table.to_parquet(tmp_path / "cases.parquet", index=False)
+    save_table(tmp_path, table)
     write_json(tmp_path / "data.json", FACTS)
     for seed, (name, spread) in enumerate({"good": 8.0, "fair": 16.0}.items()):
         predictions.save_predictions(tmp_path, name, "age", table, say(table, "age", spread, seed))
