@@ -248,9 +248,8 @@ def finite_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def stage_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = finite_pair(a, b)
-    for stages in (a, b):
-        if not np.isin(stages, np.arange(STAGES)).all():
-            raise ValueError(f"Stages are whole numbers 0 to {STAGES - 1}.")
+    if not np.isin([a, b], GRADES).all():
+        raise ValueError(f"Stages are whole numbers 0 to {STAGES - 1}.")
     return a.astype(int), b.astype(int)
 
 

@@ -59,14 +59,12 @@ def check(values: dict[str, object]) -> tuple[str, ...]:
     if not own:
         raise InputError("The cell of parameters was not run. Run it first, then this one.")
     declared = read_cell(cells[own[-1]])
-    behind = cells[own[-1] + 1 : own[-1] + 2]
-    given = [read_cell(source) for source in behind if source.startswith(INJECTED)]
-    for name in [name for cell in given for name in cell]:
-        if name not in declared:
-            raise InputError(f"There is no parameter {name}.{nearest(name, declared)}")
+    for source in cells[own[-1] + 1 : own[-1] + 2]:
+        for name in read_cell(source) if source.startswith(INJECTED) else ():
+            if name not in declared:
+                raise InputError(f"There is no parameter {name}.{nearest(name, declared)}")
     for name, parameter in declared.items():
-        found = problem(name, values[name], parameter)
-        if found:
+        if found := problem(name, values[name], parameter):
             raise InputError(found)
     return tuple(declared)
 

@@ -189,14 +189,8 @@ def save(
 
 def read_all_results(run_folder: Path) -> list[dict[str, object]]:
     """The results of every finished run, of this folder and those attached, sorted by name."""
-    return [_read(path) for path in workspace.find_run_files(run_folder, "results/*.json")]
-
-
-def _read(path: Path) -> dict[str, object]:
-    content = read_json(path)
-    if "fingerprint" not in content:
-        raise InputError(f"{path} has no fingerprint. Delete it and run the notebook again.")
-    return EMPTY | content
+    paths = workspace.find_run_files(run_folder, "results/*.json")
+    return [EMPTY | read_json(path) for path in paths]
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:

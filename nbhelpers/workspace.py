@@ -256,11 +256,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a text atomically; returns its path."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically, with sorted keys and no NaN."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path, remedy: str = "Delete it and run again") -> dict:
@@ -333,11 +339,7 @@ def lock_folder(run_folder: Path, alone: bool = False) -> TextIO:
     with explained_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         held = path.open("a+", encoding="utf-8")
-        try:
-            take_lock(held, alone)
-        except InputError:
-            held.close()
-            raise
+        take_lock(held, alone)
         held.write(f"{os.getpid()}\n")
         held.flush()
     return held

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbhelpers.batch import pages
 from nbhelpers.results import EMPTY
-from nbhelpers.workspace import read_json
+from nbhelpers.workspace import read_json, write_text
 
 PAGE = "claim.html"
 ANSWERED, NOT_DONE, NOT_APPLICABLE = "answered", "not done", "not applicable"
@@ -32,7 +32,7 @@ def write_claim(environment, run_folder: Path, folder: dict, looks: dict[str, in
     items = [answer(item, files) for item in read_json(pages.TEMPLATES / "claim.json")]
     template = environment.get_template("claim.html.j2")
     page = template.render(page={**folder, "items": items, "looks": looks})
-    return pages.write(run_folder / PAGE, page).name
+    return write_text(run_folder / PAGE, page).name
 
 
 def answer(item: dict, files: dict[str, dict]) -> dict[str, object]:

@@ -31,6 +31,7 @@ def find(folder: dict) -> dict[str, object]:
     large = [row for row in errors.values() if row["n"] >= FEWEST and row["group"] != ALL]
     of_ages = [of for of in results if of["parameters"].get("task") == "age"]
     pairs = [row for row in records(of_ages, "against the best") if row["best"] == model]
+    masking = records(results, "masking")
     stress = [row for row in records(results, "stress") if row["difference"] is not None]
     stages = folder["data"].get("stage_names", []) if errors else []
     sizes = {stage: errors[stage]["n"] if stage in errors else 0 for stage in stages}
@@ -46,10 +47,5 @@ def find(folder: dict) -> dict[str, object]:
         "few": {stage: n for stage, n in sizes.items() if n < FEW},
         "worst": max(stress, key=lambda row: row["difference"], default=None),
         "corruptions": len({row["kind"] for row in stress}),
-        "markers": first(results, "masking", place="marker"),
+        "markers": next((row for row in masking if row["place"] == "marker"), None),
     }
-
-
-def first(results: list[dict], table: str, **of: object) -> dict | None:
-    """The first row of a table of the results that says what is given; None without one."""
-    return next((row for row in records(results, table) if of.items() <= row.items()), None)

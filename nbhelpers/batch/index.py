@@ -13,7 +13,7 @@ from nbhelpers.evaluation.conformal import told_ends
 from nbhelpers.evaluation.scores import case_errors
 from nbhelpers.plots.tables import corruption_words, model_name, score_words
 from nbhelpers.results import EMPTY
-from nbhelpers.workspace import InputError
+from nbhelpers.workspace import InputError, write_text
 
 PICTURE_WIDTH = 720  # pixels of a card's picture, twice what it is shown with
 SHOWN_CASES = 6
@@ -44,7 +44,7 @@ def write_index(run_folder: Path, profile_name: str, runs: list[str]) -> Path:
     }
     pages.link_pages(run_folder, folder["runs"])
     page = environment.get_template("index.html.j2").render(page=facts)
-    return pages.write(run_folder / "index.html", page)
+    return write_text(run_folder / "index.html", page)
 
 
 def measured() -> dict[str, object]:

@@ -7,10 +7,11 @@ calibration; no figure of the test split chooses anything. Its sections follow M
 
 from pathlib import Path
 
-from nbhelpers.batch import claim, pages, scoreboard, status
+from nbhelpers.batch import claim, scoreboard, status
 from nbhelpers.data import stages
 from nbhelpers.evaluation.scores import DERIVED, tables_scored_on_test
 from nbhelpers.plots.tables import model_name
+from nbhelpers.workspace import write_text
 
 CARD = "model_card.html"
 PREPARING = "01_"  # how the names of the runs begin that prepare pictures
@@ -40,7 +41,7 @@ def write_card(environment, run_folder: Path, folder: dict) -> str:
         "few": scoreboard.FEW,
     }
     claim.write_claim(environment, run_folder, folder, facts["looks"])
-    return pages.write(path, environment.get_template("model_card.html.j2").render(page=facts)).name
+    return write_text(path, environment.get_template("model_card.html.j2").render(page=facts)).name
 
 
 def best_of(folder: dict, board: dict) -> dict[str, object]:

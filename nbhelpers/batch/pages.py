@@ -14,7 +14,7 @@ from pathlib import Path
 from nbhelpers.batch import profiles, status
 from nbhelpers.data.splits import SPLITS
 from nbhelpers.results import BANNER, EMPTY, FOLDER
-from nbhelpers.workspace import atomic_path, is_synthetic
+from nbhelpers.workspace import is_synthetic, write_text
 
 # jsonschema would build the grammar of international addresses when nbformat and papermill import
 # it: more than a second in every run, and no notebook holds one.
@@ -73,23 +73,15 @@ def write_page(run_folder: Path, run: str, profile: str, state: dict[str, object
         notebook = nbformat.v4.new_notebook()
     facts = page_facts(run_folder, run, profile, state)
     notebook, facts = shorten([notebook, facts], places_of(run_folder))
-    return write(status.page_path(run_folder, run), render(nbformat.from_dict(notebook), facts))
-
-
-def write(path: Path, page: str) -> Path:
-    """Write a page in one step."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return path
+    page = render(nbformat.from_dict(notebook), facts)
+    return write_text(status.page_path(run_folder, run), page)
 
 
 def places_of(run_folder: Path) -> dict[str, str]:
     """Folders of this machine, and what a page that is passed on calls them."""
     data = read_optional(run_folder / "data.json").get("fingerprint", {})
-    named = [
-        run_folder,
-        *(Path(data[key]) for key in ("data_folder", "external_folder") if data.get(key)),
-    ]
+    read = filter(None, (data.get(key) for key in ("data_folder", "external_folder")))
+    named = [run_folder, *map(Path, read)]
     hidden = [Path(__file__).parents[2], Path(sys.prefix), Path.home()]
     places = {**{f"{path}/": "" for path in hidden}, **{str(path): path.name for path in named}}
     return {place: places[place] for place in sorted(places, key=len, reverse=True)}
@@ -116,7 +108,7 @@ def link_pages(run_folder: Path, runs: list[str]) -> None:
     for at, page in enumerate(pages):
         for mark, link in (("before", links[at]), ("after", [*links, ""][at + 2])):
             page = re.sub(f"(<!--{mark}-->).*", rf"\1{link}", page)
-        write(paths[at], page)
+        write_text(paths[at], page)
 
 
 def render(notebook: object, facts: dict[str, object]) -> str:

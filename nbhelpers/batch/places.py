@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 from nbhelpers.batch.profiles import GROUPS
-from nbhelpers.workspace import RSNA_ON_KAGGLE, InputError, atomic_path, log, write_json
+from nbhelpers.workspace import RSNA_ON_KAGGLE, InputError, log, write_json, write_text
 
 PROJECT = Path(__file__).parents[2]
 SETUP = Path(__file__).parent / "templates" / "setup_cell.txt"
@@ -73,8 +73,7 @@ def write_notebooks(project: Path = PROJECT) -> None:
             lines.insert(1, f"{badges(path.stem, address)}\n")
         title["source"] = lines
         setup["source"] = setup_cell(address).splitlines(keepends=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_kaggle_folders(folder: Path, owner: str, project: Path = PROJECT) -> None:
@@ -99,21 +98,16 @@ def write_kaggle_folders(folder: Path, owner: str, project: Path = PROJECT) -> N
     for path in notebooks:
         # Where Internet is on, weights may be downloaded.
         text = path.read_text().replace("imagenet if found", "imagenet")
-        (_new(folder / path.stem) / path.name).write_text(text)
         own = group[int(path.stem[:2])]
         reads = [one.stem for one in notebooks if group[int(one.stem[:2])] < own]
-        _write_kernel(folder / path.stem, owner, path.name, reads)
-    (_new(folder / "everything") / "run_all.py").write_text(RUN_ALL)
-    _write_kernel(folder / "everything", owner, "run_all.py", [])
+        _write_kernel(folder / path.stem, owner, path.name, text, reads)
+    _write_kernel(folder / "everything", owner, "run_all.py", RUN_ALL, [])
 
 
-def _new(folder: Path) -> Path:
+def _write_kernel(folder: Path, owner: str, file: str, text: str, reads: list[str]) -> None:
+    """A notebook or script and its `kernel-metadata.json`, which attaches the outputs it reads."""
     folder.mkdir()
-    return folder
-
-
-def _write_kernel(folder: Path, owner: str, file: str, reads: list[str]) -> None:
-    """`kernel-metadata.json` of one notebook or script, which attaches the outputs it reads."""
+    (folder / file).write_text(text)
     slug = f"bone-age-{folder.name.replace('_', '-')}"
     kernel = {
         "id": f"{owner}/{slug}",

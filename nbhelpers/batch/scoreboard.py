@@ -205,9 +205,8 @@ def group_tables(results: list[dict], task: str, model: str) -> list[dict[str, o
     found = []
     for split in in_order({row["split"] for row in told}):
         here = [{**row, "name": row["group"]} for row in told if row["split"] == split]
-        metrics = [
-            metric for metric in tables.METRICS if any(row["metric"] == metric for row in here)
-        ]
+        measured = {row["metric"] for row in here}
+        metrics = [metric for metric in tables.METRICS if metric in measured]
         columns = [tables.METRICS[metric].heading for metric in metrics]
         rows = rows_of(here, "group", "metric", metrics)
         found.append({"split": split, "columns": columns, "rows": rows})

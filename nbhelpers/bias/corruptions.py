@@ -216,8 +216,7 @@ def corrupted_pictures(
     """
     side = preparation.image_size
     pictures = np.empty((len(strengths), len(paths), side, side), np.uint8)
-    made = parallel(of_file, paths, preparation, kind, strengths)
-    for row, of_row in enumerate(made):
+    for row, of_row in enumerate(parallel(of_file, paths, preparation, kind, strengths)):
         pictures[:, row] = of_row
     return pictures
 

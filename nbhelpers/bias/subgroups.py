@@ -11,7 +11,7 @@ lies within the margin (Schuirmann, J Pharmacokinet Biopharm 1987;15:657-680).
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,7 @@ from nbhelpers.evaluation import conformal, scores
 from nbhelpers.evaluation.scores import FEWEST, fine_groups, groups, sex_bands
 
 SCORE = ["n", "value", "lower", "upper"]
-COLUMNS = ["model", "task", "split", "group", "metric", *SCORE, "too_few"]
-ERROR_COLUMNS = ["model", "split", "group", "metric", *SCORE, "too_few"]
+COLUMNS = ["model", "task", "split", "group", "metric", *SCORE]
 BALANCE_COLUMNS = ["group", "train", "train_share", "n", "mae", "lower", "upper"]
 OVER_MONTHS = (12, 24)
 METRICS, ADJUSTMENTS = ("signed_error", "mae"), ("raw", "standardised")
@@ -35,35 +34,28 @@ EQUIVALENT, UNDECIDED, NOT_SHOWN = "equivalent", "undecided", "not shown"
 TOO_FEW = "too few"
 
 
-def error_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
-    """ERROR_COLUMNS, one row per group of `fine_groups` and metric, with 95 % intervals.
+def error_table(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
+    """COLUMNS, one row per group of `fine_groups` and metric, with 95 % intervals.
 
-    `mae` and `signed_error` (predicted minus true), months, of which the second falls with true age
-    for any model; `over_12` and `over_24`, shares of cases further
-    off than that; `qwk`, quadratic weighted kappa of the stage that the months fall into;
-    `coverage`, the share of ages inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the
-    model has intervals. `n` counts the cases of that metric: kappa takes those with a stage alone.
-    With fewer than `FEWEST`, `too_few` is true and the figures are NaN. Kappa is lower in
-    a group that spans fewer stages, so groups must not be ranked by it; of one true stage it is
-    NaN.
+    Age: `mae` and `signed_error` (predicted minus true), months, of which the second falls with
+    true age for any model; `over_12` and `over_24`, shares of cases further off than that; `qwk`,
+    quadratic weighted kappa of the stage that the months fall into; `coverage`, the share of ages
+    inside their interval of `TOLD_KIND` and `TOLD_LEVEL`, where the model has intervals. Stage:
+    `accuracy` and `qwk`; cases without a stage do not count.
+
+    `n` counts the cases of that metric: kappa takes those with a stage alone. With fewer than
+    `FEWEST` the figures are NaN. Kappa is lower in a group that spans fewer stages, so groups must
+    not be ranked by it; of one true stage it is NaN.
     """
-    rows = scores.case_errors(run_folder, model, "age", split)
-    ends = conformal.told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
-    if ends is not None:
+    rows = scores.case_errors(run_folder, model, task, split)
+    if task == "stage":
+        rows = rows[rows["stage"].notna()].reset_index(drop=True)
+    elif conformal.has_intervals(run_folder, model, task):
+        ends = conformal.told_ends(run_folder, model, rows["predicted_months"], rows["sex"])
         rows = rows.assign(held=conformal.inside(ends, rows["age_months"]))
     of_group = fine_groups(rows, load_data_facts(run_folder)["stage_names"])
-    return _by_group(rows, of_group, _errors).assign(model=model, split=split)[ERROR_COLUMNS]
-
-
-def stage_table(run_folder: Path, model: str, split: str) -> pd.DataFrame:
-    """ERROR_COLUMNS of a model of stages: `accuracy` and `qwk` by group of `fine_groups`.
-
-    With 95 % intervals, under the same rules as `error_table`. Cases without a stage do not count.
-    """
-    rows = scores.case_errors(run_folder, model, "stage", split)
-    rows = rows[rows["stage"].notna()].reset_index(drop=True)
-    of_group = fine_groups(rows, load_data_facts(run_folder)["stage_names"])
-    return _by_group(rows, of_group, _right).assign(model=model, split=split)[ERROR_COLUMNS]
+    table = _by_group(rows, of_group, _errors if task == "age" else _right)
+    return table.assign(model=model, task=task, split=split)[COLUMNS]
 
 
 def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.DataFrame:
@@ -71,7 +63,7 @@ def scores_by_group(run_folder: Path, model: str, task: str, split: str) -> pd.D
 
     Age: `mae` and `signed_error` (predicted minus true), months, and as `<model> (derived)` those
     of the stages that months fall into. Stage: `accuracy` and `qwk`. Of fewer than `FEWEST` cases
-    `too_few` is true and the figures are NaN.
+    the figures are NaN.
     """
     rows = scores.case_errors(run_folder, model, task, split)
     blocks = []
@@ -89,15 +81,14 @@ def _by_group(
     of_group: dict[str, np.ndarray],
     score: Callable[[pd.DataFrame], dict[str, tuple]],
 ) -> pd.DataFrame:
-    """Group, metric, SCORE and `too_few`; `score` gives each metric's SCORE of a group's rows."""
+    """Group, metric and SCORE; `score` gives each metric's SCORE of a group's rows."""
     told = [
         (group, metric, *scored)
         for group, chosen in of_group.items()
         for metric, scored in score(rows[chosen]).items()
     ]
     table = pd.DataFrame(told, columns=["group", "metric", *SCORE])
-    table["too_few"] = table["n"] < FEWEST
-    table.loc[table["too_few"], SCORE[1:]] = np.nan
+    table.loc[table["n"] < FEWEST, SCORE[1:]] = np.nan
     return table
 
 
@@ -135,17 +126,6 @@ def _score_kappa(rows: pd.DataFrame) -> tuple[int, float, float, float]:
     return _stages(rows)["qwk"]
 
 
-def independent_resamples(*sizes: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Blocks of resamples of several groups: the rows drawn, `[block, n]` a group.
-
-    One generator draws all: `metrics.resamples`, called for each group, would start each from the
-    same seed, and groups of like sizes would draw the same rows.
-    """
-    random = np.random.default_rng(metrics.SEED)
-    for block in metrics.blocks():
-        yield tuple(random.integers(0, n, size=(block, n)) for n in sizes)
-
-
 def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """BALANCE_COLUMNS, one row per sex, age band and sex by age band.
 
@@ -160,8 +140,7 @@ def balance_table(cases: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     told = []
     for group in learnt | scored:
         count = int(learnt[group].sum()) if group in learnt else 0
-        of_group = absolute[scored.get(group, nobody)]
-        score = metrics.score_enough(of_group, FEWEST)
+        score = metrics.score_enough(absolute[scored.get(group, nobody)], FEWEST)
         told.append((group, count, count / max(1, len(train)), *score))
     return pd.DataFrame(told, columns=BALANCE_COLUMNS)
 
@@ -211,13 +190,13 @@ def _compare(
     ends = ("value", "lower", "upper", "lower_90", "upper_90")
     if min(len(girls), len(boys)) < FEWEST:
         return dict.fromkeys(ends, np.nan) | {"margin_months": margin, "verdict": TOO_FEW}
-    drawn = np.array(
-        [
-            gap(girls[of_girls], boys[of_boys])
-            for block in independent_resamples(len(girls), len(boys))
-            for of_girls, of_boys in zip(*block, strict=True)
-        ]
-    )
+    # One generator draws both: `metrics.resamples`, called for each, would start each from the same
+    # seed, and groups of like sizes would draw the same rows.
+    random, gaps = np.random.default_rng(metrics.SEED), []
+    for block in metrics.blocks():
+        rows = [random.integers(0, len(sex), size=(block, len(sex))) for sex in (girls, boys)]
+        gaps += [gap(girls[one], boys[other]) for one, other in zip(*rows, strict=True)]
+    drawn = np.array(gaps)
     # A quantile of so many resamples lies within these of its own, 95 times in 100.
     near = 1.96 * np.sqrt(0.05 * 0.95 / metrics.RESAMPLES)
     ends_90 = [np.nanquantile(drawn, [0.05 + off, 0.95 - off]) for off in (0, -near, near)]

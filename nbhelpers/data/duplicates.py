@@ -55,9 +55,7 @@ def _hash(image: np.ndarray) -> np.ndarray:
 
 def _edges(image: np.ndarray) -> np.ndarray:
     """Horizontal and vertical edges as one vector of length 1; of nothing but zeros, zeros."""
-    small = cv2.resize(
-        np.asarray(image), (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA
-    )
+    small = cv2.resize(np.asarray(image), (COMPARED_SIDE,) * 2, interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(small, (0, 0), 1.0).astype(np.float32)
     edges = np.stack([cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx) for dx in (1, 0)]).ravel()
     edges -= edges.mean()

@@ -339,10 +339,8 @@ def printable(name: str) -> str:
 YOUNGEST, OLDEST = 0, 240
 OLDEST_IN_YEARS = OLDEST // 12
 FAULTS_SHOWN = 5
-SEX_WORDS = {
-    **{"": None, "f": "female", "female": "female", "girl": "female"},
-    **{"m": "male", "male": "male", "boy": "male"},
-}
+SEX_WORDS = {"": None} | dict.fromkeys(("f", "female", "girl"), "female")
+SEX_WORDS |= dict.fromkeys(("m", "male", "boy"), "male")
 NO, YES = ("false", "no", "0", "0.0"), ("true", "yes", "1", "1.0")
 
 

@@ -207,9 +207,7 @@ def tables_scored_on_test(run_folder: Path) -> pd.DataFrame:
     """The distinct prediction tables whose test rows were opened: model, task, hash, time (UTC)."""
     path = run_folder / TEST_LIST
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    table = pd.DataFrame(
-        [json.loads(line) for line in lines], columns=["model", "task", "hash", "time"]
-    )
+    table = pd.DataFrame(map(json.loads, lines), columns=["model", "task", "hash", "time"])
     return table.drop_duplicates(["model", "task", "hash"], ignore_index=True)
 
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from nbhelpers.evaluation.scores import FEWEST
 from nbhelpers.images.geometry import affine_of, reduce_to, scaling, to_original, to_prepared
 from nbhelpers.images.hand import find_outline
 from nbhelpers.images.preparation import LOOKED_AT
@@ -28,10 +29,8 @@ EDGES = ["x_min", "y_min", "x_max", "y_max"]
 COLUMNS = ["case_id", "region", *EDGES]
 # A maximum so near a region hits it, as a share of the picture's side: feature maps are coarse.
 TOLERANCE = 0.03
-FEWEST = 10  # cases of a group whose scores are given
-TOO_FEW = "too few"
 MEASURES = ["ratio", "energy_share", "area_share", "hit", "chance"]
-SUMMARY = ["metric", "n", "value", "lower", "upper", "note"]
+SUMMARY = ["metric", "n", "value", "lower", "upper"]
 
 
 def read_regions(folder: Path, cases: pd.DataFrame, geometry: pd.DataFrame) -> pd.DataFrame:
@@ -169,8 +168,7 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """`region`, the columns `by`, then SUMMARY: one row per group and measure of MEASURES.
 
     Groups never mix regions. `value` is a mean over cases (`hit`: a share) with its 95 % interval,
-    `n` the cases for which it is defined. With fewer than FEWEST cases a group has no value, and
-    its note says "too few".
+    `n` the cases for which it is defined. With fewer than FEWEST cases a group has no value.
     """
     keys = ["region", *by]
     order = pd.CategoricalDtype([*REGIONS, ANY], ordered=True)
@@ -179,8 +177,7 @@ def summarise(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         for metric in MEASURES:
             values = rows[metric].dropna()
             of = score_share if metric == "hit" else score_mean
-            score = score_enough(values.to_numpy(float), FEWEST, of)
-            told.append((*group, metric, *score, "" if len(values) >= FEWEST else TOO_FEW))
+            told.append((*group, metric, *score_enough(values.to_numpy(float), FEWEST, of)))
     return pd.DataFrame(told, columns=keys + SUMMARY)
 
 

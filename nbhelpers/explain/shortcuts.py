@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from nbhelpers.explain.checks import Score, network_score
-from nbhelpers.explain.regions import FEWEST, TOO_FEW, hand_masks
+from nbhelpers.explain.regions import FEWEST, hand_masks
 from nbhelpers.metrics import compare_errors, score_enough
 
 PLACES = MARKER, FIELD_EDGE, BACKGROUND = ("marker", "field edge", "background")
-ENERGY = ["place", "metric", "n", "value", "lower", "upper", "note"]
+ENERGY = ["place", "metric", "n", "value", "lower", "upper"]
 EFFECT = ["mae_before", "mae_after", "difference", "lower", "upper", "prediction_change"]
 # Lengths are shares of the picture's side.
 RIM = 0.04  # at the border, where the outline of a hand ends before the picture does
@@ -102,8 +102,8 @@ def place_energy(
     """ENERGY: shares of the map's energy and of the picture's area on each place and on the hand.
 
     `ratio` is the one over the other; 1 is a map spread evenly over the picture. Means over the `n`
-    cases that have the place, and a map with energy, with 95 % intervals; for fewer than FEWEST
-    cases none, and the note says "too few". Maps: float [n, side, side], none below 0.
+    cases that have the place, and a map with energy, with 95 % intervals; NaN for fewer than FEWEST
+    cases. Maps: float [n, side, side], none below 0.
     """
     whole = maps.sum(axis=(1, 2), dtype=float)
     told = []
@@ -113,8 +113,7 @@ def place_energy(
         area = masks[has].mean(axis=(1, 2))
         shares = {"energy_share": energy, "area_share": area, "ratio": energy / area}
         for metric, values in shares.items():
-            note = "" if len(values) >= FEWEST else TOO_FEW
-            told.append((place, metric, *score_enough(values, FEWEST), note))
+            told.append((place, metric, *score_enough(values, FEWEST)))
     return pd.DataFrame(told, columns=ENERGY)
 
 
@@ -137,26 +136,26 @@ def mask_places(pictures: np.ndarray, masks: np.ndarray, place: str) -> np.ndarr
 def masking_effect(
     score: Score, pictures: np.ndarray, months: np.ndarray, places: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """Place, n, EFFECT, note: what becomes of ages, in months, on the `n` cases with each place.
+    """Place, n, EFFECT: what becomes of ages, in months, on the `n` cases with each place.
 
     `difference` is the mean absolute error after masking minus before, with its paired 95 %
     interval: above 0, the place helped. `prediction_change` is how far predictions moved, to
-    whichever side. With fewer than FEWEST cases there are none, and the note says "too few".
+    whichever side. With fewer than FEWEST cases all are NaN.
     `months` are true ages, [n].
     """
     told = []
     for place, masks in places.items():
         has = masks.any(axis=(1, 2))
-        effect, note = [np.nan] * len(EFFECT), TOO_FEW
+        effect = [np.nan] * len(EFFECT)
         if has.sum() >= FEWEST:
             masked = mask_places(pictures, masks, place)
             before, after = (score(shown)[has] for shown in (pictures, masked))
             errors = [abs(said - months[has]) for said in (before, after)]
             added = compare_errors(errors[1], errors[0])
             effect = [errors[0].mean(), errors[1].mean(), added["value"], added["lower"]]
-            effect, note = [*effect, added["upper"], abs(after - before).mean()], ""
-        told.append((place, int(has.sum()), *effect, note))
-    return pd.DataFrame(told, columns=["place", "n", *EFFECT, "note"])
+            effect += [added["upper"], abs(after - before).mean()]
+        told.append((place, int(has.sum()), *effect))
+    return pd.DataFrame(told, columns=["place", "n", *EFFECT])
 
 
 def _markers(picture: np.ndarray, hand: np.ndarray, off: np.ndarray) -> np.ndarray:

@@ -241,11 +241,10 @@ def _finished(
     """The records of all files if the run folder holds this preparation of them."""
     description = run_folder / f"preparation.{view}.json"
     files = [run_folder / f"images.{view}.npy", run_folder / f"geometry.{view}.parquet"]
-    if not all(file.exists() for file in [description, *files]):
-        return None
-    described = read_json(description)
+    whole = all(file.exists() for file in [description, *files])
+    described = read_json(description) if whole else {}
     told = {"settings": asdict(preparation), "version": VERSION, "sources": sources}
-    if described["key"] != hash_of(told):
+    if described.get("key") != hash_of(told):
         return None
     records = geometry.load_geometry(run_folder, view).drop(columns="unreadable").to_dict("records")
     for row, why in sorted(described["excluded"].items(), key=lambda item: int(item[0])):

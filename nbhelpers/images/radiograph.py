@@ -54,11 +54,9 @@ def check_header(file: BinaryIO, name: str | Path) -> None:
     if pictures > 1:
         wrong = f"holds {pictures} pictures"
     elif width * height > MOST_PIXELS:
-        most = f"{MOST_PIXELS // 1_000_000} million"
-        wrong = f"says it has {width} x {height} pixels, more than {most}"
+        wrong = f"says it has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million"
     elif min(width, height) < SHORTEST_SIDE:
-        least = f"a radiograph has at least {SHORTEST_SIDE} a side"
-        wrong = f"has {width} x {height} pixels; {least}"
+        wrong = f"has {width} x {height} pixels; a radiograph has at least {SHORTEST_SIDE} a side"
     else:
         return
     raise InputError(f"{name} {wrong}. Replace it or remove its row.")

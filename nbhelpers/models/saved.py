@@ -142,17 +142,10 @@ def predict_unseen(
             found = hog.predict_features(one, hog_features[own], part.sex[own], part.unknown_sex)
         said[name] = np.full((len(rows), *found.shape[1:]), np.nan)
         said[name][np.searchsorted(rows, own)] = found
-    write = functools.partial(
-        predictions.save_predictions,
-        folder,
-        task=task,
-        cases=table.iloc[rows],
-        out_of_fold=len(rows) > len(unseen[0]),
-    )
-    mean = {model: np.nanmean([*said.values()], axis=0)}
-    of_seeds = len(rows) == len(unseen[0])  # all were trained on the same cases
-    for name, predicted in (said | mean if of_seeds else mean).items():
-        write(name, predicted=predicted)
+    mean, cases = {model: np.nanmean([*said.values()], axis=0)}, table.iloc[rows]
+    of_folds = len(rows) > len(unseen[0])  # else all were trained on the same cases
+    for name, predicted in (mean if of_folds else said | mean).items():
+        predictions.save_predictions(folder, name, task, cases, predicted, of_folds)
 
 
 def _forget(folder: Path, model: str, task: str, members: Iterable[str]) -> None:
@@ -208,10 +201,8 @@ def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:
     found = {}
     for task in predictions.TASKS:
         for model in predictions.saved_models(run_folder, task):
-            members = [
-                *workspace.find_run_files(run_folder, f"models/{model}_fold*.{task}.keras"),
-                *workspace.find_run_files(run_folder, f"models/{model}_seed*.{task}.keras"),
-            ]
+            parts = (f"models/{model}_{part}*.{task}.keras" for part in ("fold", "seed"))
+            members = [path for of in parts for path in workspace.find_run_files(run_folder, of)]
             if members:
                 shown = f"{len(members)} networks: {members[0].name} is shown"
                 workspace.log(f"{model} {task} is the mean of {shown}")

@@ -29,7 +29,6 @@ OBJECTIVE = "tuning_loss"
 FAILURES_IN_A_ROW = 3
 INITIAL_POINTS = 8  # random trials before the Gaussian process: one a hyperparameter
 FACTOR = 3  # Hyperband trains the best third of a round further, three times as long
-COUNTS = ("epochs", "until_epoch", "weights")
 HISTORY, BEST = "history.csv", "best.weights.h5"  # files of a trial's folder
 # Gives a compiled network, of hyperparameters, the steps it is trained for, and a seed.
 Build = Callable[[keras_tuner.HyperParameters, int, int], keras.Model]
@@ -287,7 +286,7 @@ def trial_rows(oracle: keras_tuner.Oracle, place: Path) -> pd.DataFrame:
                 "goes_on_from": values.get("tuner/trial_id", ""),
                 OBJECTIVE: _metric(trial, OBJECTIVE),
                 "seconds": _metric(trial, "seconds"),
-                **{name: int(_metric(trial, name, 0)) for name in COUNTS},
+                **{of: int(_metric(trial, of, 0)) for of in ("epochs", "until_epoch", "weights")},
                 "reason": (trial.message or "").rpartition("FailedTrialError: ")[2].strip(),
                 "folder": str(place / f"trial_{trial.trial_id}"),
             }

@@ -106,9 +106,8 @@ def folder_in(run_folder: Path, n: int, seed: int) -> Path:
     On Kaggle a temporary folder: what lies below the working folder becomes the notebook's output.
     """
     on_kaggle = workspace.platform_name() == "kaggle"
-    return (
-        Path(tempfile.gettempdir()) if on_kaggle else run_folder
-    ) / f"synthetic-{n}-{seed}-v{VERSION}"
+    place = Path(tempfile.gettempdir()) if on_kaggle else run_folder
+    return place / f"synthetic-{n}-{seed}-v{VERSION}"
 
 
 def find_or_draw(run_folder: Path, named: str, n: int, seed: int) -> tuple[Path, str]:
@@ -143,8 +142,6 @@ def write_radiographs(folder: Path, n: int, size: int = 320, seed: int = 0) -> P
     with workspace.explained_errors(folder):
         for name in (IMAGES, REGIONS):
             (folder / name).mkdir(parents=True, exist_ok=True)
-    settings = {"version": VERSION, "n": n, "size": size, "seed": seed}
-    workspace.write_json(folder / "phantom.json", settings)
     cases = [draw_case(seed, number) for number in range(n)]
     drawn = workspace.parallel(_write_one, cases, folder, size)
     for _ in workspace.progress(drawn, n, "radiographs drawn"):

@@ -100,11 +100,10 @@ def grey_levels(cases: pd.DataFrame, prepared: np.ndarray, sample: int = 200) ->
     sns.histplot(spreads, bins=np.arange(0, 261, 10), ax=axes, **look)
     axes.set(xlabel="grey levels between the 2nd and the 98th percentile", ylabel="radiographs")
     middle = spreads.median()
-    alt = (
+    return figure, (
         f"Grey levels from the 2nd to the 98th percentile of {len(rows)} radiographs: median "
         f"{middle['original']:.0f} in the originals, {middle['prepared']:.0f} when prepared."
     )
-    return figure, alt
 
 
 def show_splits(cases: pd.DataFrame) -> None:

@@ -83,7 +83,7 @@ def show_localisation(
     own = every[every["map"] == network].set_index("metric")
     hits = 100 * every[every["metric"] == "hit"].set_index("map")["value"]
     known = hits[controls].fillna(0).idxmax()
-    more = found[found["region"] == regions.ANY].assign(metric="more", note="")
+    more = found[found["region"] == regions.ANY].assign(metric="more")
     every = pd.concat([every[every["metric"].isin(["ratio", "hit"])], more])
     every = every.assign(map=every["map"].map(network_name))
     display(_wide(every, "map", "metric", "maps on all regions together").fillna(""))
@@ -178,8 +178,7 @@ def _marker_words(energy: pd.DataFrame, masking: pd.DataFrame) -> Verdict:
 
 
 def _wide(scores: pd.DataFrame, index: str, columns: str, heading: str) -> pd.DataFrame:
-    few = scores["note"] != ""
-    return tables.wide(scores.assign(too_few=few), index, columns).rename_axis(columns=heading)
+    return tables.wide(scores, index, columns).rename_axis(columns=heading)
 
 
 def show_overlays(pictures: np.ndarray, titles: Sequence[str], maps: dict[str, np.ndarray]) -> None:

@@ -108,16 +108,14 @@ def show_groups(folder: Path, model: str) -> dict[str, pd.DataFrame]:
     """Errors on the test split by age and by group: of one model as figures, the rest folded.
 
     Returns:
-        By name, `subgroups.error_table` of all models of ages, and `stage_table` of those of
-        stages where there are any.
+        By name, `subgroups.error_table` of all models of ages, and of those of stages where there
+        are any.
     """
     found = {}
-    for title, task, of in (
-        ("errors by group", "age", subgroups.error_table),
-        ("stages by group", "stage", subgroups.stage_table),
-    ):
+    for title, task in (("errors by group", "age"), ("stages by group", "stage")):
         if models := predictions.saved_models(folder, task):
-            found[title] = pd.concat([of(folder, one, "test") for one in models])
+            each = [subgroups.error_table(folder, one, task, "test") for one in models]
+            found[title] = pd.concat(each)
     errors = found["errors by group"]
     own, name = errors[errors["model"] == model], tables.model_name(model)
     rows = scoring.case_errors(folder, model, "age", "test")

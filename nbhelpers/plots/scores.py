@@ -144,10 +144,8 @@ def weights(made: dict[str, Combination]) -> tuple[Figure, str]:
     axes.axvline(0, color=style.GREY, linewidth=1)
     axes.set_xlabel("weight")
     figure.legend(loc="outside lower left")
-    return (
-        figure,
-        f"Weights of {len(members)} members in {len(linear)} ensembles, fitted on calibration.",
-    )
+    alt = f"Weights of {len(members)} members in {len(linear)} ensembles, fitted on calibration."
+    return figure, alt
 
 
 def added_by_member(added: pd.DataFrame, task: str) -> tuple[Figure, str]:

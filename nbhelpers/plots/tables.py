@@ -152,14 +152,16 @@ def number(value: float, metric: str) -> str:
 
 
 def value_and_interval(score: Mapping, metric: str) -> tuple[str, str]:
-    """A score as "9.0" and its 95 % interval as "8.6 to 9.7", or "" where it has none."""
+    """A score as "9.0" and its 95 % interval as "8.6 to 9.7", or "" where it has none.
+
+    One that is not defined is "too few" of fewer than `FEWEST` cases, else a dash.
+    """
     value, lower, upper = (score[key] for key in ("value", "lower", "upper"))
     if pd.isna(value):
-        return TOO_FEW if score.get("too_few") else UNDEFINED, ""
+        return TOO_FEW if score["n"] < FEWEST else UNDEFINED, ""
     percent = " %" if METRICS[metric].unit == "%" else ""
-    if pd.isna(lower) or pd.isna(upper):
-        return number(value, metric) + percent, ""
-    interval = f"{number(lower, metric)} to {number(upper, metric)}{percent}"
+    known = not (pd.isna(lower) or pd.isna(upper))
+    interval = f"{number(lower, metric)} to {number(upper, metric)}{percent}" if known else ""
     return number(value, metric) + percent, interval
 
 

@@ -1,15 +1,12 @@
 """The index: a scoreboard that chooses nothing on test, a card for every run, failures named."""
 
-import base64
 import html
-import io
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from PIL import Image
 from test_pages import Links, picture
 
 from nbhelpers.batch import index, scoreboard, status
@@ -152,12 +149,6 @@ def test_the_index_says_what_there_is_what_failed_and_what_was_not_run(run_folde
     assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
     assert all(address.startswith("data:") for address in Links(page).loaded)
     assert not re.findall(r"@import|https?://", page)
-
-
-def test_a_large_picture_is_made_small():
-    small = index.shrink(Image.effect_noise((2000, 1000), 50))
-    image = Image.open(io.BytesIO(base64.b64decode(small.partition(",")[2])))
-    assert image.size == (index.PICTURE_WIDTH, index.PICTURE_WIDTH // 2)
 
 
 def lists(folder: Path, *contents: dict, **data: object) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from test_index import BEST, CNN, HOG, OTHER, held, results, score
 from test_pages import Links
 
-from nbhelpers.batch import claim, status
+from nbhelpers.batch import status
 from nbhelpers.batch.index import write_index
 from nbhelpers.workspace import write_json
 
@@ -190,13 +190,6 @@ def test_a_test_on_drawn_radiographs_is_no_external_one(tmp_path: Path, source: 
     row = row_of((tmp_path / "claim.html").read_text(), "33. ")
     assert ("not done Run make score on" in row) == drawn
     assert ("results/09_external.b.json , figures, scored: 40" in row) != drawn
-
-
-def test_a_value_of_the_checklist_is_rounded_and_cut_between_words():
-    assert claim.words({"sd": 45.850601935435115, "n": 1253393}) == "sd 45.85, n 1253393"
-    names = [f"name{number}" for number in range(99)]
-    kept = claim.words(names).removesuffix(" …")
-    assert ", ".join(names).startswith(f"{kept} ") and len(kept) > claim.LONGEST - 10
 
 
 def test_the_checklist_answers_with_what_files_hold_or_says_what_would_do_it(tmp_path: Path):

@@ -65,7 +65,7 @@ def test_fine_groups_add_to_groups_and_split_the_cases():
 
 @pytest.mark.parametrize("group", ["male", "5 to 10 years", "middle", HARD])
 def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
-    told = subgroups.error_table(run_folder, "made", "test").query("group == @group")
+    told = subgroups.error_table(run_folder, "made", "age", "test").query("group == @group")
     told = told.set_index("metric")
     rows = scores.case_errors(run_folder, "made", "age", "test")
     rows = rows[scores.fine_groups(rows, NAMES)[group]]
@@ -82,7 +82,7 @@ def test_errors_of_a_group_are_those_of_its_cases_alone(run_folder, group):
         "kind == 'mondrian' and level == 0.9 and group == @group"
     )
     assert held["coverage"].tolist() == told.loc[["coverage"] * len(held), "value"].tolist()
-    told = subgroups.stage_table(run_folder, "staged", "test").query("group == @group")
+    told = subgroups.error_table(run_folder, "staged", "stage", "test").query("group == @group")
     right = scores.case_errors(run_folder, "staged", "stage", "test").dropna(subset="stage")
     right = right[scores.fine_groups(right, NAMES)[group]]["correct"].mean()
     assert told.set_index("metric").loc["accuracy", "value"] == pytest.approx(right)

@@ -127,23 +127,6 @@ def test_however_the_folder_is_laid_out(radiographs, change):
     assert len(cases.read_cases(radiographs)) == 40
 
 
-SEX_WORDS = {
-    "male": {"True": "male", "false": "female", "1": "male", "0": "female", "M": "male", "": None},
-    "Sex": {"M": "male", "f": "female", "Female": "female", "boy": "male", " ": None},
-}
-
-
-@pytest.mark.parametrize(("column", "words"), SEX_WORDS.items())
-def test_sex_words(tmp_path, column, words):
-    for index in range(len(words)):
-        write_image(tmp_path / f"{index}.png")
-    rows = [f"{index},100,{word}" for index, word in enumerate(words)]
-    write_table(tmp_path / "table.csv", "\n".join([f"id,boneage,{column}", *rows]))
-    table = cases.read_cases(tmp_path)
-    assert table["sex"].tolist() == list(words.values())
-    assert (table["stage"].isna() == table["sex"].isna()).all()
-
-
 HARMLESS = {
     "byte order mark": lambda raw: b"\xef\xbb\xbf" + raw,
     "Windows line ends": lambda raw: raw.replace(b"\n", b"\r\n"),

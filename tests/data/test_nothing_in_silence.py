@@ -79,6 +79,9 @@ READ = {
         r"age in years from 'Bone Age \(years\)', sex from 'isFemale'",
     ),
     "skeletal": ({"t.csv": f"id,skeletal_age_mo,sex\n{ROWS}"}, BOTH, "from 'skeletal_age_mo'"),
+    "false, M": ({"t.csv": "id,boneage,male\n1,40,false\n2,50,M\n"}, BOTH, "sex from 'male'"),
+    "0 and 1": ({"t.csv": "id,boneage,male\n1,40,0\n2,50,1\n"}, BOTH, "sex from 'male'"),
+    "words": ({"t.csv": "id,boneage,Sex\n1,40,Female\n2,50,boy\n"}, BOTH, "sex from 'Sex'"),
     "no sex known": ({"t.csv": "id,boneage,male\n1,40,\n2,50,\n"}, ([40, 50], [None] * 2), "sex"),
     "girls and boys": ({"t.xlsx": book(girls=GIRL, boys=BOY)}, BOTH, "sheet 'boys', rows: 1"),
     "info first": (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from notebook_code import functions
-from test_ensembles import case_table, say
+from test_ensembles import case_table, save_table, say
 
 from nbhelpers import metrics, predictions
 from nbhelpers.bias import subgroups
@@ -28,8 +28,7 @@ def fewer_resamples(monkeypatch):
 def run_folder(tmp_path):
     """Two models of months and one of stages, 400 calibration and 200 test cases."""
     table = case_table(n=1000)
-    table["image_path"], table["image_sha256"] = "/nowhere.png", ""
-    table.to_parquet(tmp_path / "cases.parquet", index=False)
+    save_table(tmp_path, table)
     write_json(tmp_path / "data.json", FACTS)
     for seed, (name, spread) in enumerate({"good": 8.0, "fair": 16.0}.items()):
         predictions.save_predictions(tmp_path, name, "age", table, say(table, "age", spread, seed))
@@ -216,7 +215,5 @@ def test_scores_by_group_are_those_of_the_group_alone(run_folder):
 def test_a_group_of_few_cases_stands_without_figures(run_folder, monkeypatch):
     monkeypatch.setattr(subgroups, "FEWEST", 60)
     table = subgroups.scores_by_group(run_folder, "good", "age", "test")
-    assert table["too_few"].any() and not table["too_few"].all()
-    assert (table["too_few"] == (table["n"] < 60)).all()
-    assert (table["value"].isna() == table["too_few"]).all()
-    assert "too few" in tables.group_table(table, ["mae"]).to_numpy()
+    assert set(table["n"] < 60) == {False, True}
+    assert (table["value"].isna() == (table["n"] < 60)).all()

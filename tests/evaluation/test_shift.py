@@ -71,7 +71,6 @@ def test_the_sample_is_of_train_alone(monkeypatch):
     monkeypatch.setattr(external.saved, "view_of", lambda *of: "hand")
     of_train, of_test, of_here = external.pictures(Path("run"), "part", "cnn", "test")
     drawn = statistics(of_train)["mean grey level"]
-    assert (
-        of_here is shown and len(drawn) == 10 and drawn.max() < 50 and drawn.is_monotonic_increasing
-    )
+    assert of_here is shown and len(drawn) == 10
+    assert drawn.max() < 50 and drawn.is_monotonic_increasing
     assert statistics(of_test)["mean grey level"].tolist() == [255] * 50

@@ -110,23 +110,18 @@ def test_a_case_is_predicted_by_the_members_that_did_not_see_it(table, monkeypat
     members, written = materials.by_fold(material(table)), []
     monkeypatch.setattr(saved, "predict", lambda fold, images, sex, rows: np.full(len(rows), fold))
     monkeypatch.setattr(saved, "save_ensemble", lambda folder, model, mean: written.append(mean))
-    write = lambda folder, name, **given: written.append((name, given))  # noqa: E731
-    monkeypatch.setattr(saved.predictions, "save_predictions", write)
+    monkeypatch.setattr(saved.predictions, "save_predictions", lambda *given: written.append(given))
     named = {f"m_fold{fold}": 10.0 * fold for fold in range(5)}
     saved.predict_unseen(Path(), "m", named, members)
-    mean, (name, given) = written
-    cases, predicted = given["cases"], given["predicted"]
-    assert (
-        name == "m"
-        and given["out_of_fold"]
-        and mean.members == tuple(named)
-        and mean.weights == [[0.2] * 5]
-    )
+    mean, (_, name, _, cases, predicted, out_of_fold) = written
+    assert (name, out_of_fold) == ("m", True)
+    assert mean.members == tuple(named) and mean.weights == [[0.2] * 5]
     assert cases.index.tolist() == list(range(N))
     assert predicted.tolist() == [10 * (number % 5) for number in range(40)] + [20] * 20
     saved.predict_unseen(Path(), "m", {"m": 7.0}, members[:1])
-    ((_, given),), unseen = written[2:], np.setdiff1d(np.arange(N), members[0].train)
-    assert given["cases"].index.tolist() == unseen.tolist() and not given["out_of_fold"]
+    ((*_, cases, _, out_of_fold),) = written[2:]
+    unseen = np.setdiff1d(np.arange(N), members[0].train)
+    assert cases.index.tolist() == unseen.tolist() and not out_of_fold
     with pytest.raises(InputError, match="seeds is 3: with cross_validate write 1"):
         materials.by_fold(material(table), seeds=3)
 

@@ -140,9 +140,7 @@ def test_an_ensemble_knows_its_members(tmp_path):
     changed = tmp_path / "models" / "fold1.age.keras"
     saved.save(network(seed=2), changed)
     for fault in ("changed", "missing"):
-        with pytest.raises(
-            InputError, match=r"cnn\.age\.json .* fold1.* is missing or was changed"
-        ):
+        with pytest.raises(InputError, match=r"cnn\.age\.json .* fold1.* missing or was changed"):
             said("cnn")
         changed.unlink(missing_ok=fault == "missing")
 
