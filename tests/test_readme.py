@@ -158,6 +158,26 @@ def test_what_is_said_of_seeds_stands_in_their_results_files():
         assert one == interval(of | {"value": of["mean over seeds"]}), model
 
 
+def test_what_is_said_of_more_change_in_training_stands_in_its_results_files():
+    ((_, *rows),) = tables("model, changed more")
+    runs = [measured(f"augmented/{file.stem}") for file in (MEASURED / "augmented").glob("0[34]*")]
+    known = {model_name(run["parameters"]["model"]): run for run in runs}
+    assert len(rows) == len(runs) > 1
+    for model, n, fits, mae, time in rows:
+        run = known[model]
+        of = {"model": run["parameters"]["model"], "split": "test", "metric": "mae"}
+        score = the(run["scores"], **of)
+        assert (n, mae) == (f"{score['n']:,}", interval(score)), model
+        assert (fits, time) == (f"{run['parameters']['seeds']}", f"{run['seconds'] / 60:.0f} min")
+    ((_, *rows),) = tables("radiographs")
+    keys = [("aspect", 25), ("aspect", -25), ("blur", 1), ("sharpness", 2), ("gamma", 1.7)]
+    for (kind, strength), (_, *cells) in zip([*keys, ("gamma", 0.6)], rows, strict=True):
+        for run, cell in zip(("seeds", "augmented"), cells, strict=True):
+            row = the(measured(f"{run}/stress"), model="hog", kind=kind, strength=strength)
+            row = {key.removeprefix("difference_"): row[key] for key in row if "difference" in key}
+            assert cell == interval(row, ".1f", "difference"), (run, kind)
+
+
 def test_notebooks_tell_to_expect_what_was_measured():
     mae = {score["model"]: score["value"] for score in scores_of_test() if score["metric"] == "mae"}
     gaps = measured("seeds/07_bias_analysis")["tables"]["sex gap"]
