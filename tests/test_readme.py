@@ -169,6 +169,9 @@ def test_what_is_said_of_more_change_in_training_stands_in_its_results_files():
         score = the(run["scores"], **of)
         assert (n, mae) == (f"{score['n']:,}", interval(score)), model
         assert (fits, time) == (f"{run['parameters']['seeds']}", f"{run['seconds'] / 60:.0f} min")
+    run = measured("augmented/05_ensembling.age")
+    best = the(run["scores"], model="ensemble_linear", split="test", metric="mae")
+    assert f"Linear ensemble, has a MAE of {interval(best)} on the test split" in WORDS
     ((_, *rows),) = tables("radiographs")
     keys = [("aspect", 25), ("aspect", -25), ("blur", 1), ("sharpness", 2), ("gamma", 1.7)]
     for (kind, strength), (_, *cells) in zip([*keys, ("gamma", 0.6)], rows, strict=True):
