@@ -53,9 +53,8 @@ def _scaled(pixels: np.ndarray, percent: float, random: np.random.Generator) -> 
 
 def _about_middle(pixels: np.ndarray, degrees: float, factor: float) -> np.ndarray:
     height, width = pixels.shape
-    affine = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor)
-    outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _edge_level(pixels)}
-    return cv2.warpAffine(pixels, affine, (width, height), flags=cv2.INTER_LINEAR, **outside)
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return _warped(pixels, cv2.getRotationMatrix2D(middle, degrees, factor))
 
 
 def _squeezed(pixels: np.ndarray, percent: float, random: np.random.Generator) -> np.ndarray:
@@ -63,9 +62,12 @@ def _squeezed(pixels: np.ndarray, percent: float, random: np.random.Generator) -
     height, width = pixels.shape
     across, down = 1 - max(percent, 0) / 100, 1 + min(percent, 0) / 100
     middle = np.array([[(1 - across) * (width - 1) / 2], [(1 - down) * (height - 1) / 2]])
-    affine = np.hstack([np.diag([across, down]), middle])
+    return _warped(pixels, np.hstack([np.diag([across, down]), middle]))
+
+
+def _warped(pixels: np.ndarray, affine: np.ndarray) -> np.ndarray:
     outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _edge_level(pixels)}
-    return cv2.warpAffine(pixels, affine, (width, height), flags=cv2.INTER_LINEAR, **outside)
+    return cv2.warpAffine(pixels, affine, pixels.shape[::-1], flags=cv2.INTER_LINEAR, **outside)
 
 
 def _edge_level(pixels: np.ndarray) -> int:
@@ -135,7 +137,7 @@ def _blurred(pixels: np.ndarray, percent: float, random: np.random.Generator) ->
 
 
 def _sharpened(pixels: np.ndarray, times: float, random: np.random.Generator) -> np.ndarray:
-    """With what a blur would take away added once more, that many times."""
+    """With the detail that a blur would take away added to it, so many times over."""
     soft = _blurred(pixels, SHARPENED_DETAIL, random)
     return _whole_levels(pixels + times * (pixels.astype(np.float32) - soft))
 

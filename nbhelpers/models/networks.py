@@ -4,11 +4,11 @@ A network takes uint8 radiographs `[n, height, width, 1]` and sex `[n, 1]` (0 fe
 Scaling, augmentation and the target's mean and spread are layers inside it, so that the saved file
 alone gives months, or five stage probabilities.
 
-The augmentation is one layer with one warp: flip, rotation, shift and scale are one affine map, so
-a picture is interpolated once; Keras' own layers warp three times, and on a processor that alone
-costs a third of a small network's step. Rotation, shift, scale, brightness and contrast change by
-what the best documented ablation on these radiographs found to be enough. Aspect, sharpness and
-gamma change by more: so far do radiographs from elsewhere differ, squeezed to a square or not,
+The augmentation is one layer with one warp: flip, rotation, shift, scale and aspect are one affine
+map, so a picture is interpolated once; Keras' own layers warp three times, and on a processor that
+alone costs a third of a small network's step. Rotation, shift, scale, brightness and contrast
+change by what the best documented ablation on these radiographs found to be enough. Aspect,
+sharpness and gamma change by more, for radiographs from elsewhere: squeezed to a square or not,
 scaled down with care or coarsely.
 """
 
