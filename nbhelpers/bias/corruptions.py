@@ -192,7 +192,7 @@ CORRUPTIONS = {
     "rotation": Corruption(_rotated, "degrees", (2, 5, 10, 20, 45, 90)),
     "shift": Corruption(_shifted, "% of the side", (5, 10, 20, 30)),
     "scale": Corruption(_scaled, "%", (-40, -20, -10, 10, 20, 40)),
-    "aspect": Corruption(_squeezed, "% narrower, or shorter", (-40, -25, -10, 10, 25, 40)),
+    "aspect": Corruption(_squeezed, "% narrower, shorter if below 0", (-40, -25, -10, 10, 25, 40)),
     "brightness": Corruption(_brighter, "grey levels", (-80, -40, -20, 20, 40, 80)),
     "contrast": Corruption(_contrasted, "%", (-75, -50, -25, 25, 50, 100)),
     "gamma": Corruption(_with_gamma, "exponent", (0.4, 0.6, 0.8, 1.25, 1.7, 2.5), 1.0),

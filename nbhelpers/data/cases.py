@@ -14,6 +14,7 @@ import functools
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nbhelpers import workspace
@@ -276,6 +277,11 @@ def _folder_now(before: str, image: str, image_sha256: str, beside: Path) -> Pat
         if found.is_file() and hashlib.sha256(found.read_bytes()).hexdigest() == image_sha256:
             return found.parents[len(inside.parts) - 1]
     return None
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of some rows, from the first to the last at even steps."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
 
 
 def report_originals(cases: pd.DataFrame) -> bool:

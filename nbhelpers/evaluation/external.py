@@ -119,7 +119,7 @@ def pictures(
     view = saved.view_of(run_folder, model, "age")
     rows = data_cases.load_cases(run_folder).groupby("split").indices
     images = load_images(run_folder, view)
-    train = (images[row] for row in _evenly(rows["train"], TRAINING_SAMPLE))
+    train = (images[row] for row in data_cases.evenly(rows["train"], TRAINING_SAMPLE))
     beside = (images[row] for row in rows[own])
     return train, beside, load_images(set_folder(run_folder, name), view)
 
@@ -141,15 +141,10 @@ def embeddings(run_folder: Path, name: str, of: Sequence[str]) -> tuple[str, dic
         return "", {}
     network, view = saved.load(files[best, "age"]), saved.view_of(run_folder, best, "age")
     rows = data_cases.load_cases(run_folder).groupby("split").indices
-    rows["train"] = _evenly(rows["train"], NETWORK_SAMPLE)
+    rows["train"] = data_cases.evenly(rows["train"], NETWORK_SAMPLE)
     own, here = load_images(run_folder, view), load_images(set_folder(run_folder, name), view)
     found = {split: saved.picture_features(network, own, rows[split]) for split in of}
     return best, found | {"here": saved.picture_features(network, here)}
-
-
-def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of some rows, at even steps."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
 
 
 def score_set(

@@ -55,6 +55,19 @@ def predicted_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -
     return saved.predict(network, images, sex, flip=False).argmax(axis=1)
 
 
+def twin(network: keras.Model) -> keras.Model:
+    """A network of the same layers with random weights; its input is normalised as before.
+
+    Keras's Normalization works on copies of its weights. A clone would not have them: it is shared.
+    """
+
+    def of(layer: keras.Layer) -> keras.Layer:
+        shared = isinstance(layer, keras.layers.Normalization)
+        return layer if shared else type(layer).from_config(layer.get_config())
+
+    return keras.models.clone_model(network, clone_function=of)
+
+
 def trained_on_shuffled(
     network: keras.Model, images: np.ndarray, sex: np.ndarray, months: np.ndarray, epochs: int
 ) -> keras.Model:
@@ -67,7 +80,7 @@ def trained_on_shuffled(
         sex, months: `[n]`.
     """
     keras.utils.set_random_seed(SHUFFLED_SEED)
-    other = keras.models.clone_model(network)
+    other = twin(network)
     other.compile(keras.optimizers.AdamW(RATE), "mae")
     shuffled = np.random.default_rng(SHUFFLED_SEED).permutation(np.asarray(months, np.float32))
     fed = [images[..., None], np.asarray(sex, np.float32)[:, None]]

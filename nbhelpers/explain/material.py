@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pandas as pd
 
-from nbhelpers import results
 from nbhelpers.data import cases, splits
 from nbhelpers.evaluation import scores
 from nbhelpers.explain import checks, grad_cam, regions
@@ -127,7 +126,7 @@ class Material:
             among &= self.table["case_id"].isin(self.boxes["case_id"])
         known = np.flatnonzero(among)
         known = known[np.argsort(self.table["age_months"].to_numpy()[known], kind="stable")]
-        return spread(known, count)
+        return cases.evenly(known, count)
 
 
 def read(folder: Path, model: str, regions_dir: str) -> Material:
@@ -145,8 +144,7 @@ def read(folder: Path, model: str, regions_dir: str) -> Material:
         view = saved.view_of(folder, name, task)
         shown = load_geometry(folder, view), load_images(folder, view)
         networks[f"{name} {task}"] = Explained(name, task, saved.load(path), table, *shown)
-    board = scores.collect(results.read_all_results(folder), "age")
-    wanted = [model] if model else scores.in_order_of_rank(board, "mae")
+    wanted = [model] if model else scores.ranked(folder, "age").index
     closely = next((networks[f"{name} age"] for name in wanted if f"{name} age" in networks), None)
     if closely is None:
         raise InputError(
@@ -157,8 +155,3 @@ def read(folder: Path, model: str, regions_dir: str) -> Material:
     boxes = regions.read_regions(Path(place), table, closely.geometry) if place else None
     names = cases.load_data_facts(folder)["stage_names"]
     return Material(networks, closely, table, names, boxes, cases.report_originals(table))
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of some rows, in their order, from the first to the last at even steps."""
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]

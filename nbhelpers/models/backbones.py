@@ -142,7 +142,7 @@ def find_weights(backbone: str, weights: str, frozen: bool = False) -> tuple[Pat
         if found is None:
             workspace.log(
                 f"note: no {row.weight_file} is here, so {backbone} starts from random weights. "
-                f"For ImageNet's, set weights to {IMAGENET!r} where there is a network (on Kaggle "
+                f"For ImageNet's, set weights to {IMAGENET!r} where there is internet (on Kaggle "
                 "switch Internet on in the settings), or attach a data set or model that holds it."
             )
     if found is None:

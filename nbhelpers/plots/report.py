@@ -14,12 +14,13 @@ from nbhelpers.images.geometry import load_geometry
 from nbhelpers.images.preparation import load_images, load_preparation
 from nbhelpers.models import ensembles
 from nbhelpers.models.material import pictures_of
+from nbhelpers.models.saved import view_of
 from nbhelpers.plots import bias as drawn_bias
 from nbhelpers.plots import scores as drawn
 from nbhelpers.plots import style, tables
 from nbhelpers.workspace import is_synthetic
 
-UNITS = {"age": "months", "stage": "cross-entropy"}  # of losses
+UNITS = {"age": "months", "stage": "cross-entropy", "huber": "Huber"}  # of losses
 STAGES_OF_AGES = """### The stages that these ages fall into
 
 *Derived* stages follow from the predicted months and the child's sex. Under *years cuts*, stages
@@ -29,9 +30,12 @@ precision 0, though its row shows a dash."""
 LARGEST = 8  # errors whose radiographs are shown
 
 
-def show_training(history: pd.DataFrame, task: str) -> None:
-    """The learning curve of a training; `history`: epochs or rounds, train_loss, tuning_loss."""
-    style.show(*drawn.learning_curve(history, UNITS[task]))
+def show_training(history: pd.DataFrame, loss: str) -> None:
+    """The learning curve of a training; `history`: epochs or rounds, train_loss, tuning_loss.
+
+    `loss` is `huber`, or the task where it has the loss of most trainings.
+    """
+    style.show(*drawn.learning_curve(history, UNITS[loss]))
 
 
 def show_search(trials: pd.DataFrame, task: str) -> None:
@@ -98,7 +102,7 @@ def show_largest(folder: Path, model: str, view: str = "", count: int = LARGEST)
     Returns:
         Their `case_id`, `sex`, `age_months`, `predicted_months` and `error_months`.
     """
-    view = view or _view_of(folder, model)
+    view = view or view_of(folder, model, "age")
     worst = scoring.largest_errors(folder, model, "test", count)
     style.show(*drawn.largest_errors(worst, pictures_of(folder, view, worst["case_id"])))
     return worst[["case_id", "sex", "age_months", "predicted_months", "error_months"]]
@@ -136,7 +140,7 @@ def show_prepared(folder: Path, name: str, model: str) -> None:
 
     Prints on how many a hand was found, where the preparation looks for one.
     """
-    here, view = results.set_folder(folder, name), _view_of(folder, model)
+    here, view = results.set_folder(folder, name), view_of(folder, model, "age")
     months = predictions.said_rows(here, model, "age")["predicted_months"].to_numpy()
     style.show(*drawn.gallery(load_cases(here), load_images(here, view), months))
     if load_preparation(here, view).find_hand:
@@ -305,13 +309,6 @@ def compare(folder: Path, model: str, other: str, task: str) -> tuple[str, dict[
     found = scoring.compare_models(folder, model, other, task, "test")
     figures = {f"against {other}: {key}": value for key, value in found.items()}
     return tables.comparison_words(model, other, task, found), figures
-
-
-def _view_of(folder: Path, model: str) -> str:
-    """The view that a model of ages takes."""
-    from nbhelpers.models.saved import view_of  # it loads Keras, which 01 and 04 do without
-
-    return view_of(folder, model, "age")
 
 
 def _show_folded(title: str, table: pd.DataFrame) -> None:

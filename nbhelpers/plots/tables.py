@@ -43,7 +43,7 @@ METRICS = {
     "rmse": Metric("RMSE", "months"),
     "mse": Metric("mean squared error", "months²"),
     "r2": Metric("R²"),
-    "median_error": Metric("median error", "months"),
+    "median_error": Metric("median absolute error", "months"),
     "within_6": Metric("within 6 months", "%"),
     "within_12": Metric("within 12 months", "%"),
     "within_24": Metric("within 24 months", "%"),

@@ -126,6 +126,17 @@ def test_random_weights_change_the_map_five_times_and_leave_the_network_alone(gi
         np.testing.assert_array_equal(mine, then)
 
 
+def test_a_twin_with_a_networks_weights_predicts_as_it_does():
+    pixels, normalise = keras.Input((4,)), keras.layers.Normalization()
+    made = keras.Model(pixels, keras.layers.Dense(1)(normalise(pixels)))
+    normalise.set_weights([np.full(4, 120.0), np.full(4, 60.0), np.array(0)])
+    normalise.finalize_state()
+    twin, some = checks.twin(made), np.arange(8.0).reshape(2, 4)
+    assert abs(twin(some) - made(some)).numpy().min() > 0
+    twin.set_weights(made.get_weights())
+    np.testing.assert_array_equal(twin(some), made(some))
+
+
 def test_a_map_is_beyond_controls_only_where_it_is_so_on_the_same_cases():
     ratio = np.random.default_rng(0).normal(2, 0.5, 20)
     table = pd.concat(
