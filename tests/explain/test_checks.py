@@ -132,7 +132,6 @@ def test_a_twin_with_a_networks_weights_predicts_as_it_does():
     normalise.set_weights([np.full(4, 120.0), np.full(4, 60.0), np.array(0)])
     normalise.finalize_state()
     twin, some = checks.twin(made), np.arange(8.0).reshape(2, 4)
-    assert abs(twin(some) - made(some)).numpy().min() > 0
     twin.set_weights(made.get_weights())
     np.testing.assert_array_equal(twin(some), made(some))
 
