@@ -63,11 +63,9 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def mounted():
     """The folders to mount on, made for the test where there are none."""
-    made = []
-    for place in (Path("/kaggle"), Path("/content")):
-        if not place.exists():
-            place.mkdir()
-            made.append(place)
+    made = [place for place in (Path("/kaggle"), Path("/content")) if not place.exists()]
+    for place in made:
+        place.mkdir()
     yield
     for place in made:
         place.rmdir()
@@ -116,19 +114,15 @@ def run(name: str, place: Path, settings: str = QUICK, online: bool = False) -> 
     words = [sys.executable, "-c", EXECUTE, str(ROOT / "notebooks" / executed.name)]
     inside(place, [*words, str(executed), settings], KAGGLE if kaggle else COLAB, cwd, online)
     cells = nbformat.read(executed, as_version=4).cells
-    pictured = [
-        (cell, output["metadata"]["image/png"]["alt"])
-        for cell in cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
-    ]
-    assert pictured and all(alt for _, alt in pictured), "figures are shown, each with its text"
+    outputs = [(cell, one) for cell in cells for one in cell.get("outputs", [])]
+    pictured = [(cell, one) for cell, one in outputs if "image/png" in one.get("data", {})]
+    texts = [one["metadata"]["image/png"]["alt"] for _, one in pictured]
+    assert texts and all(texts), "figures are shown, each with its text"
     first, all_of_it = (seconds_until(cells, cell) for cell in (pictured[0][0], cells[-1]))
     left = [path for path in (place / "working" if kaggle else place).rglob("*") if path.is_file()]
     left = [path for path in left if path.suffix not in (".html", ".keras", ".ubj")]
-    print(
-        f"\n{place.name} {name}: {all_of_it:.0f} s, first figure {first:.0f} s, {len(left)} files"
-    )
+    times = f"{all_of_it:.0f} s, first figure {first:.0f} s"
+    print(f"\n{place.name} {name}: {times}, {len(left)} files")
     (found,) = place.rglob(f"results/{name}.json")
     return read_json(found)
 

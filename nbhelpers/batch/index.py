@@ -57,9 +57,12 @@ def measured() -> dict[str, object]:
 def shown_cases(run_folder: Path, folder: dict) -> list[dict[str, object]]:
     """Test radiographs closest to even steps of true age, with what the best model predicts.
 
-    [] where their predictions or pictures are not there, or are of another split of the cases.
+    [] before there is a best model, and where its predictions or the pictures are not there, or
+    are of another split of the cases.
     """
     model = folder["found"]["model"]
+    if model is None:
+        return []
     results = folder["results"].items()
     view = next((of["parameters"].get("view") for run, of in results if run[:2] == "01"), "hand")
     try:

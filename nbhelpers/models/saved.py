@@ -173,11 +173,20 @@ def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
 def save_ensemble(run_folder: Path, model: str, combination: Combination) -> None:
     """Save an ensemble of models of the run folder, as JSON with its members' files and SHA-256.
 
+    Of a member there may be its prediction table alone, made elsewhere. Then the ensemble can be
+    scored, but can predict no new picture: the log says so, and nothing is saved.
+
     Raises InputError where members want pictures prepared in different ways: one picture could not
     be given to all of them.
     """
     members, task = combination.members, combination.task
-    paths = [find_model(run_folder, member, task) for member in members]
+    saved_as = run_folder / "models" / f"{model}.{task}.json"
+    try:
+        paths = [find_model(run_folder, member, task) for member in members]
+    except InputError as missing:
+        workspace.log(f"{model} can be scored, but can predict no new radiograph: {missing}")
+        saved_as.unlink(missing_ok=True)
+        return
     preparations = [_facts(path).get("preparation") for path in paths]
     for member, preparation in zip(members, preparations, strict=True):
         if preparation != preparations[0]:
@@ -189,7 +198,7 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Non
         "preparation": preparations[0],
         "files": {path.name: _sha256(path) for path in paths},
     }
-    workspace.write_json(run_folder / "models" / f"{model}.{task}.json", content)
+    workspace.write_json(saved_as, content)
 
 
 def saved_networks(run_folder: Path) -> dict[tuple[str, str], Path]:

@@ -11,6 +11,7 @@ from test_pages import Links, picture
 
 from nbhelpers.batch import index, scoreboard, status
 from nbhelpers.batch.pages import write_page
+from nbhelpers.data import cases
 from nbhelpers.evaluation.scores import CHOOSING_SPLIT as CHOOSING
 from nbhelpers.workspace import read_json, write_json
 
@@ -149,6 +150,12 @@ def test_the_index_says_what_there_is_what_failed_and_what_was_not_run(run_folde
     assert [image["alt"] for image in Links(page).images] == ["the tagged one"]
     assert all(address.startswith("data:") for address in Links(page).loaded)
     assert not re.findall(r"@import|https?://", page)
+
+
+def test_a_prepared_folder_has_an_index_before_there_is_a_model(tmp_path: Path, radiographs: Path):
+    table = cases.read_cases(radiographs)
+    cases.save_cases(tmp_path, table, cases.fingerprint(radiographs, table))
+    assert "02_cnn: not run" in index.write_index(tmp_path, "demo", ["02_cnn"]).read_text()
 
 
 def lists(folder: Path, *contents: dict, **data: object) -> list[str]:

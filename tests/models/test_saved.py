@@ -119,7 +119,7 @@ def test_a_file_that_carries_code_is_refused(tmp_path):
         saved.load(tmp_path / "code.keras")
 
 
-def test_an_ensemble_knows_its_members(tmp_path):
+def test_an_ensemble_knows_its_members(tmp_path, capsys):
     pictures, sex = PICTURES[:20], SEX[:20]
 
     def said(model):
@@ -143,6 +143,8 @@ def test_an_ensemble_knows_its_members(tmp_path):
         with pytest.raises(InputError, match=r"cnn\.age\.json .* fold1.* missing or was changed"):
             said("cnn")
         changed.unlink(missing_ok=fault == "missing")
+    saved.save_ensemble(tmp_path, "cnn", ensembles.equal("age", members, 0.25))
+    assert "no new radiograph" in capsys.readouterr().out and not any(tmp_path.rglob("cnn.*"))
 
 
 def test_members_that_want_other_pictures_are_refused(tmp_path):
