@@ -15,26 +15,20 @@ import nbhelpers
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nbhelpers"
-FILES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if path.stem != "__init__"
-}
+PATHS = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
+FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PATHS}
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Name of a file or folder to its layer, from the table in nbhelpers/__init__.py.
-LAYERS = {
-    name: int(layer)
-    for layer, name in re.findall(r"^    (\d)  (\w+)  +\S", nbhelpers.__doc__, flags=re.MULTILINE)
-}
+TABLE = re.findall(r"^    (\d)  (\w+)  +\S", nbhelpers.__doc__, flags=re.MULTILINE)
+LAYERS = {name: int(layer) for layer, name in TABLE}
 WITHOUT_TENSORFLOW = ("data", "images", "phantom", "batch")
 # Files that must name TensorFlow: they import it inside the function that needs it. Notebook 06
 # shows a gradient tape, which Keras alone has not.
 NAME_TENSORFLOW = {"models.sam", "models.devices", "models.training", "explain.grad_cam"}
 NOTEBOOK_WITH_TAPE = "06_grad_cam"
 # Ways to run what a file says: pickles, eval, unsafe loading, a shell.
-UNSAFE = (
-    r"(?<![.\w])(?:eval|exec)\(|\b(?:import|from) (?:c?pickle|dill|cloudpickle|marshal|shelve)\b"
-)
+UNSAFE = r"(?<![.\w])(?:eval|exec)\("
+UNSAFE += r"|\b(?:import|from) (?:c?pickle|dill|cloudpickle|marshal|shelve)\b"
 UNSAFE += r"|(?:read|to)_pickle\(|\byaml\.(?:unsafe_)?load\(|\bjoblib\.load|joblib import load"
 UNSAFE += r"|enable_unsafe_deserialization|allow_pickle=True|safe_mode=False|shell=True"
 READ_ALL_ROWS = {"predictions", "evaluation.scores"}

@@ -212,16 +212,23 @@ def _made_by(run: Run) -> tuple[object, ...]:
 def scoring_run(project: Path, run_folder: Path, data: str) -> tuple[Profile, Run]:
     """The profile that the run folder was made with, and a run of notebook 09 on `data`.
 
+    Where its notebooks were run by hand, the profile is that of their results files.
+
     Raises InputError where `data` is not named, or the run folder holds no finished run.
     """
     if not data:
         raise InputError("DATA is empty. Name the folder of radiographs to score: DATA=folder.")
-    first = sorted((run_folder / "results").glob("01_*.json"))
-    if not first:
+    finished = sorted((run_folder / "results").glob("*.json"))
+    if not finished:
         raise InputError(
             f"{run_folder} holds no finished run. Name one by RUN=, or make it: make report."
         )
-    profile = read_profile(project, str(read_json(first[0])["profile"]))
+    made_with = str(read_json(finished[0])["profile"])
+    if (project / "params" / made_with).is_dir():
+        profile = read_profile(project, made_with)
+    else:
+        runs = tuple(Run(path.stem, path, path, {}, {}) for path in finished)
+        profile = Profile(made_with, project / "params", DEFAULT_KERNEL, runs)
     name = results.set_name(run_folder, Path(data))
     notebook = project / "notebooks" / f"{results.NOTEBOOK}.ipynb"
     given = {"score_folder": data, "name": name}

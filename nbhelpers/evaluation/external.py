@@ -203,7 +203,7 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> p
     names = dict(enumerate(facts["stage_names"]))
     told = table[["case_id", "doubts", "sex"]].assign(label_months=table["age_months"])
     said = functools.partial(predictions.said_rows, folder)  # in the order of the table
-    for other in predictions.saved_models(folder, "age"):
+    for other in predictions.saved_models(run_folder, "age"):
         told[f"{other}_months"] = said(other, "age")["predicted_months"].round(1)
     months = said(model, "age")["predicted_months"].to_numpy()
     ends = conformal.told_ends(run_folder, model, months, told["sex"])
@@ -212,7 +212,7 @@ def write_csv(run_folder: Path, name: str, model: str, outside: np.ndarray) -> p
         told[f"{model}_lower_{percent}"], told[f"{model}_upper_{percent}"] = ends.round(1).T
     stage = stages.stage_of(months, told["sex"], facts["stage_cuts"])
     told[f"stage of {model}_months"] = pd.Series(stage).map(names)
-    for other in predictions.saved_models(folder, "stage"):
+    for other in predictions.saved_models(run_folder, "stage"):
         likely = said(other, "stage")[predictions.STAGE_COLUMNS].to_numpy().argmax(axis=1)
         told[f"{other}_stage"] = pd.Series(likely).map(names)
     told["outside"] = outside

@@ -149,10 +149,11 @@ def predict_unseen(
 
 
 def _forget(folder: Path, model: str, task: str, members: Iterable[str]) -> None:
-    """Remove what an earlier run of a model, with other seeds or folds, left: it would be read."""
+    """Remove what an earlier run of a model left, so that it is not read: files of other seeds or
+    folds, and the mean, intervals or sets that were made of its predictions."""
     for path in folder.glob(f"*/{model}*.{task}.*"):
-        name = path.name.split(".")[0]
-        if re.fullmatch(rf"{model}(_(fold|seed)\d+)?", name) and name not in members:
+        name, made_of = path.name.split(".")[0], path.suffix == ".json"
+        if re.fullmatch(rf"{model}(_(fold|seed)\d+)?", name) and (made_of or name not in members):
             path.unlink()
 
 
@@ -184,7 +185,7 @@ def save_ensemble(run_folder: Path, model: str, combination: Combination) -> Non
     try:
         paths = [find_model(run_folder, member, task) for member in members]
     except InputError as missing:
-        workspace.log(f"{model} can be scored, but can predict no new radiograph: {missing}")
+        workspace.log(f"{model} is scored, but predicts no new radiograph: {missing}")
         saved_as.unlink(missing_ok=True)
         return
     preparations = [_facts(path).get("preparation") for path in paths]
@@ -225,6 +226,11 @@ def find_model(run_folder: Path, model: str, task: str) -> Path:
     """The file of a saved model of any kind; raises InputError where there is none."""
     names = [f"models/{model}.{task}{suffix}" for suffix in SUFFIXES]
     found = [path for name in names for path in workspace.find_run_files(run_folder, name)]
+    if not found and model in predictions.saved_models(run_folder, task):
+        raise InputError(
+            f"{run_folder} has the predictions of {model} ({task}), but not the model. Make it "
+            "here, for an ensemble the models of its members, or leave it out."
+        )
     return found[0] if found else workspace.find_run_file(run_folder, names[0])
 
 
@@ -234,8 +240,9 @@ def predict_cases(
     """What a saved model of any kind says of some cases, given these sexes: see `predict`.
 
     Raises InputError where the model is not in the run folder, or a member of an ensemble is
-    another file than it was made of.
+    another file than it was made of, or the pictures were prepared anew since.
     """
+    model_views(run_folder, model, task)
     images_of = functools.partial(pictures_of, run_folder, case_ids=case_ids)
     return predict_each(run_folder, [model], task, images_of, sex)[model]
 
@@ -277,12 +284,20 @@ def predict_each(
 
 
 def model_views(run_folder: Path, model: str, task: str) -> list[tuple[str, str]]:
-    """The views that a saved model, or its members, take, each with its preparation's hash."""
+    """The views that a saved model, or its members, take, each with its preparation's hash.
+
+    Raises InputError where pictures of a view are of another preparation by now.
+    """
     path = find_model(run_folder, model, task)
     if path.suffix == ".json":
         members = ensembles.from_json(workspace.read_json(path), path.name).members
         return [view for member in members for view in model_views(run_folder, member, task)]
     facts = _facts(path)
+    if facts["preparation"] != (now := read_description(run_folder, facts["view"])["hash"]):
+        raise InputError(
+            f"{model} was made with pictures of preparation {facts['preparation']}; the view "
+            f"{facts['view']} in {Path(run_folder).name} is of {now}. Run the profile again."
+        )
     return [(facts["view"], facts["preparation"])]
 
 
@@ -330,14 +345,13 @@ def preparations(run_folder: Path, models: Iterable[tuple[str, str]]) -> dict[st
     """
     named = [view for model in models for view in model_views(run_folder, *model)]
     found = {}
-    for view, wanted in sorted(set(named)):
+    for view, _ in sorted(set(named)):
         found[view] = load_preparation(run_folder, view)
-        described = read_description(run_folder, view)
-        if wanted != described["hash"] or described["version"] != VERSION:
+        version = read_description(run_folder, view)["version"]
+        if version != VERSION:
             raise InputError(
-                f"A model of {Path(run_folder).name} was made with pictures of preparation "
-                f"{wanted}; the view {view} there is of preparation {described['hash']}, version "
-                f"{described['version']}, and this suite prepares by version {VERSION}. Run "
-                "the profile again, or use the suite that made the model."
+                f"Models of {Path(run_folder).name} were made with pictures of version {version} "
+                f"of the preparation; this suite prepares by version {VERSION}. Run the profile "
+                "again, or use the suite that made the models."
             )
     return found

@@ -166,13 +166,16 @@ def show_elsewhere(
         How far the model errs here and on the test split, in words; and the headline of the run.
     """
     finished = results.read_all_results(folder)
-    before = pd.DataFrame([score for result in finished for score in result["scores"]])
+    # The model's own anew: its notebook may have ended before it wrote its results.
+    own = scoring.evaluate(folder, model, "age").to_dict("records")
+    before = pd.DataFrame([*own, *(score for result in finished for score in result["scores"])])
     before = before[before["split"] == "test"].drop_duplicates(["model", "task", "metric"])
     both = pd.concat([before, scores])
     for task, metric in (("age", "mae"), ("stage", "qwk")):
         part = both[(both["task"] == task) & (both["metric"] == metric)]
-        part = part[part.groupby("model")["split"].transform("nunique") == 2]
         order = scoring.in_order_of_rank(scoring.collect(finished, task), metric)
+        part = part[part["model"].isin(order)]
+        part = part[part.groupby("model")["split"].transform("nunique") == 2]
         if len(part):
             style.show(*drawn.scores_beside(part, order, metric))
     here, own = results.set_folder(folder, name), load_cases(folder)

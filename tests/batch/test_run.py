@@ -90,7 +90,7 @@ def test_a_failure_is_one_line_a_page_and_keeps_earlier_results(
 
 def test_scoring_again_keeps_a_good_page_until_there_is_a_better_one(project, tmp_path):
     folder, data = project / "reports" / "demo", tmp_path / "clinic"
-    write_json(folder / "results" / "01_preprocessing.json", {"profile": "demo"})
+    write_json(folder / "results" / "01_preprocessing.json", {"profile": "interactive"})
     data.mkdir()
     pages = []
     for code in ("print('at first')", "1 / 0", "print('at last'); assert score_doubtful"):

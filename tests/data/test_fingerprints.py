@@ -69,3 +69,6 @@ def test_another_data_set_into_a_finished_folder(radiographs, tmp_path):
     for part in (str(run_folder), str(radiographs), str(other), first["hash"], second["hash"]):
         assert part in str(caught.value)
     assert len(cases.load_cases(run_folder)) == 40
+    (other / TABLE).write_text("id,boneage,male\n1377,40,\n")
+    with pytest.raises(InputError, match="no case has a stage, since no sex is known"):
+        cases.open_cases(tmp_path / "new", other, "", "gilsanz_ratib")

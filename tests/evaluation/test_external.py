@@ -1,5 +1,6 @@
 """Another folder is prepared and predicted as the run's own radiographs were, to the last digit."""
 
+import functools
 import shutil
 
 import numpy as np
@@ -39,13 +40,11 @@ def finished(tmp_path_factory):
     cases.save_cases(run, table, cases.fingerprint(data, read))
     for model, task, seed in (("one", "age", 0), ("two", "age", 1), ("one", "stage", 0)):
         save_trees(run, table, model, task, seed)
-    (run / "models").mkdir(exist_ok=True)
     saved.save_ensemble(run, "mean", ensembles.equal("age", ("one", "two"), 0.5))
     sex = splits.sex_codes(table["sex"])
     said = saved.predict_cases(run, "mean", "age", table["case_id"], sex)
     predictions.save_predictions(run, "mean", "age", table, said)
-    for model in ("one", "two", "mean"):
-        conformal.fit_model(run, model, "age")
+    conformal.fit_all(run, "age")
     return run
 
 
@@ -175,11 +174,12 @@ def test_unlabelled_images_are_predicted_with_intervals(run_folder, tmp_path):
     (folder / "table.csv").unlink()
     table, _, here = score(run_folder, folder)
     rows = predictions.all_rows(here, "mean", "age")
+    shutil.copy(here / "predictions" / "one.age.parquet", here / "predictions" / "gone.age.parquet")
     external.write_csv(run_folder, "part", "mean", np.zeros(len(table), bool))
     told = pd.read_csv(here / "predictions.csv")
     assert told["mean_months"].tolist() == rows["predicted_months"].round(1).tolist()
     assert told["mean_months"].between(told["mean_lower_90"], told["mean_upper_90"]).all()
-    assert {"one_months", "two_months", "one_stage"} <= set(told)
+    assert {"one_months", "two_months", "one_stage"} <= set(told) - {"gone_months"} == set(told)
     other = part_of(run_folder, tmp_path / "other" / "part", lambda table: table["split"] == "test")
     with pytest.raises(InputError, match="was made from other data"):
         score(run_folder, other)
@@ -203,8 +203,10 @@ def test_corrected_labels_are_scored_anew_and_unknown_sexes_have_no_stage(run_fo
 def test_pictures_prepared_by_other_code_are_refused(run_folder, tmp_path):
     save_trees(run_folder, cases.load_cases(run_folder), "old", "age", 0, prepared="0123456789")
     folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
-    with pytest.raises(InputError, match="preparation 0123456789; the view frame there"):
-        score(run_folder, folder)
+    asked = functools.partial(saved.predict_cases, run_folder, "old", "age", [], np.zeros(0))
+    for refused in (functools.partial(score, run_folder, folder), asked):
+        with pytest.raises(InputError, match="preparation 0123456789; the view frame in"):
+            refused()
     assert not (run_folder / results.FOLDER).exists(), "refused before work starts"
 
 

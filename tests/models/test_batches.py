@@ -142,8 +142,9 @@ def test_of_several_seeds_each_has_a_table_and_their_mean_is_the_model(
     assert [set(one["predicted_months"]) for one in said.values()] == [{70.0}, {80.0}]
     # What an earlier run left under the model's name would be read in its place.
     assert {path.name for path in tmp_path.glob("models/*")} == {"m.stage.keras", "m_big.age.keras"}
+    workspace.write_json(tmp_path / "models" / "m.age.intervals.json", {})
     saved.predict_unseen(tmp_path, "m", {"m": 90.0}, [material(table)])
-    assert predictions.seeds_of(tmp_path, "m", "age") == []
+    assert predictions.seeds_of(tmp_path, "m", "age") == [] == [*tmp_path.glob("models/m.age.*")]
 
 
 def test_several_devices_get_even_shares(table, monkeypatch):
