@@ -116,13 +116,11 @@ def run(name: str, place: Path, settings: str = QUICK, online: bool = False) -> 
     cells = nbformat.read(executed, as_version=4).cells
     outputs = [(cell, one) for cell in cells for one in cell.get("outputs", [])]
     pictured = [(cell, one) for cell, one in outputs if "image/png" in one.get("data", {})]
-    texts = [one["metadata"]["image/png"]["alt"] for _, one in pictured]
-    assert texts and all(texts), "figures are shown, each with its text"
+    assert pictured and all(one["metadata"]["image/png"]["alt"] for _, one in pictured)
     first, all_of_it = (seconds_until(cells, cell) for cell in (pictured[0][0], cells[-1]))
     left = [path for path in (place / "working" if kaggle else place).rglob("*") if path.is_file()]
     left = [path for path in left if path.suffix not in (".html", ".keras", ".ubj")]
-    times = f"{all_of_it:.0f} s, first figure {first:.0f} s"
-    print(f"\n{place.name} {name}: {times}, {len(left)} files")
+    print(f"\n{place.name} {name}: {all_of_it:.0f} s, figure {first:.0f} s, {len(left)} files")
     (found,) = place.rglob(f"results/{name}.json")
     return read_json(found)
 
@@ -131,9 +129,8 @@ def seconds_until(cells: list, cell: dict) -> float:
     """From the start of the first code cell to the end of `cell`."""
     first = next(one for one in cells if one.cell_type == "code")
     start, end = first.metadata["execution"], cell.metadata["execution"]
-    times = (start["iopub.execute_input"], end["shell.execute_reply"])
-    began, ended = (datetime.fromisoformat(time.replace("Z", "+00:00")) for time in times)
-    return (ended - began).total_seconds()
+    read = datetime.fromisoformat
+    return (read(end["shell.execute_reply"]) - read(start["iopub.execute_input"])).total_seconds()
 
 
 def attach_outputs(place: Path) -> Path:
