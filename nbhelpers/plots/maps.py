@@ -165,14 +165,14 @@ def _marker_words(energy: pd.DataFrame, masking: pd.DataFrame) -> Verdict:
     ratios = energy[energy["metric"] == "ratio"]
     share, change = (table.set_index("place").loc[MARKER] for table in (ratios, masking))
     if change.isna()["difference"]:
-        return True, f"Lead markers were found on too few radiographs ({change['n']:,}) to judge."
+        return True, f"Lead markers were found on {change['n']:,.0f} radiographs, too few to judge."
     added = {**change, "value": change["difference"]}
     marked, changed = share["lower"] > 1, change["lower"] * change["upper"] > 0
     words = (
         f"Lead markers' share of the map is {tables.score_text(share, 'ratio')} times that of the "
         f"picture, {'' if marked else 'not '}clearly more than 1; painting them over "
         f"changes the error by {tables.score_text(added, 'difference')} months, "
-        f"{'' if changed else 'not '}clearly (n = {change['n']:,})."
+        f"{'' if changed else 'not '}clearly (n = {change['n']:,.0f})."
     )
     return not (marked or changed), words
 
@@ -363,7 +363,7 @@ def _show_gains(gains: pd.DataFrame) -> None:
         axes.axvline(0, color=style.GREY, linewidth=1)
         axes.set_title(name, fontsize=9)
     figure.supxlabel("gain, a share of the control's area", fontsize=10)
-    alt = f"Gains of the maps of {len(names)} networks on controls, with 95 % intervals (n = "
+    alt = "Gains of every network's maps on controls, with 95 % intervals (n = "
     style.show(figure, f"{alt}{table['n'].max():,}): right of the line the map does better.")
 
 
