@@ -65,13 +65,13 @@ def open_cases(
     """
     external = workspace.find_data_folder(external_folder) if external_folder else None
     cases = read_cases(data_folder, external, stage_cuts)
-    if cases["stage"].isna().all():
+    found = fingerprint(data_folder, cases, external)
+    require_same_fingerprint(run_folder, found)
+    if cases.loc[cases["split"] != SCORED, "stage"].isna().all():
         raise InputError(
             f"{data_folder}: no case has a stage, since no sex is known. Fill in the column of "
             "the sex, or set stage_cuts = 'years' in notebook 01."
         )
-    found = fingerprint(data_folder, cases, external)
-    require_same_fingerprint(run_folder, found)
     return cases, found
 
 
