@@ -266,7 +266,8 @@ def compare_errors(errors_a: np.ndarray, errors_b: np.ndarray) -> dict[str, floa
 
     def estimate(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, square = (draws @ moments).T
-        return centre + mean, np.sqrt(np.maximum(square - mean**2, 0))
+        # Less than rounding leaves of two equal moments is no spread.
+        return centre + mean, np.sqrt(np.maximum((1 - 1e-12) * square - mean**2, 0))
 
     return _compared(len(a), estimate)
 

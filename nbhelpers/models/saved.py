@@ -229,7 +229,7 @@ def find_model(run_folder: Path, model: str, task: str) -> Path:
     if not found and model in predictions.saved_models(run_folder, task):
         raise InputError(
             f"{run_folder} has the predictions of {model} ({task}), but not the model. Make it "
-            "here, for an ensemble the models of its members, or leave it out."
+            "here, for an ensemble those of its members, or remove its predictions/ files."
         )
     return found[0] if found else workspace.find_run_file(run_folder, names[0])
 
