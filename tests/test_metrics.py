@@ -185,7 +185,7 @@ def test_one_case_has_no_interval_and_no_verdict():
     assert metrics.score_ages([100.0], [132.2])[ends].isna().all(axis=None)
     assert np.isnan(metrics.score_mean([32.2])[2:]).all()
     # Nor has a difference in one case of many: a third of the resamples lack it.
-    assert np.isnan(metrics.compare_errors(1.03 + np.eye(300)[7], np.full(300, 1.03))["upper"])
+    assert np.isnan(metrics.compare_errors(1.03 + np.eye(301)[7], np.full(301, 1.03))["upper"])
     scores = metrics.score_stages([0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 1, 2]).set_index("metric")
     assert (scores["value"] == 1).any() and scores[ends].drop("accuracy").isna().all(axis=None)
     assert tuple(scores.loc["accuracy", ends]) == metrics.score_share([True] * 6)[2:]
