@@ -2,7 +2,8 @@
 
 The comment beside a parameter says what it may be, and is the only place that says it:
 `1 to 500` (with a point, as in `0.1 to 24`, not whole numbers alone), `0 or more`,
-`one of age, stage`, `True or False`. Any other comment is of a text.
+`one of age, stage`, `True or False`; of a name that files are called by it ends in `letters and
+digits`. Any other comment is of a text.
 """
 
 import ast
@@ -24,19 +25,24 @@ NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 RANGE = re.compile(rf"({NUMBER}) (?:to ({NUMBER})|or more)")
 CHOICES = re.compile(r"\bone of ([\w-]+(?:, [\w-]+)*)")
 TRUTH = "True or False"
+NAMES = "letters and digits"
+# A single fit of a model that is the mean of several is called so: see `predictions`.
+OF_A_FIT = re.compile(r"_(fold|seed)\d+$")
 PLAIN = bool | int | float | str
 KIND_WORDS = {bool: TRUTH, int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's default and what it may be: `low` to `high`, or one of `choices` if any."""
+    """A parameter's default and what it may be: `low` to `high`, one of `choices` if any, or a
+    name."""
 
     default: PLAIN
     kind: type  # bool, int, float (which takes whole numbers too) or str
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
+    is_name: bool = False
 
 
 def check(values: dict[str, object]) -> tuple[str, ...]:
@@ -78,6 +84,8 @@ def problem(name: str, value: object, parameter: Parameter) -> str:
     if parameter.choices and value not in parameter.choices:
         choices = ", ".join(parameter.choices)
         return f"{name} must be one of {choices}, got {value!r}.{nearest(value, parameter.choices)}"
+    if parameter.is_name and (not re.fullmatch(r"[A-Za-z0-9_-]+", value) or OF_A_FIT.search(value)):
+        return f"{name} must be of {NAMES}, '_' and '-', without a fit's _seed0, got {value!r}."
     if kind in (int, float) and not parameter.low <= value <= parameter.high:
         upward = f" to {parameter.high:,g}" if parameter.high < math.inf else " or more"
         return f"{name} must be {parameter.low:,g}{upward}, got {value!r}."
@@ -112,6 +120,8 @@ def read_cell(source: str) -> dict[str, Parameter]:
             found[name] = Parameter(default, kind, float(bounds[1]), high)
         elif choices := CHOICES.search(comment):
             found[name] = Parameter(default, str, choices=tuple(choices[1].split(", ")))
+        elif comment.endswith(NAMES):
+            found[name] = Parameter(default, str, is_name=True)
     return found
 
 

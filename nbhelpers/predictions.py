@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nbhelpers.parameters import OF_A_FIT
 from nbhelpers.workspace import InputError, atomic_path, find_run_file, find_run_files
 
 TASKS = ("age", "stage")
@@ -24,7 +25,6 @@ CASE_COLUMNS = ["case_id", "split", "fold", "sex", "age_months", "stage"]
 IMAGE_COLUMNS = ["hand_found", "doubts"]
 STAGE_COLUMNS = [f"p_stage_{stage}" for stage in range(5)]
 VALUE_COLUMNS = {"age": ["predicted_months"], "stage": STAGE_COLUMNS}
-OF_A_SEED = re.compile(r"_seed\d+$")  # how a single fit of a model that is the mean over seeds ends
 SUM_TOLERANCE = 1e-3
 
 
@@ -55,7 +55,7 @@ def save_predictions(
         raise ValueError(f"{len(table)} cases need {names}, not values of shape {values.shape}.")
     table[names] = values
     _check_table(table, task)
-    if not OF_A_SEED.search(model):
+    if not OF_A_FIT.search(model):
         with atomic_path(path.with_suffix(".csv")) as temporary:
             table.to_csv(temporary, index=False)
     with atomic_path(path) as temporary:
@@ -108,7 +108,7 @@ def saved_models(run_folder: Path, task: str) -> list[str]:
     """Names of the models that have a prediction table of `task`, sorted; not of single seeds."""
     paths = find_run_files(run_folder, f"predictions/*.{task}.parquet")
     names = sorted(path.name.split(".")[0] for path in paths)
-    return [name for name in names if not OF_A_SEED.search(name)]
+    return [name for name in names if not OF_A_FIT.search(name)]
 
 
 def seeds_of(run_folder: Path, model: str, task: str) -> list[str]:

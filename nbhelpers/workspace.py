@@ -115,12 +115,8 @@ def find_data_folder(data_folder: str) -> Path | None:
         tables = find_attached(TRAINING_TABLE)
     if platform_name() == "colab":
         places = (COLAB, COLAB / "drive" / "MyDrive")
-        tables = (
-            table
-            for place in places
-            for depth in ("", "*/", "*/*/")
-            for table in sorted(place.glob(depth + TRAINING_TABLE))
-        )
+        depths = [depth + TRAINING_TABLE for depth in ("", "*/", "*/*/")]
+        tables = (table for at in places for depth in depths for table in sorted(at.glob(depth)))
     return next((table.parent for table in tables), None)
 
 
@@ -189,11 +185,12 @@ def _attached_outputs(run_folder: Path) -> tuple[Path, ...]:
 
 
 def _data_hash(run_folder: Path) -> str | None:
-    """The fingerprint of the data that a run folder was made from; None where nothing tells."""
+    """The fingerprint of the data that a run folder was made from; None where nothing tells, an
+    empty one where results are not of this suite."""
     if (run_folder / "data.json").exists():
         return read_json(run_folder / "data.json")["fingerprint"]["hash"]
     results = sorted((run_folder / "results").glob("*.json"))
-    return read_json(results[0])["fingerprint"] if results else None
+    return read_json(results[0]).get("fingerprint", "") if results else None
 
 
 def find_run_file(run_folder: Path, name: str) -> Path:
@@ -421,16 +418,7 @@ def _alone(function: Callable[..., Result], *arguments: object) -> Result:
     return function(*arguments)
 
 
-PACKAGES = (
-    "numpy",
-    "pandas",
-    "scikit-image",
-    "scikit-learn",
-    "opencv-python-headless",
-    "xgboost",
-    "keras",
-    "tensorflow",
-)
+PACKAGES = "numpy pandas scikit-image scikit-learn opencv-python-headless xgboost keras tensorflow"
 
 
 def hardware() -> dict[str, object]:
@@ -475,7 +463,7 @@ def own_version() -> str:
 def versions() -> dict[str, str]:
     """Versions of this suite, of Python and of the packages that can change a figure."""
     found = {"nbhelpers": own_version(), "python": platform.python_version()}
-    for package in PACKAGES:
+    for package in PACKAGES.split():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found

@@ -49,6 +49,8 @@ def test_values_that_the_comments_allow_pass():
         ({"task": "aeg"}, "task must be one of age, stage, got 'aeg'. Did you mean age?"),
         ({"model": 16}, "model must be a text (default 'cnn'), got 16. Write it in quotes: \"16\""),
         ({"cell": CELL.replace("= False", '= "f"'), "frozen": "f"}, "frozen must be True or False"),
+        ({"model": "b3.v2"}, "model must be of letters and digits, '_' and '-', without"),
+        ({"model": "cnn_seed1"}, "without a fit's _seed0, got 'cnn_seed1'."),
         ({"injected": "epoch = 3"}, "There is no parameter epoch. Did you mean epochs?"),
     ],
 )

@@ -99,9 +99,7 @@ def test_a_broken_file_is_named_with_its_remedy_and_may_be_written_anew(run_fold
 
 
 @pytest.mark.parametrize(("source", "banners"), [("rsna", 0), ("synthetic-140-0-v4", 1)])
-def test_one_line_says_what_is_used_under_a_banner_where_it_is_drawn(
-    tmp_path, monkeypatch, capsys, source, banners
-):
+def test_one_line_says_what_is_used(tmp_path, monkeypatch, capsys, source, banners):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     results.say_source(tmp_path / source, tmp_path / "run", tmp_path / "attached")

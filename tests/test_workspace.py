@@ -63,9 +63,7 @@ def test_the_rsna_set_is_found_wherever_kaggle_mounts_it(kaggle: Path, place: st
 
 
 @pytest.mark.parametrize("place", ["rsna", "drive/MyDrive/studies/rsna"])
-def test_on_colab_the_rsna_set_is_found_in_content_and_on_drive(
-    tmp_path: Path, monkeypatch, place: str
-):
+def test_on_colab_the_rsna_set_is_found(tmp_path: Path, monkeypatch, place: str):
     monkeypatch.setattr(workspace, "COLAB", tmp_path)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
     assert workspace.find_data_folder("") is None
@@ -111,17 +109,18 @@ def test_attached_outputs_of_other_radiographs_are_left_out_in_words(
 ):
     others = write_radiographs(tmp_path / "others", cases=30, first_id=5000)
     write_outputs(kaggle / "others", others)
+    (kaggle / "unrelated" / "predictions").mkdir(parents=True)
+    workspace.write_json(kaggle / "unrelated" / "results" / "metrics.json", {"auc": 0.9})
     folder = write_outputs(tmp_path / "run", radiographs)
     workspace.open_run_folder(str(folder))
     printed = capsys.readouterr().out
-    assert f"left out because they were made from other radiographs: {kaggle / 'others'}" in printed
+    left_out = f"{kaggle / 'others'}, {kaggle / 'unrelated'}"
+    assert f"left out because they were made from other radiographs: {left_out}" in printed
     assert len(results.read_all_results(folder)) == 1
 
 
 @pytest.mark.parametrize("to", ["kaggle/input/datasets/another/set", "run/synthetic-40-0-v4"])
-def test_moved_radiographs_are_found_again_and_another_set_is_not_taken_for_them(
-    kaggle: Path, tmp_path: Path, to: str, capsys
-):
+def test_moved_radiographs_and_no_others_are_found(kaggle: Path, tmp_path: Path, to: str, capsys):
     """By their path within the folder: among the inputs, or beside the case table."""
     source = write_radiographs(tmp_path / "before" / "synthetic-40-0-v4")
     folder = write_outputs(tmp_path / "run", source)
@@ -206,9 +205,7 @@ def test_another_backend_than_tensorflow_is_refused(monkeypatch):
         ("models/cnn.age.intervals.json", "05_ensembling"),
     ],
 )
-def test_what_is_missing_is_named_with_the_notebook_that_makes_it(
-    tmp_path: Path, name: str, notebook: str
-):
+def test_what_is_missing_is_named_with_its_notebook(tmp_path: Path, name: str, notebook: str):
     with pytest.raises(workspace.InputError, match=f"Run notebook {notebook} into"):
         workspace.find_run_file(tmp_path, name)
 

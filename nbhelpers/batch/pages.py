@@ -32,15 +32,14 @@ def shorten(content: object, places: dict[str, str]) -> object:
     """
     if isinstance(content, str):
         for place, name in places.items():
-            content = content.replace(place, name)
+            # Not in the middle of a longer path: of a folder /data, of nbhelpers/data, say.
+            content = name.join(re.split(rf"(?<![\w.]){re.escape(place)}", content))
         return content
     if isinstance(content, list):
         return [shorten(item, places) for item in content]
     if isinstance(content, dict):
-        return {
-            key: item if key.startswith("image/") else shorten(item, places)
-            for key, item in content.items()
-        }
+        kept = {key: item for key, item in content.items() if key.startswith("image/")}
+        return {key: shorten(item, places) for key, item in content.items()} | kept
     return content
 
 
@@ -83,6 +82,7 @@ def places_of(run_folder: Path) -> dict[str, str]:
     read = filter(None, (data.get(key) for key in ("data_folder", "external_folder")))
     named = [run_folder, *map(Path, read)]
     hidden = [Path(__file__).parents[2], Path(sys.prefix), Path.home()]
+    hidden = [path for path in hidden if path != path.parent]  # a container's home may be /
     places = {**{f"{path}/": "" for path in hidden}, **{str(path): path.name for path in named}}
     return {place: places[place] for place in sorted(places, key=len, reverse=True)}
 

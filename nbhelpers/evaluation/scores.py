@@ -222,11 +222,14 @@ def _scored_rows(
     cuts = load_data_facts(run_folder)["stage_cuts"]
     table = predictions.all_rows(run_folder, model, task)
     values = [name for name in table.columns if name not in predictions.CASE_COLUMNS]
-    then = table[["case_id", "split", *values]].rename(columns={"split": "split_then"})
-    predicted = cases.merge(then, on="case_id")
+    facts = ["split", "stage"] if task == "stage" else ["split"]
+    predicted = cases.merge(
+        table[["case_id", *facts, *values]], on="case_id", suffixes=("", "_then")
+    )
     remedy = f"Run the notebook that makes {model} again."
-    if len(predicted) < len(table) or (predicted["split"] != predicted["split_then"]).any():
-        raise InputError(f"predictions of {model}.{task} belong to other splits. {remedy}")
+    moved = any((predicted[fact] != predicted[f"{fact}_then"]).any() for fact in facts)
+    if len(predicted) < len(table) or moved:
+        raise InputError(f"predictions of {model}.{task} belong to other splits or stages. {remedy}")
     for split in SCORED_SPLITS:
         made, wanted = (predicted["split"] == split).sum(), (cases["split"] == split).sum()
         if 0 < made < wanted:
@@ -241,7 +244,7 @@ def _scored_rows(
     predicted["predicted_stage"] = stage
     if opens_test:
         _note_test(run_folder, model, task, predicted[predicted["split"] == "test"], values)
-    return predicted.drop(columns="split_then"), cuts
+    return predicted.drop(columns=[f"{fact}_then" for fact in facts]), cuts
 
 
 def _note_test(run_folder: Path, model: str, task: str, test: pd.DataFrame, values: list) -> None:

@@ -22,6 +22,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow would warn of such a file before it can 
 TAIL_BYTES = 4096
 PNG_START, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+TIFF_STARTS = (b"II", b"MM")
 REMEDY = "Check the data folder or remove its row."
 # Percentiles of levels of more than 8 bits: all but hot pixels, and the most of a picture.
 DARKEST, DARK, BRIGHT, BRIGHTEST = 0.05, 2, 98, 99.95
@@ -114,7 +115,9 @@ def decode(content: bytes, name: str | Path) -> np.ndarray:
     if content[DICOM_AT:].startswith(DICOM):
         return to_uint8(_of_dicom(io.BytesIO(content), name, _dicom_levels))
     pixels = None
-    with contextlib.suppress(cv2.error):
+    with contextlib.suppress(cv2.error, OSError):
+        if content.startswith(TIFF_STARTS):  # where one is damaged, OpenCV makes levels up
+            Image.open(io.BytesIO(content)).load()
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError(f"{name} is damaged. Copy the radiograph again or remove its row.")

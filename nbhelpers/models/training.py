@@ -186,18 +186,18 @@ def _variables(model: keras.Model) -> list:
 
 
 def training_key(model: keras.Model, batches: Batches, epochs: int, about: object = None) -> str:
-    """A hash of what a training depends on: network, loss, optimiser, rows and epochs."""
-    optimiser = keras.saving.serialize_keras_object(model.optimizer)
-    told = [_without_names(layer.get_config()) for layer in model.layers]
-    told += [_without_names(optimiser["config"]), str(model.loss), epochs, about]
-    rows = np.asarray(batches.in_order).tolist()
-    return workspace.hash_of([told, rows, batches.batch_size, batches.seed])
+    """A hash of what a training depends on: network, loss, optimiser, cases, targets and epochs."""
+    told = [layer.get_config() for layer in model.layers]
+    told += map(keras.saving.serialize_keras_object, (model.optimizer, model.loss))
+    told += [type(model).__name__, getattr(model, "rho", None), epochs, about]  # rho: SAM's
+    given, rows = batches.material, batches.in_order
+    fed = [part[rows].tolist() for part in (given.target, given.weights) if part is not None]
+    fed += [rows.tolist(), batches.batch_size, batches.seed]
+    return workspace.hash_of([_without_names(told), fed])
 
 
 def _without_names(config: object) -> object:
     """A layer's settings; Keras numbers the names through, so they change by the cell."""
     if isinstance(config, dict):
         return {key: _without_names(value) for key, value in config.items() if key != "name"}
-    return (
-        [_without_names(value) for value in config] if isinstance(config, list | tuple) else config
-    )
+    return [_without_names(one) for one in config] if isinstance(config, list | tuple) else config

@@ -126,9 +126,8 @@ def find_or_draw(run_folder: Path, named: str, n: int, seed: int) -> tuple[Path,
 
 def regions_beside(cases: pd.DataFrame) -> str:
     """The folder of regions of a case table's synthetic radiographs; "" where there is none."""
-    first = cases["image_path"].iloc[0]
-    folder = Path(first).parents[len(IMAGES.parts)] / REGIONS if first else None
-    return str(folder) if folder and folder.is_dir() else ""
+    above = Path(cases["image_path"].iloc[0] or "").parents[len(IMAGES.parts) :]
+    return str(above[0] / REGIONS) if above and (above[0] / REGIONS).is_dir() else ""
 
 
 def write_radiographs(folder: Path, n: int, size: int = 320, seed: int = 0) -> Path:

@@ -74,9 +74,7 @@ def by_group(group: str, n: int, metric: str, value: float | None, **more: objec
     return {**facts, "n": n, "value": value, **ends, **more}
 
 
-def test_the_card_is_of_the_model_that_calibration_named_with_figures_of_the_results(
-    tmp_path: Path,
-):
+def test_the_card_is_of_the_model_that_calibration_named(tmp_path: Path):
     # On test cnn is better, on calibration hog.
     page = write(tmp_path, PICTURES, CNN, HOG)
     assert f"Bone age: {BEST}</h3>" in page and OTHER not in text(page)

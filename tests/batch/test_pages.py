@@ -181,7 +181,7 @@ def test_a_mark_stands_under_the_title_of_a_complete_run(tmp_path: Path):
     assert 'class="mark"' not in pages.write_page(tmp_path, RUN, "demo", failed).read_text()
 
 
-def test_folders_of_this_machine_are_not_told(tmp_path: Path):
+def test_folders_of_this_machine_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     notebook = executed()
     folder = tmp_path / "reports" / "demo"
     data = tmp_path / "private" / "hands"
@@ -194,6 +194,9 @@ def test_folders_of_this_machine_are_not_told(tmp_path: Path):
     assert "demo/cases.parquet hands/1377.png x nbhelpers/batch/pages.py" in page
     assert "<td>hands/1378.png</td>" in page and "hands/boneage.csv, line 17" in page
     assert str(tmp_path) not in page and PIXEL in page
+    monkeypatch.setenv("HOME", "/")  # as in a container
+    assert pages.shorten("https://a.b//c", pages.places_of(folder)) == "https://a.b//c"
+    assert pages.shorten("a/data/b.py /data/c", {"/data": "data"}) == "a/data/b.py data/c"
 
 
 def test_a_failure_stands_on_top_with_its_trace_folded(tmp_path: Path):

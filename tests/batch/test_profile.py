@@ -101,9 +101,7 @@ def test_other_weights_run_again_and_the_same_do_not(tmp_path: Path):
     assert make("WEIGHTS=none") == (set(), ["own.h5", "none"])
 
 
-def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
-    tmp_path: Path, radiographs: Path
-):
+def test_scoring_without_a_folder_is_left_out_in_words(tmp_path: Path, radiographs: Path):
     project = tools.write_project(tmp_path / "project", {"01_preprocessing": "", "09_external": ""})
     printed = report(project, "--data", str(radiographs), "--run", "real")
     assert tools.started(printed) == ["01_preprocessing"]
@@ -111,9 +109,7 @@ def test_scoring_without_a_folder_is_left_out_on_real_radiographs_in_words(
 
 
 @pytest.mark.slow
-def test_independent_runs_go_on_the_index_says_what_failed_and_nothing_finished_is_lost(
-    tmp_path: Path,
-):
+def test_independent_runs_go_on_and_the_index_says_what_failed(tmp_path: Path):
     project = tools.write_project(tmp_path, RUNS, n02=FAIL)
     notebook = project / "notebooks" / "02_cnn_tuning.ipynb"
     folder = project / "reports" / "demo"
@@ -161,9 +157,7 @@ def test_views_never_overlap_nor_do_networks_where_there_is_a_gpu(tmp_path: Path
         assert (said == in_turn) == gpu
 
 
-def test_another_data_set_is_refused_and_nothing_is_touched(
-    tmp_path: Path, radiographs: Path, capsys
-):
+def test_another_data_set_is_refused(tmp_path: Path, radiographs: Path, capsys):
     project = tools.write_project(tmp_path / "project", {"01_preprocessing": ""})
     folder = project / "reports" / "demo"
     finger = cases.fingerprint(radiographs, cases.read_cases(radiographs))

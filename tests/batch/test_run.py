@@ -131,9 +131,7 @@ def test_a_wrong_command_is_one_line(project: Path, capsys, arguments: tuple, sa
     assert not (project / "reports").exists()
 
 
-def test_a_full_or_read_only_disk_is_one_line_and_keeps_what_was_finished(
-    project: Path, tmp_path: Path
-):
+def test_a_full_or_read_only_disk_is_one_line(project: Path, tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(

@@ -121,9 +121,7 @@ def test_a_picture_without_a_hand_is_scored_only_where_that_is_asked(run_folder,
     assert nothing == (None, {}), "they have ages and stages, and none is scored"
 
 
-def test_pictures_unlike_training_are_seen_by_a_network_marked_and_scored(
-    run_folder, tmp_path, monkeypatch
-):
+def test_pictures_unlike_training_are_marked_and_scored(run_folder, tmp_path, monkeypatch):
     folder = part_of(run_folder, tmp_path / "part", lambda table: table["split"] == "test")
     table, _, here = score(run_folder, folder)
     of, own = ("train", "calibration", "test"), cases.load_cases(run_folder)

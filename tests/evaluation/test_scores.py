@@ -99,9 +99,7 @@ def test_months_are_scored_under_other_cuts_than_the_runs_own(run_folder, table)
     assert scores["n"].max() == rows.sum()
 
 
-def test_a_split_that_was_not_predicted_is_left_out_and_one_without_hard_cases_refused(
-    run_folder, table
-):
+def test_a_split_not_predicted_is_left_out_and_a_part_of_one_refused(run_folder, table):
     part = table[table["split"].isin(["calibration", "test"])]
     moved = table.assign(split=table["split"].replace("test", "tuning"))
     predictions.save_predictions(run_folder, "cnn", "age", part, noisy(part))
@@ -115,6 +113,10 @@ def test_a_split_that_was_not_predicted_is_left_out_and_one_without_hard_cases_r
         predictions.save_predictions(run_folder, "cnn", "age", rows, noisy(rows))
         with pytest.raises(InputError, match=wrong):
             scoring.evaluate(run_folder, "cnn", "age")
+    of_other_cuts = table.assign(stage=(table["stage"] + 1) % 5)
+    predictions.save_predictions(run_folder, "cnn", "stage", of_other_cuts, np.full((600, 5), 0.2))
+    with pytest.raises(InputError, match="belong to other splits or stages"):
+        scoring.evaluate(run_folder, "cnn", "stage")
 
 
 def test_the_largest_errors_come_first_and_known_stages_are_counted(run_folder, table):

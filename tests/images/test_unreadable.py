@@ -70,6 +70,12 @@ def halve(kind):
     return lambda path: path.write_bytes(by_pillow(kind)[: len(by_pillow(kind)) // 2])
 
 
+def blank_the_middle(path):
+    """Of a compressed TIFF, whose end is then still there."""
+    content = by_pillow("TIFF", compression="tiff_lzw")
+    path.write_bytes(content[:2000] + bytes(64) + content[2064:])
+
+
 DAMAGES = {
     "cut short": truncate,
     "is damaged": flip_a_byte,
@@ -81,6 +87,7 @@ DAMAGES = {
     "cut short ": halve("JPEG"),
     "is damaged ": halve("TIFF"),
     "is damaged  ": halve("BMP"),
+    "is damaged   ": blank_the_middle,
     "not an image that can be read (PNG, JPEG, TIFF, BMP, WEBP or DICOM)": halve("WEBP"),
     "holds 2 pictures": lambda path: path.write_bytes(
         by_pillow("TIFF", save_all=True, append_images=[Image.fromarray(GREY)])

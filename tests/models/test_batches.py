@@ -126,9 +126,7 @@ def test_a_case_is_predicted_by_the_members_that_did_not_see_it(table, monkeypat
         materials.by_fold(material(table), seeds=3)
 
 
-def test_of_several_seeds_each_has_a_table_and_their_mean_is_the_model(
-    table, tmp_path, monkeypatch
-):
+def test_each_seed_has_a_table_and_their_mean_is_the_model(table, tmp_path, monkeypatch):
     table.loc[40:, "split"] = "test"
     for name in ("m.age.keras", "m_seed2.age.keras", "m.stage.keras", "m_big.age.keras"):
         workspace.write_json(tmp_path / "models" / name, {})

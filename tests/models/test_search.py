@@ -68,9 +68,7 @@ def searched(tmp_path_factory):
     return folder, run(folder)
 
 
-def test_a_search_reports_each_trial_once_the_default_first_and_is_not_run_again(
-    searched, monkeypatch
-):
+def test_a_search_reports_each_trial_once_and_is_not_run_again(searched, monkeypatch):
     folder, trials = searched
     assert list(trials["trial"]) == ["0", "1", "2"] and set(trials["status"]) == {"completed"}
     assert (trials["epochs"] == 2).all() and (trials[["weights", "seconds"]] > 0).all(axis=None)

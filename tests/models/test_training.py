@@ -9,7 +9,7 @@ import pytest
 import small_networks
 from small_networks import CARD
 
-from nbhelpers.models import batches, training
+from nbhelpers.models import batches, sam, training
 from nbhelpers.workspace import InputError
 
 SIZE, EPOCHS, RATE = 32, 3, 5e-3
@@ -131,18 +131,25 @@ def test_a_state_of_no_use_is_not_used(tmp_path, capsys):
     assert "belongs to another training" in told and told.count("cannot be read") == 2
 
 
-def test_the_key_follows_data_network_rate_and_epochs():
-    def key(task="age", rows=64, epochs=EPOCHS, rate=RATE, card=CARD, **options):
+def test_the_key_follows_data_network_loss_rate_and_epochs():
+    def key(task="age", rows=64, epochs=EPOCHS, rate=RATE, card=CARD, rho=None, **options):
         model = network(task)
+        loss, weights, target = map(options.pop, ("loss", "weights", "target"), ("mae", None, 0))
         model.get_layer("card").facts = card
         schedule = training.warm_up_and_decay(rate, 9)
-        model.compile(keras.optimizers.AdamW(schedule, **options), "mae")
-        fed, _ = batches.of_splits(replace(DATA, train=DATA.train[:rows]), 16, 7)
+        model = model if rho is None else sam.SharpnessAware(model, rho)
+        model.compile(keras.optimizers.AdamW(schedule, **options), loss)
+        data = replace(DATA, train=DATA.train[:rows], weights=weights, target=DATA.target + target)
+        fed, _ = batches.of_splits(data, 16, 7)
         return training.training_key(model, fed, epochs)
 
     keys = {key(), key(rows=63), key(epochs=9), key(rate=1e-3), key(weight_decay=0.1)}
     assert len(keys | {key("stage"), key(card={**CARD, "preparation": "x"})}) == 7
     assert key() in keys  # names, which Keras numbers through, do not count
+    huber, other = (training.loss_of("age", "huber") for _ in range(2))
+    keys |= {key(rho=0.0), key(rho=0.1), key(weights=DATA.target), key(target=1), key(loss=huber)}
+    other.fn = print  # shown with its place in memory, which no other process shares
+    assert len(keys) == 10 and key(loss=other) in keys
 
 
 def test_a_loss_of_another_task_is_refused_by_name():

@@ -49,6 +49,8 @@ def test_the_folder_is_laid_out_as_kaggles(written):
 
 
 def test_regions_are_pascal_voc_with_seventeen_boxes_in_the_frame(written):
+    for path, found in ((written / IMAGES / "1.png", str(written / "regions")), ("/1.png", "")):
+        assert dataset.regions_beside(pd.DataFrame({"image_path": [str(path)]})) == found
     files = sorted((written / "regions").iterdir())
     assert len(files) == CASES
     for path in files:

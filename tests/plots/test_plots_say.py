@@ -222,9 +222,7 @@ def test_the_stage_predicted_furthest_off_stands_beside_the_same_stage_as_predic
         ("stage", (0.5, 0.0), r"majority stage gives 0\.000 .*\)$"),
     ],
 )
-def test_a_model_that_is_no_better_than_one_without_pictures_is_said_to_be_so(
-    monkeypatch, task, values, said
-):
+def test_a_model_no_better_than_one_without_pictures_is_said_to_be(monkeypatch, task, values, said):
     metric, half = plots_tables.RANKED_BY[task], 0.3 if task == "age" else 0.1
     rows = [("vgg16", values[0]), (f"trivial: {plots_tables.SIMPLEST[task]}", values[1])]
     scores = pd.DataFrame(rows, columns=["model", "value"]).assign(split="test", metric=metric)
