@@ -74,7 +74,7 @@ lab: $(INSTALLED)
 	  $$(test "$$(id -u)" -ne 0 || echo --allow-root)
 
 kaggle: $(INSTALLED)
-	@exec $(BIN)/python -m nbhelpers.batch.places --owner "$$OWNER"
+	@exec $(BIN)/python -m nbhelpers.batch.places --owner "$${OWNER:?write OWNER=your Kaggle account}"
 
 notebooks: $(INSTALLED)
 	@exec $(BIN)/python -m nbhelpers.batch.places

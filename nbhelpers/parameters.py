@@ -26,6 +26,8 @@ RANGE = re.compile(rf"({NUMBER}) (?:to ({NUMBER})|or more)")
 CHOICES = re.compile(r"\bone of ([\w-]+(?:, [\w-]+)*)")
 TRUTH = "True or False"
 NAMES = "letters and digits"
+# What `_profile.yaml` may give to all notebooks: papermill passes it to those that lack it, too.
+SHARED = ("view", "require_gpu", "weights", "backbone", "epochs", "kernel_name")
 # A single fit of a model that is the mean of several is called so: see `predictions`.
 OF_A_FIT = re.compile(r"_(fold|seed)\d+$")
 PLAIN = bool | int | float | str
@@ -67,7 +69,7 @@ def check(values: dict[str, object]) -> tuple[str, ...]:
     declared = read_cell(cells[own[-1]])
     for source in cells[own[-1] + 1 : own[-1] + 2]:
         for name in read_cell(source) if source.startswith(INJECTED) else ():
-            if name not in declared:
+            if name not in (*declared, *SHARED):
                 raise InputError(f"There is no parameter {name}.{nearest(name, declared)}")
     for name, parameter in declared.items():
         if found := problem(name, values[name], parameter):
@@ -138,9 +140,7 @@ def read_parameters(path: Path) -> dict[str, object]:
         raise InputError(f"{path} must hold lines `name: value`, not {content!r}.")
     for key, value in content.items():
         if not isinstance(value, PLAIN):
-            raise InputError(
-                f"{path}: {key} must be one number, text, true or false; got {value!r}."
-            )
+            raise InputError(f"{path}: {key} must be a number, text, true or false; got {value!r}.")
     return content
 
 

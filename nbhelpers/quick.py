@@ -11,7 +11,7 @@ from nbhelpers.workspace import InputError, find_run_files, progress
 
 FIRST = "01_preprocessing"
 NETWORK, TREES = "02_cnn_tuning", "04_hog_xgboost"  # the quickest to make a model of each kind
-MADE = {FIRST: "cases.parquet"}  # the file that shows that a notebook was run; else its results
+MODELS = {NETWORK: "cnn", TREES: "hog"}  # what they call theirs
 # What a notebook reads, in the order in which it is made; without `quick` any models will do.
 NEEDS = {
     NETWORK: (FIRST,),
@@ -29,19 +29,21 @@ def reads(run: str) -> bool:
     return run.partition(".")[0] in NEEDS
 
 
-def require(run_folder: Path, notebook: str, quick: bool) -> None:
+def require(run_folder: Path, notebook: str, quick: bool, task: str = "age") -> None:
     """See to it that a run folder holds what a notebook reads.
 
     Args:
         run_folder: as `workspace.open_run_folder` gave it; attached outputs count.
         notebook: name of the notebook, without `.ipynb`.
         quick: make what is missing; some minutes.
+        task: of the models that it reads, `age` or `stage`.
 
     Raises InputError where notebook 01 has not been run and `quick` is off, and where an earlier
     notebook fails.
     """
     needs = NEEDS.get(notebook, ()) if quick else NEEDS.get(notebook, ())[:1]
-    made = {need: MADE.get(need, f"results/{need}*.json") for need in needs}
+    made = {need: f"models/{MODELS.get(need)}.{task}.*" for need in needs}
+    made[FIRST] = "cases.parquet"
     missing = [need for need in needs if not find_run_files(run_folder, made[need])]
     if missing and not quick:
         raise InputError(
@@ -51,10 +53,10 @@ def require(run_folder: Path, notebook: str, quick: bool) -> None:
         )
     if missing:
         for need in progress(missing, len(missing), "earlier notebooks, small"):
-            run_small(need, run_folder)
+            run_small(need, run_folder, task)
 
 
-def run_small(notebook: str, run_folder: Path) -> None:
+def run_small(notebook: str, run_folder: Path, task: str = "age") -> None:
     """Run a notebook of this project with `quick = True`; raises InputError where it fails."""
     import nbformat
     from nbclient import NotebookClient
@@ -67,6 +69,7 @@ def run_small(notebook: str, run_folder: Path) -> None:
     for cell in content.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source += f"\nquick = True  # True or False\nrun_folder = {str(run_folder)!r}"
+            cell.source += f"\ntask = {task!r}"
     where = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(content, timeout=None, kernel_name="python3", resources=where)
     try:

@@ -110,7 +110,7 @@ def begin(values: dict[str, object], title: str) -> Record:
         workspace.require_tensorflow()
     small = bool(values.get("quick"))
     folder = workspace.open_run_folder(values["run_folder"], small)
-    quick.require(folder, run.partition(".")[0], small)
+    quick.require(folder, run.partition(".")[0], small, values.get("task", "age"))
     for path in workspace.find_run_files(folder, "data.json") if quick.reads(run) else []:
         say_source(read_json(path)["fingerprint"]["data_folder"], folder, path.parent)
     own = {name: values[name] for name in declared if name not in GIVEN}

@@ -33,6 +33,8 @@ def test_values_that_the_comments_allow_pass():
     check()
     check("epochs = 500\nrate = 0.1", epochs=500, rate=0.1, seed=10**6, task="stage", frozen=True)
     check(cell=CELL.replace("epochs = 20", "epochs = 1"), epochs=1, model="16")
+    for path in NOTEBOOKS[0].parents[1].glob("params/*/_profile.yaml"):
+        check("\n".join(f"{name} = 0" for name in parameters.read_parameters(path)))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def start_of(run: Run, asked: argparse.Namespace) -> str:
+    """What a run is done again for once it changes: its weights, or that doubtful cases score."""
+    return run.weights or asked.doubtful * ("score_doubtful" in run.declared)
+
+
 def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
     """Bring every run of a profile up to date; returns 0, or 1 when a run is not complete.
 
@@ -91,7 +96,7 @@ def run_profile(profile: Profile, asked: argparse.Namespace) -> int:
         log(f"left out {left_out}: it names no folder. make score RUN={folder.name} DATA=folder")
     with workspace.lock_folder(folder, alone=True) as held:
         cases.refuse_other_data(folder, asked.data)
-        status.forget_incomplete(folder, {run.name: run.weights for run in profile.runs})
+        status.forget_incomplete(folder, {run.name: start_of(run, asked) for run in profile.runs})
         before = {name: status.read_state(folder, name) for name in names}
         workspace.take_lock(held, alone=False)
         run_all = run_snakemake if importlib.util.find_spec("snakemake") else run_in_turn
@@ -211,7 +216,7 @@ def execute_run(profile: Profile, run: Run, asked: argparse.Namespace) -> int:
     page = pages.write_page(folder, name, profile.name, state)
     shown = page.relative_to(asked.project) if page.is_relative_to(asked.project) else page
     if not problem:
-        status.mark_done(folder, run.name, run.weights)
+        status.mark_done(folder, run.name, start_of(run, asked))
         log(f"finished {run.name} in {pages.duration(seconds)}: {shown}")
         return COMPLETE
     log(f"FAILED   {run.name} after {pages.duration(seconds)}: {shown}")

@@ -14,6 +14,7 @@ from nbhelpers.workspace import read_json, write_text
 
 PAGE = "claim.html"
 ANSWERED, NOT_DONE, NOT_APPLICABLE = "answered", "not done", "not applicable"
+NOTHING = EMPTY | {"scored": 0}  # values that answer nothing
 LONGEST = 160  # characters of a value that is shown
 
 
@@ -45,7 +46,7 @@ def answer(item: dict, files: dict[str, dict]) -> dict[str, object]:
         for start, *keys in item["from"]
         for file, content in files.items()
         if file.removeprefix("results/").startswith(start)
-        and (value := value_at(content, keys)) not in (None, "", {}, EMPTY.get(keys[-1]))
+        and (value := value_at(content, keys)) not in (None, "", {}, NOTHING.get(keys[-1]))
     ]
     state = ANSWERED if found else NOT_DONE
     if item["otherwise"].startswith(NOT_APPLICABLE):

@@ -92,7 +92,8 @@ def card(run_folder: Path, folder: dict, run: str) -> dict[str, object]:
         "question": question,
         "answer": answer(cells),
         "results": results,
-        "status": "",  # a run without a state was not reached
+        # Without a state it was run by hand, or not reached.
+        "status": status.DONE if results.get("run") else "",
         **state,
         "page": folder["pages"].get(run, ""),
         "picture": source,

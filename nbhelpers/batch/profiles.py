@@ -78,9 +78,7 @@ def find_project(named: str) -> Path:
     for place in places:
         if (place / "notebooks").is_dir() and (place / "params").is_dir():
             return place.resolve()
-    raise InputError(
-        f"{places[0]} has no notebooks/ and params/. Run this in the project's folder."
-    )
+    raise InputError(f"{places[0]} has no notebooks/ and params/. Run it in the project's folder.")
 
 
 def read_profile(project: Path, name: str, weights: str = "") -> Profile:

@@ -60,15 +60,16 @@ def read_state(run_folder: Path, run: str) -> dict[str, object]:
 
 
 def mark_done(run_folder: Path, run: str, weights: str = "") -> None:
-    """Stamp a run as complete; `weights` is what its network started from, "" where it has none."""
+    """Stamp a run as complete; `weights` is what it started from, see `start_of`."""
     write_json(done_path(run_folder, run), {"weights": weights})
 
 
 def forget_incomplete(run_folder: Path, weights: dict[str, str]) -> None:
-    """Remove the stamps of runs that have no results, or began from other weights than now asked.
+    """Remove the stamps of runs that have no results, or began from something else than now asked.
 
     Args:
-        weights: run -> the weights it is asked to start from, "" where it has no network.
+        weights: run -> what it is asked to start from: the weights of its network, `score` where
+            doubtful cases are scored, else "".
     """
     for run, wanted in weights.items():
         stamp = done_path(run_folder, run)
@@ -77,7 +78,7 @@ def forget_incomplete(run_folder: Path, weights: dict[str, str]) -> None:
         if not results_path(run_folder, run).exists():
             stamp.unlink()
         elif json.loads(stamp.read_text(encoding="utf-8"))["weights"] != wanted:
-            log(f"{run} started from other weights; now weights={wanted}: it runs again")
+            log(f"{run} runs again: it began otherwise, now {wanted or 'as the profile says'}")
             stamp.unlink()
 
 

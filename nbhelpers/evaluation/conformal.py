@@ -156,9 +156,9 @@ def fit(months: np.ndarray, truth: np.ndarray, sex: pd.Series, stage_cuts: str) 
     half_widths = {"plain": {"": quantiles(error)}, "scaled": {"": quantiles(scaled)}}
     groups = _groups_by_sex(months, sex, stage_cuts)
     of_case = _of_cases(groups, months, sex, stage_cuts)
-    half_widths["mondrian"] = {
-        group: quantiles(error[of_case == group]) for group in itertools.chain(*groups.values())
-    }
+    every = pd.isna(sex).all()  # no group of a sex has cases then
+    names = itertools.chain(*groups.values())
+    half_widths["mondrian"] = {of: quantiles(error[every | (of_case == of)]) for of in names}
     return Intervals(stage_cuts, *_usual_error(months, error), groups, half_widths)
 
 

@@ -229,7 +229,9 @@ def _scored_rows(
     remedy = f"Run the notebook that makes {model} again."
     moved = any((predicted[fact] != predicted[f"{fact}_then"]).any() for fact in facts)
     if len(predicted) < len(table) or moved:
-        raise InputError(f"predictions of {model}.{task} belong to other splits or stages. {remedy}")
+        raise InputError(
+            f"predictions of {model}.{task} belong to other splits or stages. {remedy}"
+        )
     for split in SCORED_SPLITS:
         made, wanted = (predicted["split"] == split).sum(), (cases["split"] == split).sum()
         if 0 < made < wanted:

@@ -210,9 +210,7 @@ class _Tuner(BaseTuner):
         history = progress.table()
         loss = float(history["tuning_loss"].min())
         if not np.isfinite(loss):
-            raise ArithmeticError(
-                "the tuning loss is not a finite number; the rate may be too high"
-            )
+            raise ArithmeticError("the tuning loss is not finite; the rate may be too high")
         workspace.log(f"trial {trial.trial_id} completed: tuning loss {loss:.3f}")
         folder = Path(self.get_trial_dir(trial.trial_id))
         history.to_csv(folder / HISTORY, index=False)

@@ -64,14 +64,14 @@ def count_table(cases: pd.DataFrame, stage_names: tuple[str, ...]) -> pd.DataFra
 
 def ages_by_sex(cases: pd.DataFrame) -> tuple[Figure, str]:
     """Histogram of bone age, one colour per sex."""
-    known = cases.dropna(subset=["age_months", "sex"])
+    known = cases.dropna(subset=["age_months"])
     figure, axes = plt.subplots()
     look = {"bins": style.BINS_MONTHS, "element": "step", "alpha": 0.3}
     sns.histplot(x=known["age_months"], ax=axes, **look, **style.by_sex(known))
     style.year_axis(axes)
     axes.set_ylabel("radiographs per year of age")
-    medians = cases.groupby("sex")["age_months"].median()
-    each = ", ".join(f"{SEXES[sex]} {median:.0f}" for sex, median in medians.items())
+    medians = known.groupby(known["sex"].fillna("sex unknown"))["age_months"].median()
+    each = ", ".join(f"{SEXES.get(sex, sex)} {median:.0f}" for sex, median in medians.items())
     return figure, f"Bone ages of {len(known):,} radiographs by sex. Median months: {each}."
 
 

@@ -156,6 +156,8 @@ def test_a_prepared_folder_has_an_index_before_there_is_a_model(tmp_path: Path, 
     table = cases.read_cases(radiographs)
     cases.save_cases(tmp_path, table, cases.fingerprint(radiographs, table))
     assert "02_cnn: not run" in index.write_index(tmp_path, "demo", ["02_cnn"]).read_text()
+    write_json(status.results_path(tmp_path, "02_cnn"), {"run": "02_cnn"})  # by hand
+    assert "not run" not in index.write_index(tmp_path, "demo", ["02_cnn"]).read_text()
 
 
 def lists(folder: Path, *contents: dict, **data: object) -> list[str]:

@@ -181,13 +181,16 @@ def test_looks_at_the_test_split_are_counted(tmp_path: Path):
     assert said in text(written(tmp_path))
 
 
-@pytest.mark.parametrize(("source", "drawn"), [("hospital", False), ("synthetic-40-1-v4", True)])
-def test_a_test_on_drawn_radiographs_is_no_external_one(tmp_path: Path, source: str, drawn: bool):
+SCORED = [("hospital", 40, True), ("hospital", 0, False), ("synthetic-40-1-v4", 40, False)]
+
+
+@pytest.mark.parametrize(("source", "n", "answers"), SCORED)
+def test_only_scores_on_real_radiographs_are_external_testing(tmp_path: Path, source, n, answers):
     write_json(tmp_path / "external" / "b" / "data.json", {"fingerprint": {"data_folder": source}})
-    write(tmp_path, HOG, results("09_external.b", figures={"folder": "b", "scored": 40}))
+    write(tmp_path, HOG, results("09_external.b", figures={"folder": "b", "scored": n}))
     row = row_of((tmp_path / "claim.html").read_text(), "33. ")
-    assert ("not done Run make score on" in row) == drawn
-    assert ("results/09_external.b.json , figures, scored: 40" in row) != drawn
+    assert ("not done Run make score on" in row) != answers
+    assert (f"results/09_external.b.json , figures, scored: {n}" in row) == answers
 
 
 def test_the_checklist_answers_with_what_files_hold_or_says_what_would_do_it(tmp_path: Path):

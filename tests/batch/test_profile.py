@@ -99,6 +99,7 @@ def test_other_weights_run_again_and_the_same_do_not(tmp_path: Path):
     assert tools.execute(project, "run", "demo", vgg16).returncode == 0
     assert make("WEIGHTS=none") == (reached, ["own.h5", "none"])
     assert make("WEIGHTS=none") == (set(), ["own.h5", "none"])
+    assert make("WEIGHTS=none", "DOUBTFUL=score") == ({"05_ensembling"}, ["own.h5", "none"])
 
 
 def test_scoring_without_a_folder_is_left_out_in_words(tmp_path: Path, radiographs: Path):
@@ -179,9 +180,7 @@ def test_another_data_set_is_refused(tmp_path: Path, radiographs: Path, capsys):
     assert "is gone" in report(project)
 
 
-def test_plain_snakemake_and_plain_papermill_read_the_same_files_and_a_broken_snakefile_is_shown(
-    tmp_path: Path,
-):
+def test_plain_snakemake_and_papermill_read_the_same_files(tmp_path: Path):
     run = "01_preprocessing"
     project = tools.write_project(tmp_path, {run: "steps: 4\n"})
     folder = project / "reports" / "demo"

@@ -58,8 +58,8 @@ def test_parameters_are_those_that_papermill_sees(notebook: Path):
     [
         ("modell: cnn\n", ["02_cnn_tuning.age.yaml", "modell", "Did you mean model?"]),
         ("rate: 1e-5\n", ["rate", "It is a text here: write 0.00001, without"]),
-        ("model:\n", ["model must be one number, text, true or false", "None"]),
-        ("model: [cnn, hog]\n", ["model must be one number, text, true or false"]),
+        ("model:\n", ["model must be a number, text, true or false", "None"]),
+        ("model: [cnn, hog]\n", ["model must be a number, text, true or false"]),
         ("- model\n", ["must hold lines `name: value`"]),
         ("model: 'cnn\n", ["is not valid YAML"]),
         ("run_folder: here\n", ["run_folder is given by the batch"]),

@@ -32,9 +32,7 @@ def results_of(project: Path) -> dict:
     return read_json(project / "reports" / "demo" / "results" / f"{RUN}.json")
 
 
-def test_a_run_gets_its_kernel_and_parameters_and_leaves_page_results_and_stamp(
-    project: Path, tmp_path: Path
-):
+def test_a_run_leaves_page_results_and_stamp(project: Path, tmp_path: Path):
     start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel = {"argv": start, "display_name": "Other", "language": "python", "env": {"OTHER": "yes"}}
     write_json(tmp_path / "jupyter" / "kernels" / "other" / "kernel.json", kernel)
@@ -68,9 +66,7 @@ seen += [exclude_unreadable, score_doubtful]"""
     ],
     ids=["input", "error", "another name", "killed"],
 )
-def test_a_failure_is_one_line_a_page_and_keeps_earlier_results(
-    project: Path, code: str, status: int, said: str
-):
+def test_a_failure_is_one_line_and_a_page(project: Path, code: str, status: int, said: str):
     folder = project / "reports" / "demo"
     earlier = folder / "results" / f"{RUN}.json"
     earlier.parent.mkdir(parents=True)

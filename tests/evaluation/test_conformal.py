@@ -87,6 +87,10 @@ def test_unknown_sex_spans_both_sexes_and_too_few_cases_give_all_ages(kind):
     )
     np.testing.assert_array_equal(unknown[:, 0], np.minimum(girl[:, 0], boy[:, 0]))
     np.testing.assert_array_equal(unknown[:, 1], np.maximum(girl[:, 1], boy[:, 1]))
+    nobody = np.full(400, None)
+    none_known = conformal.fit(*cases(400)[:2], nobody, CUTS)
+    mine, plain = (conformal.ends(none_known, months, nobody[:60], k, 0.9) for k in (kind, "plain"))
+    assert kind == "scaled" or (mine == plain).all()
 
 
 @settings(max_examples=40)

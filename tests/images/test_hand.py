@@ -71,9 +71,7 @@ def test_the_crop_holds_every_region_and_little_else(radiographs: Radiographs) -
 @pytest.mark.parametrize(
     ("degrees", "least"), [(0, 0.97), (30, 0.9), (-30, 0.9), (90, 0.8), (-90, 0.8), (180, 0.7)]
 )
-def test_hands_stand_upright_however_they_lay(
-    radiographs: Radiographs, degrees: int, least: float
-) -> None:
+def test_hands_stand_upright(radiographs: Radiographs, degrees: int, least: float) -> None:
     """Large turns are made only where the evidence is clear, which closed fingers do not give."""
     upright, held = [], []
     for pixels, names, boxes in radiographs:
@@ -113,9 +111,7 @@ def test_where_there_is_no_hand_the_whole_frame_is_shown() -> None:
 
 @pytest.mark.parametrize("outside", [0, 40, 230])
 @pytest.mark.parametrize("tilt", [0, 8])
-def test_the_field_is_found_within_dark_and_bright_surroundings(
-    radiographs: Radiographs, outside: int, tilt: int
-) -> None:
+def test_the_field_is_found(radiographs: Radiographs, outside: int, tilt: int) -> None:
     pixels = cv2.resize(radiographs[0][0], (60, 80), interpolation=cv2.INTER_AREA)
     inner = (60 + pixels.astype(float) * 0.4).astype(np.uint8)
     matrix = cv2.getRotationMatrix2D((30, 40), tilt, 1)

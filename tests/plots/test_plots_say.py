@@ -46,6 +46,7 @@ def test_colours_and_models_stay_apart_for_every_sight(sight):
     light = ((np.array([to_rgb(one) for one in style.COLOURS]) + 0.055) / 1.055) ** 2.4
     seen = (light @ np.array(sight.split(), float).reshape(3, 3).T).clip(0).astype(np.float32)
     assert pdist(cv2.cvtColor(seen[None], cv2.COLOR_LRGB2Lab)[0]).min() > 15
+    assert style.model_look("pair_equal")["color"] != style.model_look("pair_ridge")["color"]
     looks = [style.model_look(name) for name in plots_tables.MODELS]
     assert len({(look["color"], look["marker"]) for look in looks}) == len(looks)
 
