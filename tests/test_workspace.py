@@ -104,9 +104,7 @@ def test_attached_outputs_serve_as_if_they_lay_in_the_run_folder(
     assert own.is_relative_to(folder), "the run folder's own files come first"
 
 
-def test_outputs_of_other_data_are_left_out(
-    kaggle: Path, radiographs: Path, tmp_path: Path, capsys
-):
+def test_outputs_of_others_are_left_out(kaggle: Path, radiographs: Path, tmp_path: Path, capsys):
     others = write_radiographs(tmp_path / "others", cases=30, first_id=5000)
     write_outputs(kaggle / "others", others)
     (kaggle / "unrelated" / "predictions").mkdir(parents=True)
