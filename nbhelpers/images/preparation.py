@@ -297,9 +297,7 @@ def _refuse_unreadable(records: list[dict], accepted: bool) -> None:
     """Raise InputError where a radiograph cannot be read, unless accepted; where none can, ever."""
     problems = [record["unreadable"] for record in records if record.get("unreadable")]
     if len(problems) == len(records):
-        raise InputError(
-            f"None of the {len(records)} radiographs can be read. The first: {problems[0]}"
-        )
+        raise InputError(f"None of {len(records)} radiographs can be read. First: {problems[0]}")
     if problems and not accepted:
         raise InputError(
             f"{problems[0]} {len(problems)} of {len(records)} radiographs cannot be read; "

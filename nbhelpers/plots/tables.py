@@ -210,6 +210,7 @@ def score_table(
 ) -> pd.DataFrame:
     """One row a metric (empty: all of `SHOWN`), one column a model: the score on a split."""
     part = scores[(scores["task"] == task) & (scores["split"] == split)]
+    part = part.sort_values("model", key=lambda of: of.str.startswith("trivial"), kind="stable")
     by_metric = part.set_index("metric", drop=False)
     shown = [metric for metric in metrics or SHOWN[task] if metric in by_metric.index]
     table = wide(by_metric.loc[shown].reset_index(drop=True), "metric", "model")

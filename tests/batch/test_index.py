@@ -127,7 +127,7 @@ def test_the_index_says_what_there_is_what_failed_and_what_was_not_run(run_folde
     for part in (
         "2 of 4 runs are not complete",
         f'<a href="04_bad.html">04_bad</a>: failed. {said}',
-        "05_ensembling: not run, because a run that it needs is not complete",
+        "05_ensembling: not run yet, or a run that it needs is not complete",
         "0123456789abcdef",
         "1,000 radiographs of hands",
         "train <b>700</b>",

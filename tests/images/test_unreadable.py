@@ -132,7 +132,7 @@ def test_all_bad_headers_are_counted_before_any_work(cases, tmp_path, monkeypatc
         preparation.prepare_cases(cases, PLAIN, tmp_path, "whole")
     for path in cases["image_path"]:
         write_text(Path(path))
-    with pytest.raises(workspace.InputError, match="None of the 6"):
+    with pytest.raises(workspace.InputError, match="None of 6"):
         preparation.prepare_cases(cases, PLAIN, tmp_path, "whole", exclude_unreadable=True)
 
 
