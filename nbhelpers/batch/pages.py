@@ -38,8 +38,7 @@ def shorten(content: object, places: dict[str, str]) -> object:
     if isinstance(content, list):
         return [shorten(item, places) for item in content]
     if isinstance(content, dict):
-        kept = {key: item for key, item in content.items() if key.startswith("image/")}
-        return {key: shorten(item, places) for key, item in content.items()} | kept
+        return {k: v if k.startswith("image/") else shorten(v, places) for k, v in content.items()}
     return content
 
 

@@ -137,6 +137,7 @@ def model_look(model: str) -> dict[str, object]:
     model: as in files, also with what follows: "cnn", "cnn (derived)", "cnn stage".
     """
     base, _, of = model.partition(" ")
+    # Models of one's own follow in an order of their names' letters.
     place = [*MODELS].index(base) if base in MODELS else sum(base.encode())
     look = {"color": MODEL_COLOURS[place % len(MODEL_COLOURS)]}
     look |= {"marker": MARKERS[place % len(MARKERS)], "linestyle": "-", "markersize": 5}
