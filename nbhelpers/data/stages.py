@@ -79,9 +79,7 @@ def stage_names(stage_cuts: str) -> tuple[str, ...]:
     if stage_cuts in STAGE_NAMES:
         return STAGE_NAMES[stage_cuts]
     cuts = parse_cuts(stage_cuts)
-    edges = [
-        f"{girls:g}/{boys:g}" for girls, boys in zip(cuts["female"], cuts["male"], strict=True)
-    ]
+    edges = [f"{girl:g}/{boy:g}" for girl, boy in zip(cuts["female"], cuts["male"], strict=True)]
     between = [f"{a} to {b} months" for a, b in itertools.pairwise(edges)]
     return (f"under {edges[0]} months", *between, f"{edges[-1]} months on")
 

@@ -30,9 +30,9 @@ Score = Callable[[np.ndarray], np.ndarray]
 def network_score(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> Score:
     """What a network predicts for these pictures when they are changed: months, or a probability.
 
-    The probability is that of the stage which it predicts for the pictures as they are. They are
-    taken without their mirror images. What is scored may be the pictures several times over, each
-    time changed in another way.
+    The probability is that of the stage which it predicts for the pictures as they are. No mean
+    over views is taken here. What is scored may be the pictures several times over, each time
+    changed in another way.
 
     Args:
         images: uint8 `[n, height, width]`.
@@ -42,7 +42,7 @@ def network_score(network: keras.Model, images: np.ndarray, sex: np.ndarray) -> 
 
     def score(changed: np.ndarray) -> np.ndarray:
         times = len(changed) // len(sex)
-        said = saved.predict(network, changed, np.tile(sex, times), flip=False)
+        said = saved.predict(network, changed, np.tile(sex, times), averaged=False)
         return said if stage is None else said[np.arange(len(changed)), np.tile(stage, times)]
 
     return score
@@ -52,7 +52,7 @@ def predicted_stage(network: keras.Model, images: np.ndarray, sex: np.ndarray) -
     """The most likely stage of each picture, `[n]`; None for a network of ages."""
     if grad_cam.task_of(network) == "age":
         return None
-    return saved.predict(network, images, sex, flip=False).argmax(axis=1)
+    return saved.predict(network, images, sex, averaged=False).argmax(axis=1)
 
 
 def twin(network: keras.Model) -> keras.Model:

@@ -16,7 +16,6 @@ from nbhelpers.models import networks
 from nbhelpers.models.material import Material
 from nbhelpers.workspace import InputError
 
-VIEWS = 4  # of a training case, where the backbone stays frozen to the end
 BATCH_SIZE = 32  # at 512 px the first maps of VGG16 then take 2 GB each
 
 
@@ -39,9 +38,7 @@ def head_network(network: keras.Model) -> keras.Model:
     return keras.Model([features, sex], x, name=f"{network.name}_head")
 
 
-def compute(
-    network: keras.Model, material: Material, views: int = VIEWS, seed: int = 0
-) -> np.ndarray:
+def compute(network: keras.Model, material: Material, views: int, seed: int = 0) -> np.ndarray:
     """The features of a network's frozen backbone, float32 `[view, case, k]`.
 
     Cases of training and tuning get a clean view, the first; those of training `views - 1` more,
@@ -82,7 +79,7 @@ def compute(
 
 
 def head_on(
-    network: keras.Model, material: Material, views: int = VIEWS, seed: int = 0
+    network: keras.Model, material: Material, views: int, seed: int = 0
 ) -> tuple[keras.Model, Material]:
     """The head of a network with a frozen backbone, and what the backbone makes of the images.
 

@@ -97,10 +97,8 @@ def changed_features(
     starts = range(0, len(rows), AT_ONCE)
     for start in workspace.progress(starts, len(starts), f"changed pictures, {AT_ONCE} at once"):
         part = slice(start, start + AT_ONCE)
-        pixels = images[rows[part]][..., None] / np.float32(127.5) - 1
-        changed = networks.change(pixels, draws[part].astype(np.float32))
-        grey = (np.array(changed)[..., 0] + 1) * 127.5
-        found.append(features(grey.round().astype(np.uint8), settings))
+        changed = networks.changed(images[rows[part]][..., None], draws[part])
+        found.append(features(changed[..., 0], settings))
     return np.concatenate(found)
 
 

@@ -12,6 +12,8 @@ sharpness and gamma change by more, for radiographs from elsewhere: squeezed to 
 scaled down with care or coarsely.
 """
 
+from itertools import product
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -26,6 +28,11 @@ GAMMA = 0.4  # of the exponent, as its logarithm: 0.67 to 1.5
 ASPECT = 0.3  # of width or height, as the logarithm: down to 0.74
 SOFTENED = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # weights across and down: SD of 1 pixel
 DRAWS = 10  # random numbers a picture, see `change`
+
+# A prediction is the mean over these eight views, as draws of `change`: mirrored, turned, scaled,
+# shifted across and down as far as in training, each as often one way as the other, and with every
+# way of any other change.
+VIEWS = [(a, b, a * b * c, c, a * c, 0, 0, 0, 0, 0) for a, b, c in product((-1, 1), repeat=3)]
 
 
 @keras.saving.register_keras_serializable(package="nbhelpers")
@@ -61,6 +68,17 @@ def change(pictures, draws):
     nothing.
     """
     return _shade(_warp(pictures, draws), draws)
+
+
+def changed(pictures: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Pictures uint8 `[n, height, width, 1]`, changed by `draws` `[10]` or `[n, 10]`: uint8 again.
+
+    Args:
+        draws: see `change`.
+    """
+    draws = np.broadcast_to(draws, (len(pictures), DRAWS)).astype(np.float32)
+    pixels = change(pictures / np.float32(127.5) - 1, draws)
+    return ((ops.convert_to_numpy(pixels) + 1) * 127.5).round().astype(np.uint8)
 
 
 def _warp(pictures, draws):

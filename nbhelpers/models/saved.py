@@ -70,7 +70,7 @@ def predict(
     images: np.ndarray,
     sex: np.ndarray,
     rows: np.ndarray | None = None,
-    flip: bool = True,
+    averaged: bool = True,
 ) -> np.ndarray:
     """Months `[n]` or stage probabilities `[n, 5]` of prepared radiographs.
 
@@ -81,15 +81,15 @@ def predict(
         images: prepared radiographs, uint8 `[case, height, width]`.
         sex: `[case]`, 0 female, 1 male, NaN unknown.
         rows: row numbers `[n]` to predict; None: all.
-        flip: take the mean over a radiograph and its mirror image.
+        averaged: take the mean over `networks.VIEWS` of a radiograph, not the radiograph as it is.
     """
     rows = np.arange(len(images)) if rows is None else rows
     sex = np.asarray(sex, np.float32)
-    known = _predict_rows(model, images, np.nan_to_num(sex, nan=0.0), rows, flip)
+    known = _predict_rows(model, images, np.nan_to_num(sex, nan=0.0), rows, averaged)
     unknown = np.flatnonzero(np.isnan(sex[rows]))
     if len(unknown):
         share = model.get_layer("card").facts["male_share"]
-        as_male = _predict_rows(model, images, np.ones_like(sex), rows[unknown], flip)
+        as_male = _predict_rows(model, images, np.ones_like(sex), rows[unknown], averaged)
         known[unknown] = share * as_male + (1 - share) * known[unknown]
     return known[:, 0] if known.shape[1] == 1 else known
 
@@ -105,7 +105,7 @@ def picture_features(
     import keras
 
     seen = keras.Model(network.inputs, network.get_layer("picture_features").output)
-    return predict(seen, images, np.zeros(len(images)), rows, flip=False)
+    return predict(seen, images, np.zeros(len(images)), rows, averaged=False)
 
 
 def predict_unseen(
@@ -157,7 +157,9 @@ def _forget(folder: Path, model: str, task: str, members: Iterable[str]) -> None
             path.unlink()
 
 
-def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
+def _predict_rows(model, images, sex, rows, averaged: bool) -> np.ndarray:
+    from nbhelpers.models.networks import VIEWS, changed
+
     starts = range(0, len(rows), BATCH_SIZE)
     if len(starts) >= LONG:
         starts = workspace.progress(starts, len(starts), f"predictions, batches of {BATCH_SIZE}")
@@ -165,9 +167,9 @@ def _predict_rows(model, images, sex, rows, flip: bool) -> np.ndarray:
     for start in starts:
         part = rows[start : start + BATCH_SIZE]
         pictures, codes = images[part][..., None], sex[part][:, None]
-        views = (pictures, pictures[:, :, ::-1]) if flip else (pictures,)
+        views = (changed(pictures, draws) for draws in VIEWS) if averaged else [pictures]
         each = [model.predict_on_batch([view, codes]).astype(np.float64) for view in views]
-        said.append(sum(each) / len(views))
+        said.append(np.mean(each, axis=0))
     return np.concatenate(said)
 
 

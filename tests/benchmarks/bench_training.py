@@ -91,7 +91,7 @@ def head_against_base(folder: Path) -> tuple[float, float]:
     through_base = from_store(compiled(network), data)
     through_base()
     slow, made = HEAD_EPOCHS * seconds(through_base), []
-    computing = seconds(lambda: made.extend(features.head_on(network, data)))
+    computing = seconds(lambda: made.extend(features.head_on(network, data, views=4)))
     on_features = from_store(compiled(made[0]), made[1])
     on_features()
     quick = seconds(lambda: [on_features() for _ in range(HEAD_EPOCHS)])

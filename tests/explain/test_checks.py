@@ -102,7 +102,7 @@ def network(task="age"):
 def test_a_score_is_what_the_network_predicts_of_pictures_changed_in_several_ways(given, task):
     made, (images, sex) = network(task), given
     grey = np.full_like(images, 90)
-    own, changed = (saved.predict(made, one, sex, flip=False) for one in (images, grey))
+    own, changed = (saved.predict(made, one, sex, averaged=False) for one in (images, grey))
     if task == "stage":
         own, changed = (one[np.arange(N), own.argmax(axis=1)] for one in (own, changed))
     found = checks.network_score(made, images, sex)(np.concatenate([images, grey]))

@@ -56,7 +56,7 @@ def test_a_network_is_given_its_pictures_and_the_share_of_boys_for_an_unknown_se
 
 def test_of_stages_the_predicted_one_is_explained_and_maps_are_laid_on_boxes(table):
     one, rows = explained(table, "stage"), np.arange(8)
-    predicted = saved.predict(one.network, *one.given(rows), flip=False).argmax(axis=1)
+    predicted = saved.predict(one.network, *one.given(rows), averaged=False).argmax(axis=1)
     maps = one.heat_maps(rows, "hires_cam")
     about = *one.given(rows), "hires_cam", predicted
     np.testing.assert_array_equal(maps, grad_cam.heat_maps(one.network, *about))

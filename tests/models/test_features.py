@@ -43,7 +43,7 @@ def test_the_joined_model_says_what_the_head_says(tmp_path, backbone, task, sex_
     data = replace(DATA, target=stages) if task == "stage" else DATA
     model = network(backbone, task, sex_input=sex_input)
     before = {layer.name: layer.get_weights() for layer in model.layers}
-    head, seen = features.head_on(model, data)
+    head, seen = features.head_on(model, data, views=4)
     history = small_networks.fit(head, task, seen, 4, 1e-2, averaging=0.5)
     assert history["tuning_loss"].iloc[-1] < history["tuning_loss"].iloc[0]
     of_head = {layer.name for layer in head.layers}
@@ -85,4 +85,4 @@ def test_features_that_are_no_numbers_are_refused():
     layer = next(layer for layer in model.layers if layer.name.startswith("conv"))
     layer.set_weights([np.full_like(weight, np.inf) for weight in layer.get_weights()])
     with pytest.raises(InputError, match=r"features are infinite.*float32"):
-        features.compute(model, DATA)
+        features.compute(model, DATA, views=4)

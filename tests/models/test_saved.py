@@ -16,7 +16,7 @@ from small_networks import CARD
 from test_features import liven
 
 from nbhelpers import workspace
-from nbhelpers.models import ensembles, saved
+from nbhelpers.models import ensembles, networks, saved
 from nbhelpers.workspace import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -74,18 +74,25 @@ def test_a_clean_process_gets_the_same_bits_from_a_file_without_the_optimiser(tm
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), told)
 
 
-def test_a_prediction_is_the_mean_over_mirror_images_and_unknown_sexes(monkeypatch, capsys):
-    model = network()
+def test_a_prediction_is_the_mean_over_views_and_unknown_sexes(monkeypatch, capsys):
+    model, views = network(), np.array(networks.VIEWS)
+    # Each change goes either way as often as the other, with any other change going either way.
+    np.testing.assert_array_equal(views[:, :5].T @ views[:, :5], 8 * np.eye(5))
+    assert not views.sum(axis=0).any() and len(views) == 8
 
-    def plainly(pictures):
-        return model.predict_on_batch([pictures[..., None], np.ones((N, 1))])[:, 0]
+    def plainly(draws):
+        seen = networks.changed(PICTURES[..., None], draws)
+        return model.predict_on_batch([seen, np.ones((N, 1))])[:, 0]
 
-    plain, of_mirror = plainly(PICTURES), plainly(PICTURES[:, :, ::-1])
-    assert np.abs(plain - of_mirror).max() > 0.01
+    np.testing.assert_array_equal(
+        networks.changed(PICTURES[..., None], np.eye(10)[0] * -1), PICTURES[:, :, ::-1, None]
+    )
+    each = [plainly(draws) for draws in views]
+    assert np.ptp(each, axis=0).max() > 0.01
     girls, boys, unknown = (
         saved.predict(model, PICTURES, np.full(N, code)) for code in (0.0, 1.0, np.nan)
     )
-    np.testing.assert_allclose(boys, (plain + of_mirror) / 2, rtol=1e-5)
+    np.testing.assert_allclose(boys, np.mean(each, axis=0), rtol=1e-5)
     np.testing.assert_allclose(unknown, 0.25 * boys + 0.75 * girls, rtol=1e-5)
     # Rows are predicted alike whatever the company.
     rows, together = np.array([0, 9, 40, 95]), saved.predict(model, PICTURES, SEX)
