@@ -89,8 +89,7 @@ def heat_maps(
 ) -> np.ndarray:
     """How much the score depends on a place: float32 `[n, height, width]`, at least 0.
 
-    Of the pictures' size; the mean of the maps of a radiograph and of its mirror image, as
-    predictions are.
+    Of the pictures' size; the mean of the maps of a radiograph and of its mirror image.
 
     Args:
         network: a model of ages or stages, as loaded.
