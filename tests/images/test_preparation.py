@@ -95,10 +95,8 @@ def test_no_steps_is_a_plain_resize_of_the_whole_frame(shape, size):
     method = cv2.INTER_AREA if size <= min(shape) else cv2.INTER_LINEAR
     np.testing.assert_array_equal(picture, cv2.resize(pixels, (size, size), interpolation=method))
     assert words == ["no hand"]
-    corners = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])
-    np.testing.assert_allclose(
-        geometry.to_prepared(corners, affine), [[-0.5] * 2, [size - 0.5] * 2]
-    )
+    ends = np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])
+    np.testing.assert_allclose(geometry.to_prepared(ends, affine), [[-0.5] * 2, [size - 0.5] * 2])
 
 
 @pytest.mark.parametrize("size", [20, 150, 900])

@@ -50,9 +50,7 @@ def filled(backbone: str) -> keras.Model:
     build = backbones.application(backbone)
     plain = build(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
     rng = np.random.default_rng(0)
-    plain.set_weights(
-        [w + rng.uniform(0, 0.1, w.shape).astype(w.dtype) for w in plain.get_weights()]
-    )
+    plain.set_weights([w + rng.uniform(0, 0.1, w.shape) for w in plain.get_weights()])
     return plain
 
 

@@ -172,10 +172,8 @@ def test_sex_is_used_where_it_tells_something_and_averaged_where_it_is_unknown(t
     )
     made = fitted("", FIT["ridge_with_sex"], found)
     assert using < 0.5 * without and made.sex[0] == pytest.approx(-40, abs=3)
-    girl, boy, unknown = (
-        combine(made, shifted, np.full(len(shifted), sex)) for sex in (0, 1, np.nan)
-    )
-    np.testing.assert_allclose(unknown, 0.3 * boy + 0.7 * girl)
+    girl, boy, both = (combine(made, shifted, np.full(len(shifted), sex)) for sex in (0, 1, np.nan))
+    np.testing.assert_allclose(both, 0.3 * boy + 0.7 * girl)
 
 
 @pytest.mark.parametrize("task", ["age", "stage"])
