@@ -15,6 +15,7 @@ BOTH = README + (ROOT / "reports" / "README.md").read_text()
 WORDS = " ".join(BOTH.split()).replace(" months (", " (")
 MEASURED = ROOT / "reports" / "measured"
 SEVERAL = ["02_cnn_tuning", "03_transfer_learning.mobilenet_age", "04_hog_xgboost.age"]  # fits
+SEVERAL += ["03_transfer_learning.efficientnet_age"]
 METRICS = {"MAE, months": "mae", "RMSE, months": "rmse", "R²": "r2", "accuracy": "accuracy"}
 METRICS |= {"weighted kappa": "qwk", "within 12 months": "within_12"}
 
@@ -87,13 +88,13 @@ def test_every_difference_of_the_study_stands_in_a_results_file():
 
 def test_what_is_said_of_the_ensemble_and_its_intervals_stands_in_its_results_file():
     run = measured("05_ensembling.age")
-    best = run["figures"]["best on calibration"]
+    best, leading = (run["figures"][f"best {of}on calibration"] for of in ("", "ensemble "))
     against = {key.rpartition(": ")[2]: value for key, value in run["figures"].items()}
     said = f"{interval(opposite(against))[:-1]}, paired, n = {against['n']:,})"
-    assert f"{model_name(best)}, is better by {said}" in WORDS
+    assert f"{model_name(leading)}, is better by {said}" in WORDS
     assert tables("model")[0][1][0] == model_name(best)
     ((header, *rows),) = tables("group")
-    held = pd.DataFrame(run["tables"]["intervals"]).query("model == @best and level == 0.9")
+    held = pd.DataFrame(run["tables"]["intervals"]).query("model == @leading and level == 0.9")
     shown = coverage_table(held, "group").rename(SEXES)
     assert header[2:] == list(shown.columns[1:])
     assert rows == [[name, f"{n:,}", *cells] for name, n, *cells in shown.itertuples()]
@@ -161,8 +162,16 @@ def test_what_is_said_of_seeds_stands_in_their_results_files():
         assert one == interval(of | {"value": of["mean over seeds"]}), model
 
 
+def test_what_is_said_of_several_views_stands_in_its_results_file():
+    ((_, *rows),) = tables("model, by views")
+    for one, cells in zip(measured("views"), rows, strict=True):
+        said = [model_name(one["model"]), one["split"], f"{one['n']:,}"]
+        said += [f"{value:.2f}" for value in one["mae"]]
+        assert cells == [*said, interval(one["difference"], "+.2f")]
+
+
 def test_what_is_said_of_changed_radiographs_stands_in_its_results_files():
-    for model, run in zip(("cnn", "mobilenet", "hog"), SEVERAL, strict=True):
+    for model, run in zip(("cnn", "mobilenet", "hog"), SEVERAL[:3], strict=True):
         both = [measured(of + run)["scores"] for of in ("before/", "")]
         was, now = (the(one, model=model, split="test", metric="mae") for one in both)
         words = f"{model_name(model)} {interval(was)[:-1]}, n = {was['n']:,}) then"
@@ -184,7 +193,7 @@ def test_notebooks_tell_to_expect_what_was_measured():
     late = the(bias["signed errors"], group="post-puberty (true)")["value"]
     expected = {
         "02_cnn_tuning": f"about {mae['cnn']:.1f} months",
-        "03_transfer_learning": f"about {mae['mobilenet']:.1f} months",
+        "03_transfer_learning": f"about {mae['efficientnet']:.1f} months",
         "04_hog_xgboost": f"about {mae['hog']:.1f} months",
         "05_ensembling": f"about {tables('model')[0][1][2].split()[0]} months",
         "07_bias_analysis": f"predicted {-late:.0f} months too young on real radiographs of 100 "
