@@ -517,7 +517,7 @@ def comparison_words(model: str, other: str, task: str, difference: Mapping) -> 
         return f"On the test split {model} predicts the same {task}s as {other} ({n})."
     better = "better" if (value < 0) == (metric in LOWER_IS_BETTER) else "worse"
     clearly = "" if lower * upper > 0 else "not clearly "
-    ends = f"95 % paired bootstrap interval {lower:+z.2f} to {upper:+z.2f}, "
+    ends = f"95 % paired bootstrap interval {lower:+.2f} to {upper:+.2f}, "
     return (
         f"On the test split {model} is {clearly}{better} than {other}: the difference in "
         f"{METRICS[metric].name} is {value:+z.2f}{months} "
