@@ -49,6 +49,7 @@ def test_colours_and_models_stay_apart_for_every_sight(sight):
     assert style.model_look("pair_equal")["color"] != style.model_look("pair_ridge")["color"]
     looks = [style.model_look(name) for name in plots_tables.MODELS]
     assert len({(look["color"], look["marker"]) for look in looks}) == len(looks)
+    assert len({look["color"] for look in looks[:5]}) == 5  # those of an ordinary run
 
 
 def test_trials_stand_best_first_and_the_failed_with_its_reason_last():
