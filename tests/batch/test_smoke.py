@@ -165,8 +165,7 @@ def test_a_part_of_the_test_split_scores_as_in_the_run(smoke: str, runs: list[st
     """Every figure, but for the rounding of float32, which weights of ensembles enlarge."""
     folder = shutil.copytree(FOLDER, tmp_path / "run")
     table = pd.read_parquet(folder / "cases.parquet").query("split == 'test'")
-    part = tmp_path / "A part"
-    part.mkdir()
+    (part := tmp_path / "A part").mkdir()
     for path in table["image_path"]:
         shutil.copy(path, part)
     named = {"id": table["case_id"], "boneage": table["age_months"], "sex": table["sex"]}
@@ -181,7 +180,8 @@ def test_a_part_of_the_test_split_scores_as_in_the_run(smoke: str, runs: list[st
             key = (score["model"], score["task"], score["metric"])
             if score["split"] == "test" and "cuts" not in score["model"]:
                 pair = pd.DataFrame([after[key], score])[["n", "value", "lower", "upper"]]
-                np.testing.assert_allclose(*pair.to_numpy(float), 1e-5, 1e-5, err_msg=str(key))
+                near = 1e-12 if score["model"] == "hog" else 1e-5  # trees read a case alone
+                np.testing.assert_allclose(*pair.to_numpy(float), near, near, err_msg=str(key))
                 compared += 1
     assert compared > 100
     assert {s["split"] for s in found["scores"]} == {"external a-part"}
